@@ -1,0 +1,1 @@
+"""Data sets (TFDS builders) and the Grain pipeline that feeds training and evaluation."""
