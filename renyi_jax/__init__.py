@@ -1,0 +1,1 @@
+"""Entropy-based patch pruning for Vision Transformers in JAX."""

@@ -1,0 +1,246 @@
+"""Rényi and Shannon entropy of attention: pure functions of arrays.
+
+With `a = softmax(s)` over the patch keys, Rényi's entropy of order alpha is
+
+    H_alpha = log(sum_j a_j^alpha) / (1 - alpha),
+
+Shannon's at alpha = 1 and -log max_j a_j at alpha = inf. By the two-logsumexp identity it needs no
+attention matrix, only two sums over the logits:
+
+    H_alpha = (LSE(alpha s) - alpha LSE(s)) / (1 - alpha),       LSE = log sum_j exp.
+
+Taken literally the identity cancels near alpha = 1 and on peaked rows. This file evaluates it in
+a form whose terms are all of one sign, so that one formula keeps its digits for every order. Write
+`t_j = s_j - max s <= 0`, `delta = alpha - 1`, and
+
+    Z = sum_j exp(t_j),            D = sum_j (exp(t_j) - exp(alpha t_j)) / delta  >= 0,
+
+so that `LSE(alpha t) = log(Z - delta D)`. Then
+
+    H_alpha = log Z - log(1 - delta D / Z) / delta.
+
+Both terms are non-negative. As delta -> 0, D is -sum_j t_j exp(t_j) and the second term D / Z:
+Shannon's entropy, without an expansion. As alpha -> inf the second term vanishes. In the same
+symbols, with `Z_alpha = Z - delta D` and `d_j` the terms of D,
+
+    dH / ds_j = alpha (d_j - exp(t_j) D / Z) / Z_alpha,
+
+which is alpha / (1 - alpha) (w_j - a_j) with `w = softmax(alpha s)`, and -a_j (log a_j + H_1) at
+alpha = 1.
+"""
+
+import math
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.custom_derivatives import SymbolicZero
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float, Float32
+
+from renyi_jax.errors import UserError
+
+# Orders this close to one, or this far from it, are Shannon's and the min-entropy to the last bit.
+_SMALLEST_GAP = 1e-12
+_LARGEST_GAP = 1e12
+
+# The coefficients of ((x - 1) exp(x) + 1) / x^2, highest power first; used for |x| < 1/2.
+_KL_SERIES = np.array([(k + 1) / math.factorial(k + 2) for k in range(8, -1, -1)], np.float32)
+
+# A masked key's logit, finite so that `0 * t` stays 0.
+_LOWEST = float(np.finfo(np.float32).min)
+
+
+def renyi_entropy(
+    probs: Float[ArrayLike, "..."], alpha: ArrayLike, axis: int = -1
+) -> Float32[Array, "..."]:
+    """Rényi entropy, in nats, of the distributions that lie along `axis` of `probs`.
+
+    Args:
+        probs: non-negative, sums to 1 along `axis` (the sum is divided out, so a rounded sum does
+            no harm). Zeros count for nothing and receive a gradient of zero.
+        alpha: the order, one number in (0, inf]; may be traced. 1 is Shannon's entropy, inf the
+            min-entropy.
+        axis: where the distributions lie.
+
+    Returns:
+        float32 entropies between 0 and log N, of the shape of `probs` without `axis`.
+
+    Raises:
+        UserError: if `alpha` is a known value outside (0, inf], or not one number.
+    """
+    return _entropy_of_probs(jnp.asarray(probs), _order(alpha), axis=axis)
+
+
+def attention_entropy(
+    logits: Float[ArrayLike, "*batch n n"],
+    alpha: ArrayLike,
+    num_prefix: int = 1,
+    normalize: bool = True,
+) -> Float32[Array, "*batch n-{num_prefix}"]:
+    """Rényi entropy, in nats, of the attention that each patch pays to the patches.
+
+    Equation: the two-logsumexp identity above; arXiv 2604.03803 defines the entropy.
+
+    Args:
+        logits: scaled attention logits, queries on axis -2, keys on axis -1, prefix tokens first
+            on both. -inf masks a key; a patch whose patch keys are all masked has entropy 0.
+        alpha: the order, one number in (0, inf]; may be traced. 1 is Shannon's entropy, inf the
+            min-entropy.
+        num_prefix: tokens before the patches (class token, distillation token, registers). They
+            are left out as queries and as keys.
+        normalize: whether the attention is renormalised over the patch keys, so that it is a
+            distribution. If not, the softmax over all keys is taken as it is: the mass that went
+            to the prefix tokens then enters the result, which diverges as `alpha` nears 1 (at 1
+            itself it is -sum p log p). Kept for comparison.
+
+    Returns:
+        float32 entropies, one per patch; all arithmetic is float32, whatever the type of `logits`.
+
+    Raises:
+        UserError: if `alpha` is a known value outside (0, inf], or not one number, or if
+            `num_prefix` leaves no patch.
+    """
+    logits = jnp.asarray(logits)
+    if not 0 <= num_prefix < logits.shape[-1]:
+        raise UserError(
+            f"num_prefix must leave at least one patch of the {logits.shape[-1]} tokens: "
+            f"expected 0 to {logits.shape[-1] - 1}, got {num_prefix}."
+        )
+    return _entropy_of_attention(logits, _order(alpha), num_prefix=num_prefix, normalize=normalize)
+
+
+def _order(alpha: ArrayLike) -> ArrayLike:
+    """`alpha` as a float32 scalar, refused if it is known here and outside (0, inf]."""
+    if isinstance(alpha, jax.core.Tracer):
+        if alpha.shape:
+            raise UserError(f"alpha must be one number, got an array of shape {alpha.shape}.")
+        return alpha.astype(jnp.float32)
+    order = np.asarray(alpha, np.float32)
+    if order.shape:
+        raise UserError(f"alpha must be one number, got an array of shape {order.shape}.")
+    if not order > 0:
+        raise UserError(f"alpha, the order of the entropy, must lie in (0, inf], got {alpha}.")
+    return order
+
+
+@partial(jax.jit, static_argnames="axis")
+def _entropy_of_probs(probs, alpha, *, axis):
+    probs = jnp.moveaxis(probs.astype(jnp.float32), axis, -1)
+    positive = probs > 0
+    return _entropy(jnp.where(positive, jnp.log(jnp.where(positive, probs, 1)), -jnp.inf), alpha)
+
+
+@partial(jax.jit, static_argnames=("num_prefix", "normalize"))
+def _entropy_of_attention(logits, alpha, *, num_prefix, normalize):
+    rows = logits[..., num_prefix:, :].astype(jnp.float32)
+    prefix, patches = rows[..., :num_prefix], rows[..., num_prefix:]
+    entropy = _entropy(patches, alpha)
+    if normalize or num_prefix == 0:
+        return entropy
+    # p = q a, where q is the mass on the patches.
+    log_odds = _finite_logsumexp(prefix) - _finite_logsumexp(patches)
+    log_mass = -jax.nn.softplus(log_odds)
+    at_one = alpha == 1
+    slope = 1 / (1 / jnp.where(at_one, 2, alpha) - 1)  # alpha / (1 - alpha), and -1 at inf
+    unnormalised = jnp.where(
+        at_one, jnp.exp(log_mass) * (entropy - log_mass), entropy + slope * log_mass
+    )
+    return jnp.where(jnp.max(patches, axis=-1) == -jnp.inf, 0, unnormalised)
+
+
+def _finite_logsumexp(logits):
+    """logsumexp over the last axis; finite, and with finite gradients, where all is masked."""
+    return jax.nn.logsumexp(jnp.maximum(logits, _LOWEST / 4), axis=-1)
+
+
+class _Sums(NamedTuple):
+    """The terms and sums of the module's formula: terms [..., n], sums [..., 1]."""
+
+    t: Array  # s - max s
+    z: Array  # exp(t)
+    d: Array  # (exp(t) - exp(alpha t)) / delta
+    z_rest: Array  # Z - 1
+    mean_d: Array  # D / Z
+    shrink: Array  # Z_alpha / Z - 1, which is -delta D / Z
+    spread: Array  # -log(1 - delta D / Z) / delta
+
+
+def _sums(s: Float[Array, "*batch n"], alpha: Float[Array, ""]) -> _Sums:
+    delta, gap = _distance_from_one(alpha)
+    top = jax.lax.stop_gradient(jnp.max(s, axis=-1, keepdims=True))
+    t = jnp.maximum(s - jnp.where(top == -jnp.inf, 0, top), _LOWEST)
+    # Of exp(t) and exp(alpha t), y is the larger and y (1 + e) the smaller: nothing overflows.
+    y = jnp.exp(jnp.minimum(alpha, 1) * t)
+    e = jnp.expm1(gap * t)
+    z = y + jnp.where(alpha < 1, y * e, 0)
+    d = -y * (e / gap)
+    # Z - 1 leaves one maximum out of the sum: 1 + tiny would lose the digits of tiny.
+    is_top = t == 0
+    tops = jnp.sum(jnp.where(is_top, z, 0), axis=-1, keepdims=True)
+    below = jnp.sum(jnp.where(is_top, 0, z), axis=-1, keepdims=True)
+    z_rest = below + jnp.where(tops > 0, tops - 1, 0)
+    D = jnp.sum(d, axis=-1, keepdims=True)
+    # Z_alpha >= 1 holds here too, where rounding alone would break it.
+    shrink = jnp.maximum(-delta * D, -z_rest) / (1 + z_rest)
+    mean_d = D / (1 + z_rest)
+    safe = jnp.where(shrink == 0, 1, shrink)
+    spread = mean_d * jnp.where(shrink == 0, 1, jnp.log1p(safe) / safe)
+    return _Sums(t, z, d, z_rest, mean_d, shrink, spread)
+
+
+def _distance_from_one(alpha: Float[Array, ""]) -> tuple[Array, Array]:
+    """`delta = alpha - 1` and its size, kept off 0 and inf."""
+    gap = jnp.clip(jnp.abs(alpha - 1), _SMALLEST_GAP, _LARGEST_GAP)
+    return jnp.where(alpha < 1, -gap, gap), gap
+
+
+@jax.custom_jvp
+def _entropy(s: Float[Array, "*batch n"], alpha: Float[Array, ""]) -> Float[Array, "*batch"]:
+    """H_alpha of softmax(s) over the last axis."""
+    return _total(_sums(s, alpha), alpha)
+
+
+@partial(_entropy.defjvp, symbolic_zeros=True)
+def _entropy_jvp(primals, tangents):
+    (s, alpha), (ds, dalpha) = primals, tangents
+    sums = _sums(s, alpha)
+    entropy = _total(sums, alpha)
+    tangent = jnp.zeros_like(entropy)
+    if not isinstance(ds, SymbolicZero):
+        tangent += jnp.sum(_slope_in_logits(sums, alpha) * ds, axis=-1)
+    if not isinstance(dalpha, SymbolicZero):
+        tangent += _slope_in_order(sums, alpha) * dalpha
+    return entropy, tangent
+
+
+def _total(sums: _Sums, alpha: Float[Array, ""]) -> Float[Array, "*batch"]:
+    entropy = jnp.log1p(sums.z_rest) + sums.spread
+    # A traced order cannot be refused; nan at least does not look like an entropy.
+    return jnp.where(alpha > 0, entropy[..., 0], jnp.nan)
+
+
+def _slope_in_logits(sums: _Sums, alpha: Float[Array, ""]) -> Float[Array, "*batch n"]:
+    """dH / ds_j = alpha (d_j - z_j D / Z) / Z_alpha."""
+    z_alpha = (1 + sums.z_rest) * (1 + sums.shrink)
+    return jnp.minimum(alpha, _LARGEST_GAP) * (sums.d - sums.z * sums.mean_d) / z_alpha
+
+
+def _slope_in_order(sums: _Sums, alpha: Float[Array, ""]) -> Float[Array, "*batch"]:
+    """dH / dalpha = -KL(w || a) / delta^2, and -Var_a[log a] / 2 at alpha = 1.
+
+    With `x_j = log(w_j / a_j)`, which is delta times the deviation c_j of t_j from its mean, KL is
+    the sum of `w_j (x_j - 1) + a_j`, each >= 0; for small x that is `a_j x_j^2 (1/2 + x_j/3 + ...)`.
+    """
+    delta, _ = _distance_from_one(alpha)
+    Z = 1 + sums.z_rest
+    a = sums.z / Z
+    w = (sums.z - delta * sums.d) / (Z * (1 + sums.shrink))
+    c = jnp.maximum(sums.t + sums.spread, -1e15)  # its square stays finite
+    x = delta * c
+    small = jnp.abs(x) < 0.5
+    series = jnp.polyval(_KL_SERIES, jnp.where(small, x, 0))
+    terms = jnp.where(small, a * c**2 * series, (w * (x - 1) + a) / delta**2)
+    return -jnp.sum(terms, axis=-1)
