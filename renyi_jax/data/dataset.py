@@ -1,0 +1,208 @@
+"""A prepared data set: its splits with random access, decoded, and what is known about them."""
+
+import dataclasses
+import functools
+import io
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import tensorflow_datasets as tfds
+from absl import logging
+from etils import epath
+from jaxtyping import Int32, UInt8
+from PIL import Image
+from tensorflow_datasets.core.download.download_manager import NonMatchingChecksumError
+
+from renyi_jax.data.registry import DatasetEntry, dataset_entry
+from renyi_jax.errors import UserError, nearest
+
+DEFAULT_DATA_DIR = "~/.cache/renyi_jax/data"
+
+# `config.data`, an ml_collections.ConfigDict: its attributes have no types that could be checked.
+DataConfig = Any
+
+# The layout on disk that has random access without TensorFlow.
+_FILE_FORMAT = "array_record"
+
+
+def decode_image(encoded: bytes, mode: str) -> UInt8[np.ndarray, "h w *channels"]:
+    """Decodes PNG or JPEG; `mode` is PIL's: "RGB" gives [h, w, 3], "L" gives [h, w]."""
+    with Image.open(io.BytesIO(encoded)) as image:
+        return np.asarray(image.convert(mode))
+
+
+class Records:
+    """The examples of a split, decoded on access.
+
+    Each is a dict of `image` uint8 [h, w, 3] (grey levels are repeated), `label` int32 and, where
+    the data set has one, `object_mask` bool [h, w].
+    """
+
+    def __init__(self, source: Any, object_mask: str | None):
+        self._source = source
+        self._object_mask = object_mask
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        record = self._source[index]
+        example = {
+            "image": decode_image(record["image"], "RGB"),
+            "label": np.int32(record["label"]),
+        }
+        if self._object_mask:
+            example["object_mask"] = decode_image(record[self._object_mask], "L") > 0
+        return example
+
+
+@dataclasses.dataclass(frozen=True)
+class Garments:
+    """The bare garments of a split in memory, for canvases composed anew at each visit."""
+
+    images: UInt8[np.ndarray, "n h w"]
+    labels: Int32[np.ndarray, "n"]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return {"index": index, "label": self.labels[index]}
+
+
+@dataclasses.dataclass(frozen=True)
+class Dataset:
+    """A data set as the loaders take it.
+
+    Attributes:
+      name: as in the registry.
+      class_names: in the order of the labels.
+      image_shape: (height, width, 3) of the stored images, None where they differ.
+      has_object_masks: whether test examples carry `object_mask`.
+      train: the training split, without masks.
+      test: the test split.
+      read_garments: reads the garments of the training split; None where there are none.
+    """
+
+    name: str
+    class_names: tuple[str, ...]
+    image_shape: tuple[int, int, int] | None
+    has_object_masks: bool
+    train: Records
+    test: Records
+    read_garments: Callable[[], Garments] | None
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.class_names)
+
+    @functools.cached_property
+    def garments(self) -> Garments:
+        """The garments of the training split, read at the first use.
+
+        Raises:
+          UserError: if this data set has none.
+        """
+        if self.read_garments is None:
+            raise UserError(
+                f"config.data.fresh_clutter=True composes canvases of bare garments; {self.name} "
+                f"has none. Set config.data.fresh_clutter=False."
+            )
+        return self.read_garments()
+
+
+def load_dataset(data_config: DataConfig) -> Dataset:
+    """Opens the data set that `config.data` describes, and builds it first if it is not prepared.
+
+    The prepared data lie under `data_dir`, in TFDS' layout. They are built beside and renamed when
+    whole, so an interrupted build leaves nothing that looks prepared.
+
+    Args:
+      data_config: `config.data`; its fields `name`, `builder_config`, `data_dir`, `manual_dir`,
+        `train_split` and `test_split` (TFDS' split syntax, "train[:90%]" included) are read.
+
+    Raises:
+      UserError: for an unknown data set, builder config or split, and where data are missing.
+    """
+    entry = dataset_entry(data_config.name)
+    builder = _prepared_builder(entry, data_config)
+    features: Any = builder.info.features  # a FeaturesDict; TFDS types it as its base
+    shape = features["image"].shape
+    train = _source(builder, data_config.train_split, "train_split")
+    return Dataset(
+        name=data_config.name,
+        class_names=tuple(features["label"].names),
+        image_shape=None if None in shape[:2] else (*shape[:2], 3),
+        has_object_masks=entry.object_mask is not None,
+        train=Records(train, object_mask=None),
+        test=Records(_source(builder, data_config.test_split, "test_split"), entry.object_mask),
+        read_garments=(
+            functools.partial(_read_garments, train, entry.garment) if entry.garment else None
+        ),
+    )
+
+
+def _prepared_builder(entry: DatasetEntry, data_config: DataConfig) -> tfds.core.DatasetBuilder:
+    data_dir = epath.Path(data_config.data_dir or DEFAULT_DATA_DIR).expanduser()
+    manual_dir = data_config.manual_dir and epath.Path(data_config.manual_dir).expanduser()
+    if manual_dir and not manual_dir.is_dir():
+        raise UserError(f"config.data.manual_dir={data_config.manual_dir} is not a folder.")
+
+    def make_builder() -> tfds.core.DatasetBuilder:
+        return entry.builder(
+            config=data_config.builder_config or None, data_dir=data_dir, file_format=_FILE_FORMAT
+        )
+
+    known = list(getattr(entry.builder, "builder_configs", {}))
+    if data_config.builder_config and data_config.builder_config not in known:
+        raise UserError(
+            f"{data_config.name} has no builder config {data_config.builder_config!r} "
+            f"(config.data.builder_config).{nearest(data_config.builder_config, known)} "
+            f"Known: {', '.join(known)}."
+        )
+    builder = make_builder()
+    if not builder.is_prepared():
+        logging.info("Preparing %s in %s.", builder.info.full_name, data_dir)
+        try:
+            builder.download_and_prepare(
+                download_config=tfds.download.DownloadConfig(
+                    manual_dir=manual_dir, try_download_gcs=False
+                )
+            )
+        except _BUILD_ERRORS as error:
+            # Another process may have been first to rename its build into place.
+            if not make_builder().is_prepared():
+                raise UserError(
+                    f"Could not prepare {builder.info.full_name} in {data_dir}: {error}\n"
+                    f"{builder.MANUAL_DOWNLOAD_INSTRUCTIONS or ''}"
+                ) from error
+        builder = make_builder()
+    return builder
+
+
+# A full disk or no network (both OSError), a refused download, a wrong download.
+_BUILD_ERRORS = (OSError, tfds.download.DownloadError, NonMatchingChecksumError)
+
+
+def _source(builder: Any, split: str, field: str) -> Any:
+    """The records of a split, its images left encoded."""
+    images = [k for k, v in builder.info.features.items() if isinstance(v, tfds.features.Image)]
+    try:
+        return builder.as_data_source(
+            split=split, decoders={name: tfds.decode.SkipDecoding() for name in images}
+        )
+    except ValueError as error:
+        known = list(builder.info.splits)
+        raise UserError(
+            f"config.data.{field}={split!r} is not a split of {builder.info.full_name}."
+            f"{nearest(split, known)} Known: {', '.join(known)}. ({error})"
+        ) from error
+
+
+def _read_garments(source: Any, feature: str) -> Garments:
+    records = [source[index] for index in range(len(source))]
+    return Garments(
+        images=np.stack([decode_image(record[feature], "L") for record in records]),
+        labels=np.array([record["label"] for record in records], np.int32),
+    )
