@@ -36,6 +36,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jax.custom_derivatives import SymbolicZero
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Float32
@@ -49,8 +50,7 @@ _LARGEST_GAP = 1e12
 # The coefficients of ((x - 1) exp(x) + 1) / x^2, highest power first; used for |x| < 1/2.
 _KL_SERIES = np.array([(k + 1) / math.factorial(k + 2) for k in range(8, -1, -1)], np.float32)
 
-# A masked key's logit, finite so that `0 * t` stays 0.
-_LOWEST = float(np.finfo(np.float32).min)
+_FLOAT32_MIN = float(np.finfo(np.float32).min)
 
 
 def renyi_entropy(
@@ -112,16 +112,16 @@ def attention_entropy(
     return _entropy_of_attention(logits, _order(alpha), num_prefix=num_prefix, normalize=normalize)
 
 
-def _order(alpha: ArrayLike) -> ArrayLike:
-    """`alpha` as a float32 scalar, refused if it is known here and outside (0, inf]."""
-    if isinstance(alpha, jax.core.Tracer):
-        if alpha.shape:
-            raise UserError(f"alpha must be one number, got an array of shape {alpha.shape}.")
-        return alpha.astype(jnp.float32)
-    order = np.asarray(alpha, np.float32)
-    if order.shape:
+def _order(alpha: ArrayLike) -> np.ndarray | Array:
+    """`alpha` as a float32 scalar, refused if it is known here and outside (0, inf].
+
+    A known value becomes a numpy scalar, an argument and not a constant of what is compiled.
+    """
+    traced = isinstance(alpha, Tracer)
+    order = jnp.asarray(alpha, jnp.float32) if traced else np.asarray(alpha, np.float32)
+    if order.ndim:
         raise UserError(f"alpha must be one number, got an array of shape {order.shape}.")
-    if not order > 0:
+    if not traced and not order > 0:
         raise UserError(f"alpha, the order of the entropy, must lie in (0, inf], got {alpha}.")
     return order
 
@@ -141,19 +141,19 @@ def _entropy_of_attention(logits, alpha, *, num_prefix, normalize):
     if normalize or num_prefix == 0:
         return entropy
     # p = q a, where q is the mass on the patches.
-    log_odds = _finite_logsumexp(prefix) - _finite_logsumexp(patches)
-    log_mass = -jax.nn.softplus(log_odds)
-    at_one = alpha == 1
-    slope = 1 / (1 / jnp.where(at_one, 2, alpha) - 1)  # alpha / (1 - alpha), and -1 at inf
+    log_q = -jax.nn.softplus(_finite_logsumexp(prefix) - _finite_logsumexp(patches))
+    delta, _ = _distance_from_one(alpha)
     unnormalised = jnp.where(
-        at_one, jnp.exp(log_mass) * (entropy - log_mass), entropy + slope * log_mass
+        alpha == 1,
+        jnp.exp(log_q) * (entropy - log_q),
+        entropy - jnp.minimum(alpha, _LARGEST_GAP) / delta * log_q,
     )
     return jnp.where(jnp.max(patches, axis=-1) == -jnp.inf, 0, unnormalised)
 
 
 def _finite_logsumexp(logits):
     """logsumexp over the last axis; finite, and with finite gradients, where all is masked."""
-    return jax.nn.logsumexp(jnp.maximum(logits, _LOWEST / 4), axis=-1)
+    return jax.nn.logsumexp(jnp.maximum(logits, _FLOAT32_MIN / 4), axis=-1)
 
 
 class _Sums(NamedTuple):
@@ -164,31 +164,25 @@ class _Sums(NamedTuple):
     d: Array  # (exp(t) - exp(alpha t)) / delta
     z_rest: Array  # Z - 1
     mean_d: Array  # D / Z
-    shrink: Array  # Z_alpha / Z - 1, which is -delta D / Z
     spread: Array  # -log(1 - delta D / Z) / delta
 
 
 def _sums(s: Float[Array, "*batch n"], alpha: Float[Array, ""]) -> _Sums:
     delta, gap = _distance_from_one(alpha)
     top = jax.lax.stop_gradient(jnp.max(s, axis=-1, keepdims=True))
-    t = jnp.maximum(s - jnp.where(top == -jnp.inf, 0, top), _LOWEST)
-    # Of exp(t) and exp(alpha t), y is the larger and y (1 + e) the smaller: nothing overflows.
-    y = jnp.exp(jnp.minimum(alpha, 1) * t)
-    e = jnp.expm1(gap * t)
-    z = y + jnp.where(alpha < 1, y * e, 0)
-    d = -y * (e / gap)
+    t = s - jnp.where(top == -jnp.inf, 0, top)
+    z = jnp.exp(t)
+    # The larger of exp(t) and exp(alpha t) is taken out, so that nothing overflows.
+    d = -jnp.exp(jnp.minimum(alpha, 1) * t) * (jnp.expm1(gap * t) * (1 / gap))
     # Z - 1 leaves one maximum out of the sum: 1 + tiny would lose the digits of tiny.
     is_top = t == 0
     tops = jnp.sum(jnp.where(is_top, z, 0), axis=-1, keepdims=True)
     below = jnp.sum(jnp.where(is_top, 0, z), axis=-1, keepdims=True)
     z_rest = below + jnp.where(tops > 0, tops - 1, 0)
-    D = jnp.sum(d, axis=-1, keepdims=True)
-    # Z_alpha >= 1 holds here too, where rounding alone would break it.
-    shrink = jnp.maximum(-delta * D, -z_rest) / (1 + z_rest)
-    mean_d = D / (1 + z_rest)
-    safe = jnp.where(shrink == 0, 1, shrink)
-    spread = mean_d * jnp.where(shrink == 0, 1, jnp.log1p(safe) / safe)
-    return _Sums(t, z, d, z_rest, mean_d, shrink, spread)
+    mean_d = jnp.sum(d, axis=-1, keepdims=True) / (1 + z_rest)
+    x = -delta * mean_d
+    spread = mean_d * jnp.where(x == 0, 1, jnp.log1p(x) / jnp.where(x == 0, 1, x))
+    return _Sums(t, z, d, z_rest, mean_d, spread)
 
 
 def _distance_from_one(alpha: Float[Array, ""]) -> tuple[Array, Array]:
@@ -222,23 +216,30 @@ def _total(sums: _Sums, alpha: Float[Array, ""]) -> Float[Array, "*batch"]:
     return jnp.where(alpha > 0, entropy[..., 0], jnp.nan)
 
 
+def _powers(t: Float[Array, "*batch n"], alpha: Float[Array, ""]) -> tuple[Array, Array]:
+    """`exp(alpha t)` and Z_alpha, summed anew because Z - delta D loses digits beside a large Z."""
+    powers = jnp.exp(jnp.minimum(alpha, _LARGEST_GAP) * t)
+    Z_alpha = jnp.sum(powers, axis=-1, keepdims=True)
+    return powers, jnp.where(Z_alpha > 0, Z_alpha, 1)  # 0 where all keys are masked
+
+
 def _slope_in_logits(sums: _Sums, alpha: Float[Array, ""]) -> Float[Array, "*batch n"]:
     """dH / ds_j = alpha (d_j - z_j D / Z) / Z_alpha."""
-    z_alpha = (1 + sums.z_rest) * (1 + sums.shrink)
-    return jnp.minimum(alpha, _LARGEST_GAP) * (sums.d - sums.z * sums.mean_d) / z_alpha
+    _, Z_alpha = _powers(sums.t, alpha)
+    return jnp.minimum(alpha, _LARGEST_GAP) * (sums.d - sums.z * sums.mean_d) / Z_alpha
 
 
 def _slope_in_order(sums: _Sums, alpha: Float[Array, ""]) -> Float[Array, "*batch"]:
     """dH / dalpha = -KL(w || a) / delta^2, and -Var_a[log a] / 2 at alpha = 1.
 
-    With `x_j = log(w_j / a_j)`, which is delta times the deviation c_j of t_j from its mean, KL is
-    the sum of `w_j (x_j - 1) + a_j`, each >= 0; for small x that is `a_j x_j^2 (1/2 + x_j/3 + ...)`.
+    With `x_j = log(w_j / a_j)`, which is delta times the deviation c_j of t_j from a mean, KL is
+    the sum of `w_j (x_j - 1) + a_j`, each >= 0; for small x it is `a_j x_j^2 (1/2 + x_j/3 + ...)`.
     """
     delta, _ = _distance_from_one(alpha)
-    Z = 1 + sums.z_rest
-    a = sums.z / Z
-    w = (sums.z - delta * sums.d) / (Z * (1 + sums.shrink))
-    c = jnp.maximum(sums.t + sums.spread, -1e15)  # its square stays finite
+    a = sums.z / (1 + sums.z_rest)
+    powers, Z_alpha = _powers(sums.t, alpha)
+    w = powers / Z_alpha
+    c = jnp.maximum(sums.t + sums.spread, -1e15)  # finite when squared, masked keys too
     x = delta * c
     small = jnp.abs(x) < 0.5
     series = jnp.polyval(_KL_SERIES, jnp.where(small, x, 0))

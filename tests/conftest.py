@@ -1,9 +1,47 @@
-"""Set-up of the whole suite: the CPU, and shapes in signatures checked on every call."""
+"""Set-up of the whole suite: the CPU, shapes in signatures checked on every call, fixtures."""
 
+import contextlib
+import logging
 import os
+from pathlib import Path
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
+import hypothesis
+import jax
+import pytest
 from jaxtyping import install_import_hook
 
 install_import_hook("renyi_jax", "beartype.beartype")
+
+hypothesis.settings.register_profile("suite", deadline=None, derandomize=True, max_examples=60)
+hypothesis.settings.register_profile("search", deadline=None, max_examples=2000)
+hypothesis.settings.load_profile("suite")
+
+
+@pytest.fixture
+def count_compilations(caplog):
+    """A context manager that yields the list of what XLA compiled inside it, by name."""
+
+    @contextlib.contextmanager
+    def counting():
+        caplog.clear()
+        compiled = []
+        with caplog.at_level(logging.WARNING, logger="jax"), jax.log_compiles():
+            yield compiled
+        for record in caplog.records:
+            message = record.getMessage()
+            if message.startswith("Finished XLA compilation of "):
+                compiled.append(message.removeprefix("Finished XLA compilation of ").split()[0])
+
+    return counting
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of data sets and weights that are not part of the repository."""
+    beside = Path(__file__).resolve().parents[2] / "shared"
+    folder = Path(os.environ.get("RENYI_JAX_SHARED", beside))
+    if not folder.is_dir():
+        pytest.skip(f"needs the folder of shared data ({folder}; RENYI_JAX_SHARED names another)")
+    return folder
