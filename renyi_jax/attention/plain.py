@@ -1,0 +1,42 @@
+"""Attention that materialises its logits: right on every backend, quadratic in memory."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+Score = Callable[[Float[Array, "b h n n"]], Any]
+
+
+def attention_logits(
+    query: Float[Array, "b n h d"], key: Float[Array, "b n h d"]
+) -> Float[Array, "b h n n"]:
+    """The scaled attention logits `s[b, h, i, j] = q_i . k_j / sqrt(d)`, in float32."""
+    scale = query.shape[-1] ** -0.5
+    return jnp.einsum("bihd,bjhd->bhij", query * scale, key, preferred_element_type=jnp.float32)
+
+
+def attention(
+    query: Float[Array, "b n h d"],
+    key: Float[Array, "b n h d"],
+    value: Float[Array, "b n h d"],
+    score: Score | None = None,
+) -> tuple[Float[Array, "b n h d"], Any]:
+    """Scaled dot-product attention (Vaswani et al. 2017, equation 1), scored on the way.
+
+    Args:
+        query: queries of `h` heads, each of width `d`.
+        key: keys.
+        value: values; the output has their dtype.
+        score: reads the float32 logits and returns what a criterion needs of them.
+
+    Returns:
+        The attended values, and what `score` returned (None without it). The softmax is
+        computed in float32 whatever the dtype of the operands.
+    """
+    logits = attention_logits(query, key)
+    weights = jax.nn.softmax(logits, axis=-1).astype(value.dtype)
+    attended = jnp.einsum("bhij,bjhd->bihd", weights, value)
+    return attended, None if score is None else score(logits)

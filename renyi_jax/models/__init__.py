@@ -1,0 +1,17 @@
+"""The ViT, its variants, and the registry behind `create_model`."""
+
+from renyi_jax.models.flops import flops
+from renyi_jax.models.registry import MODELS, create_model, list_models
+from renyi_jax.models.spec import ModelSpec
+from renyi_jax.models.vit import FUSED, PruningTrace, VisionTransformer
+
+__all__ = [
+    "FUSED",
+    "MODELS",
+    "ModelSpec",
+    "PruningTrace",
+    "VisionTransformer",
+    "create_model",
+    "flops",
+    "list_models",
+]

@@ -1,0 +1,320 @@
+"""The Vision Transformer, pruned or not: one module, whose `pruning` says which.
+
+Computes what timm's `VisionTransformer` computes: pre-norm blocks, exact GELU, class token pooling.
+"""
+
+import functools
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from renyi_jax.attention import Score, attention
+from renyi_jax.errors import UserError
+from renyi_jax.models.layers import Mlp, PatchEmbed, layer_norm, layer_scale, linear
+from renyi_jax.models.spec import ModelSpec
+from renyi_jax.pruning import (
+    REDUCERS,
+    PruningConfig,
+    PruningStage,
+    cls_attention,
+    keep_count,
+    score_patches,
+    select,
+)
+
+FUSED = -1
+"""The position of a fused token, which has no place in the patch grid."""
+
+Alpha = float | Sequence[float] | Float[Array, "..."]
+
+
+class Tokens(NamedTuple):
+    """Tokens on their way through the blocks, and where in the patch grid they came from."""
+
+    values: Float[Array, "b n d"]
+    positions: Int[Array, "b m"]
+
+
+class PruningTrace(NamedTuple):
+    """What one pruned block decided.
+
+    Attributes:
+        scores: importance of the patches that entered the block.
+        kept: those that left it, as positions in the original patch grid, ascending; a token that
+            the reducer fused comes last, as `FUSED`.
+    """
+
+    scores: Float[Array, "b m"]
+    kept: Int[Array, "b k"]
+
+
+class Attention(nnx.Module):
+    """Multi-head self-attention; `score` reads its logits on the way."""
+
+    def __init__(self, spec: ModelSpec, dropout_rate: float, dtype, rngs: nnx.Rngs):
+        self.num_heads = spec.num_heads
+        self.qkv = linear(spec.embed_dim, 3 * spec.embed_dim, dtype, rngs)
+        self.proj = linear(spec.embed_dim, spec.embed_dim, dtype, rngs)
+        self.dropout = nnx.Dropout(dropout_rate)
+
+    def __call__(
+        self,
+        values: Float[Array, "b n d"],
+        score: Score | None,
+        *,
+        train: bool,
+        rngs: nnx.Rngs | None,
+    ):
+        batch, length, width = values.shape
+        qkv = self.qkv(values).reshape(batch, length, 3, self.num_heads, width // self.num_heads)
+        attended, scored = attention(qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2], score)
+        projected = self.proj(attended.reshape(batch, length, width))
+        return self.dropout(projected, deterministic=not train, rngs=rngs), scored
+
+
+class Block(nnx.Module):
+    """Attention, pruning, MLP: the method of arXiv 2604.03803, top to bottom."""
+
+    def __init__(
+        self, spec: ModelSpec, drop_path_rate: float, dropout_rate: float, dtype, rngs: nnx.Rngs
+    ):
+        self.num_prefix = spec.num_prefix
+        self.norm1 = layer_norm(spec.embed_dim, dtype, rngs)
+        self.attn = Attention(spec, dropout_rate, dtype, rngs)
+        self.ls1 = layer_scale(spec.embed_dim, spec.layer_scale)
+        self.norm2 = layer_norm(spec.embed_dim, dtype, rngs)
+        self.mlp = Mlp(spec.embed_dim, spec.mlp_dim, dropout_rate, dtype, rngs)
+        self.ls2 = layer_scale(spec.embed_dim, spec.layer_scale)
+        # Stochastic depth: one draw per image decides the whole residual branch.
+        self.drop_path = nnx.Dropout(drop_path_rate, broadcast_dims=(1, 2))
+
+    def __call__(
+        self,
+        tokens: Tokens,
+        stage: PruningStage | None,
+        alpha: Float[Array, ""] | None,
+        key: PRNGKeyArray | None,
+        *,
+        train: bool,
+        rngs: nnx.Rngs | None,
+    ) -> tuple[Tokens, PruningTrace | None]:
+        values, positions = tokens
+        score = None if stage is None else functools.partial(self._score, stage, alpha, key)
+        drop_path = functools.partial(self.drop_path, deterministic=not train, rngs=rngs)
+
+        branch, scored = self.attn(self.norm1(values), score, train=train, rngs=rngs)
+        values = values + drop_path(branch if self.ls1 is None else self.ls1(branch))
+
+        trace = None
+        if stage is not None:
+            scores, weights = scored
+            values, positions = self._prune(stage, Tokens(values, positions), scores, weights)
+            trace = PruningTrace(scores, positions)
+
+        branch = self.mlp(self.norm2(values), train=train, rngs=rngs)
+        return Tokens(
+            values + drop_path(branch if self.ls2 is None else self.ls2(branch)), positions
+        ), trace
+
+    def _score(self, stage: PruningStage, alpha, key, logits: Float[Array, "b h n n"]):
+        """Importance of every patch, and the weights with which a reducer may fuse."""
+        scores = score_patches(
+            stage.criterion,
+            logits,
+            self.num_prefix,
+            alpha=alpha,
+            normalize=stage.normalize,
+            heads=stage.heads,
+            key=key,
+        )
+        return scores, cls_attention(logits, self.num_prefix)
+
+    def _prune(self, stage: PruningStage, tokens: Tokens, scores, weights) -> Tokens:
+        """The tokens that go on. With every patch kept, they are the tokens that came."""
+        num_patches = scores.shape[1]
+        count = keep_count(num_patches, stage.keep_rate)
+        if count == num_patches:
+            return tokens
+        kept = select(scores, count)
+        reducer = REDUCERS[stage.reducer]
+        values = reducer.reduce(tokens.values, kept, weights, self.num_prefix)
+        positions = jnp.take_along_axis(tokens.positions, kept, axis=1)
+        fused = ((0, 0), (0, reducer.extra_tokens))
+        return Tokens(values, jnp.pad(positions, fused, constant_values=FUSED))
+
+
+class VisionTransformer(nnx.Module):
+    """A ViT for classification.
+
+    Attributes:
+        spec: its shape.
+        pruning: which blocks are pruned and how; None for the plain model.
+    """
+
+    def __init__(
+        self,
+        spec: ModelSpec,
+        *,
+        pruning: PruningConfig | None,
+        dtype,
+        drop_path_rate: float,
+        dropout_rate: float,
+        patch_drop_rate: float,
+        rngs: nnx.Rngs,
+    ):
+        _check_blocks(pruning, spec)
+        self.spec = spec
+        self.pruning = pruning
+        self.dtype = dtype
+        self.patch_drop_rate = patch_drop_rate
+
+        initializer = nnx.initializers.truncated_normal(0.02)
+
+        def parameter(length: int) -> nnx.Param:
+            return nnx.Param(initializer(rngs.params(), (1, length, spec.embed_dim)))
+
+        self.patch_embed = PatchEmbed(spec.patch_size, spec.embed_dim, dtype, rngs)
+        self.cls_token = parameter(1)
+        self.dist_token = parameter(1) if spec.distilled else None
+        self.reg_token = parameter(spec.num_registers) if spec.num_registers else None
+        embedded_prefix = spec.num_prefix if spec.prefix_embedded else 0
+        self.pos_embed = parameter(embedded_prefix + spec.num_patches)
+        self.dropout = nnx.Dropout(dropout_rate)
+        self.blocks = nnx.List(
+            Block(spec, drop_path_rate * i / max(1, spec.depth - 1), dropout_rate, dtype, rngs)
+            for i in range(spec.depth)
+        )
+        self.norm = layer_norm(spec.embed_dim, dtype, rngs)
+        heads = spec.num_classes > 0
+        self.head = linear(spec.embed_dim, spec.num_classes, dtype, rngs) if heads else None
+        self.head_dist = (
+            linear(spec.embed_dim, spec.num_classes, dtype, rngs)
+            if heads and spec.distilled
+            else None
+        )
+
+    def __call__(
+        self,
+        images: Float[Array, "b height width 3"],
+        alpha: Alpha | None = None,
+        *,
+        return_trace: bool = False,
+        train: bool = False,
+        rngs: nnx.Rngs | None = None,
+    ):
+        """Classifies images.
+
+        Args:
+            images: normalised by the mean and deviation of `spec`.
+            alpha: order of the entropy, or one per pruned block; that of `pruning` by default.
+                An array may be traced: another value compiles nothing.
+            return_trace: also return one `PruningTrace` per pruned block.
+            train: dropout, stochastic depth and patch dropout act; needs `rngs`.
+            rngs: streams "dropout" and, for criterion "random", "pruning". Without them the random
+                criterion draws the same scores in every call.
+
+        Returns:
+            Logits `[b, num_classes]` in float32, or without a head the normalised class token
+            `[b, d]`; with `return_trace`, the pair of it and the traces. A distilled model gives
+            the mean of its two heads (Touvron et al. 2021, section 4).
+
+        Raises:
+            UserError: the images do not have the size of `spec`, or alpha has the wrong length.
+        """
+        values, trace = self._encode(images, alpha, train=train, rngs=rngs)
+        if self.head is None:
+            outputs = values[:, 0]
+        elif self.head_dist is None:
+            outputs = self.head(values[:, 0])
+        else:
+            outputs = (self.head(values[:, 0]) + self.head_dist(values[:, 1])) / 2
+        outputs = outputs.astype(jnp.float32)
+        return (outputs, trace) if return_trace else outputs
+
+    def forward_features(
+        self,
+        images: Float[Array, "b height width 3"],
+        alpha: Alpha | None = None,
+        *,
+        train: bool = False,
+        rngs: nnx.Rngs | None = None,
+    ) -> Float[Array, "b n d"]:
+        """The prefix tokens and the patches left, after the last norm; arguments as in a call."""
+        return self._encode(images, alpha, train=train, rngs=rngs)[0]
+
+    def with_pruning(self, pruning: PruningConfig | None) -> "VisionTransformer":
+        """The same weights under another pruning; None for no pruning.
+
+        Raises:
+            UserError: a pruned block beyond the last.
+        """
+        _check_blocks(pruning, self.spec)
+        model = nnx.merge(*nnx.split(self))
+        model.pruning = pruning
+        return model
+
+    def _encode(self, images, alpha, *, train: bool, rngs: nnx.Rngs | None):
+        if train and rngs is None:
+            raise UserError("train=True draws dropout masks; give rngs=nnx.Rngs(dropout=seed).")
+        stages = self.pruning.stages() if self.pruning else {}
+        alphas = self._alphas(alpha)
+        tokens = self._embed(images, train=train, rngs=rngs)
+        traces = []
+        for number, block in enumerate(self.blocks, start=1):
+            stage = stages.get(number)
+            if stage is None:
+                tokens, _ = block(tokens, None, None, None, train=train, rngs=rngs)
+                continue
+            key = rngs.pruning() if rngs is not None else jax.random.key(number)
+            tokens, trace = block(tokens, stage, alphas[stage.index], key, train=train, rngs=rngs)
+            traces.append(trace)
+        return self.norm(tokens.values), tuple(traces)
+
+    def _embed(self, images, *, train: bool, rngs: nnx.Rngs | None) -> Tokens:
+        batch, height, width, _ = images.shape
+        if (height, width) != self.spec.image_size:
+            expected = " x ".join(map(str, self.spec.image_size))
+            raise UserError(
+                f"Images are {height} x {width} pixels and the model was built for {expected};"
+                f" resize them, or build it with image_size=({height}, {width})."
+            )
+        patches = self.patch_embed(images.astype(self.dtype))
+        prefix = [token for token in (self.cls_token, self.dist_token, self.reg_token) if token]
+        prefix = jnp.concatenate([token[...] for token in prefix], axis=1).astype(self.dtype)
+        prefix = jnp.broadcast_to(prefix, (batch, *prefix.shape[1:]))
+        embedding = self.pos_embed[...].astype(self.dtype)
+        if self.spec.prefix_embedded:
+            values = jnp.concatenate([prefix, patches], axis=1) + embedding
+        else:
+            values = jnp.concatenate([prefix, patches + embedding], axis=1)
+        values = self.dropout(values, deterministic=not train, rngs=rngs)
+        positions = jnp.broadcast_to(jnp.arange(patches.shape[1]), patches.shape[:2])
+        if train and self.patch_drop_rate:
+            count = keep_count(patches.shape[1], 1 - self.patch_drop_rate)
+            positions = select(jax.random.uniform(rngs.dropout(), positions.shape), count)
+            values = REDUCERS["drop"].reduce(values, positions, None, self.spec.num_prefix)
+        return Tokens(values, positions)
+
+    def _alphas(self, alpha: Alpha | None) -> Float[Array, "stages"] | None:
+        if self.pruning is None:
+            return None
+        alphas = jnp.asarray(self.pruning.alpha if alpha is None else alpha, jnp.float32)
+        stages = len(self.pruning.blocks)
+        if alphas.shape not in ((), (stages,)):
+            raise UserError(
+                f"alpha has shape {alphas.shape}; expected one number,"
+                f" or one for each of the {stages} pruned blocks."
+            )
+        return jnp.broadcast_to(alphas, (stages,))
+
+
+def _check_blocks(pruning: PruningConfig | None, spec: ModelSpec) -> None:
+    if pruning is not None and pruning.blocks[-1] > spec.depth:
+        raise UserError(
+            f"PruningConfig: block {pruning.blocks[-1]} is beyond the last;"
+            f" the model has {spec.depth} blocks, counted from 1."
+        )

@@ -1,0 +1,59 @@
+"""How many patches stay, and which."""
+
+import math
+from collections.abc import Sequence
+from fractions import Fraction
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from renyi_jax.errors import UserError
+
+
+def keep_count(num_patches: int, keep_rate: float) -> int:
+    """`ceil(keep_rate * num_patches)`, with the rate read as the decimal it was written as.
+
+    The product is exact: 0.55 of 100 patches is 55, where binary floating point gives
+    55.000000000000007 and would keep 56.
+
+    Raises:
+        UserError: the rate is not in (0, 1], or there is no patch.
+    """
+    if num_patches < 1:
+        raise UserError(f"num_patches must be at least 1, got {num_patches}.")
+    if not 0 < keep_rate <= 1:
+        raise UserError(f"keep_rate must lie in (0, 1], got {keep_rate!r}.")
+    return math.ceil(Fraction(str(float(keep_rate))) * num_patches)
+
+
+def keep_counts(
+    num_patches: int, keep_rate: float | Sequence[float] = 0.7, stages: int = 3
+) -> tuple[int, ...]:
+    """The number of patches that leave each pruned block.
+
+    Args:
+        num_patches: patches that enter the first pruned block.
+        keep_rate: share kept by every stage, or one share per stage.
+        stages: number of pruned blocks.
+
+    Returns:
+        One Python integer per stage: 196 patches at 0.7 give `(138, 97, 68)`.
+
+    Raises:
+        UserError: a rate is not in (0, 1], or there are not as many rates as stages.
+    """
+    rates = tuple(keep_rate) if isinstance(keep_rate, Sequence) else (keep_rate,) * stages
+    if len(rates) != stages:
+        raise UserError(f"keep_rate has {len(rates)} values for {stages} stages: {rates}.")
+    counts = []
+    for rate in rates:
+        num_patches = keep_count(num_patches, rate)
+        counts.append(num_patches)
+    return tuple(counts)
+
+
+def select(scores: Float[Array, "b n"], count: int) -> Int[Array, "b k"]:
+    """The indices of the `count` highest scores, in ascending order; ties go to the lower index."""
+    _, indices = jax.lax.top_k(scores, count)
+    return jnp.sort(indices, axis=-1)
