@@ -1,6 +1,7 @@
 """The ViT, its variants, and the registry behind `create_model`."""
 
 from renyi_jax.models.flops import flops
+from renyi_jax.models.preprocess import normalize_images
 from renyi_jax.models.registry import MODELS, create_model, list_models
 from renyi_jax.models.spec import ModelSpec
 from renyi_jax.models.vit import FUSED, PruningTrace, VisionTransformer
@@ -14,4 +15,5 @@ __all__ = [
     "create_model",
     "flops",
     "list_models",
+    "normalize_images",
 ]
