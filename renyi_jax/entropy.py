@@ -169,7 +169,7 @@ class _Sums(NamedTuple):
 
 def _sums(s: Float[Array, "*batch n"], alpha: Float[Array, ""]) -> _Sums:
     delta, gap = _distance_from_one(alpha)
-    top = jax.lax.stop_gradient(jnp.max(s, axis=-1, keepdims=True))
+    top = jnp.max(s, axis=-1, keepdims=True)
     t = s - jnp.where(top == -jnp.inf, 0, top)
     z = jnp.exp(t)
     # The larger of exp(t) and exp(alpha t) is taken out, so that nothing overflows.
