@@ -103,11 +103,7 @@ def create_model(
         UserError: an unknown name or dtype, an image size that the patches do not tile, a rate
             outside [0, 1), or a pruned block beyond the last.
     """
-    if name not in MODELS:
-        raise UserError(
-            f"Unknown model {name!r}.{nearest(name, MODELS)}"
-            " renyi_jax.list_models() returns every name."
-        )
+    spec = model_spec(name, num_classes=num_classes, image_size=image_size)
     if dtype not in DTYPES:
         raise UserError(
             f"Unknown dtype {dtype!r}; known: {', '.join(DTYPES)}." + nearest(dtype, DTYPES)
@@ -120,6 +116,21 @@ def create_model(
     for field, rate in rates.items():
         if not 0 <= rate < 1:
             raise UserError(f"{field} must lie in [0, 1), got {rate!r}.")
+    return VisionTransformer(spec, pruning=pruning, dtype=DTYPES[dtype], rngs=rngs, **rates)
+
+
+def model_spec(
+    name: str,
+    *,
+    num_classes: int | None = None,
+    image_size: int | tuple[int, int] | None = None,
+) -> ModelSpec:
+    """The shape that `create_model` gives a model; arguments and errors as there."""
+    if name not in MODELS:
+        raise UserError(
+            f"Unknown model {name!r}.{nearest(name, MODELS)}"
+            " renyi_jax.list_models() returns every name."
+        )
     spec = MODELS[name]
     if num_classes is not None:
         if num_classes < 0:
@@ -127,7 +138,7 @@ def create_model(
         spec = dataclasses.replace(spec, num_classes=num_classes)
     if image_size is not None:
         spec = dataclasses.replace(spec, image_size=_image_size(image_size, spec.patch_size, name))
-    return VisionTransformer(spec, pruning=pruning, dtype=DTYPES[dtype], rngs=rngs, **rates)
+    return spec
 
 
 def _image_size(size: int | tuple[int, int], patch_size: int, name: str) -> tuple[int, int]:

@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from renyi_jax.attention import Score, attention
 from renyi_jax.errors import UserError
-from renyi_jax.models.layers import Mlp, PatchEmbed, layer_norm, layer_scale, linear
+from renyi_jax.models.layers import Linear, Mlp, PatchEmbed, layer_norm, layer_scale
 from renyi_jax.models.spec import ModelSpec
 from renyi_jax.pruning import (
     REDUCERS,
@@ -57,8 +57,8 @@ class Attention(nnx.Module):
 
     def __init__(self, spec: ModelSpec, dropout_rate: float, dtype, rngs: nnx.Rngs):
         self.num_heads = spec.num_heads
-        self.qkv = linear(spec.embed_dim, 3 * spec.embed_dim, dtype, rngs)
-        self.proj = linear(spec.embed_dim, spec.embed_dim, dtype, rngs)
+        self.qkv = Linear(spec.embed_dim, 3 * spec.embed_dim, dtype, rngs)
+        self.proj = Linear(spec.embed_dim, spec.embed_dim, dtype, rngs)
         self.dropout = nnx.Dropout(dropout_rate)
 
     def __call__(
@@ -166,7 +166,7 @@ class VisionTransformer(nnx.Module):
         patch_drop_rate: float,
         rngs: nnx.Rngs,
     ):
-        _check_blocks(pruning, spec)
+        check_blocks(pruning, spec)
         self.spec = spec
         self.pruning = pruning
         self.dtype = dtype
@@ -190,9 +190,9 @@ class VisionTransformer(nnx.Module):
         )
         self.norm = layer_norm(spec.embed_dim, dtype, rngs)
         heads = spec.num_classes > 0
-        self.head = linear(spec.embed_dim, spec.num_classes, dtype, rngs) if heads else None
+        self.head = Linear(spec.embed_dim, spec.num_classes, dtype, rngs) if heads else None
         self.head_dist = (
-            linear(spec.embed_dim, spec.num_classes, dtype, rngs)
+            Linear(spec.embed_dim, spec.num_classes, dtype, rngs)
             if heads and spec.distilled
             else None
         )
@@ -252,7 +252,7 @@ class VisionTransformer(nnx.Module):
         Raises:
             UserError: a pruned block beyond the last.
         """
-        _check_blocks(pruning, self.spec)
+        check_blocks(pruning, self.spec)
         model = nnx.merge(*nnx.split(self))
         model.pruning = pruning
         return model
@@ -312,7 +312,8 @@ class VisionTransformer(nnx.Module):
         return jnp.broadcast_to(alphas, (stages,))
 
 
-def _check_blocks(pruning: PruningConfig | None, spec: ModelSpec) -> None:
+def check_blocks(pruning: PruningConfig | None, spec: ModelSpec) -> None:
+    """Raises `UserError` where a pruned block is beyond the last of the model."""
     if pruning is not None and pruning.blocks[-1] > spec.depth:
         raise UserError(
             f"PruningConfig: block {pruning.blocks[-1]} is beyond the last;"

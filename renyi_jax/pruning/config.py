@@ -1,6 +1,7 @@
 """`PruningConfig`: where a ViT is pruned, by which score, and how much."""
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
@@ -64,7 +65,7 @@ class PruningConfig:
         if not isinstance(blocks, tuple) or not all(_is_integer(block) for block in blocks):
             yield f"blocks must be a tuple of integers, got {blocks!r}."
             return
-        if not blocks or blocks[0] < 1 or any(b <= a for a, b in zip(blocks, blocks[1:])):
+        if not blocks or blocks[0] < 1 or any(b <= a for a, b in itertools.pairwise(blocks)):
             yield f"blocks must be ascending and counted from 1, got {blocks}."
         for field in ("criterion", "alpha", "keep_rate"):
             value = getattr(self, field)
