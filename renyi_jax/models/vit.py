@@ -14,7 +14,14 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from renyi_jax.attention import Score, attention
 from renyi_jax.errors import UserError
-from renyi_jax.models.layers import Linear, Mlp, PatchEmbed, layer_norm, layer_scale
+from renyi_jax.models.layers import (
+    Linear,
+    Mlp,
+    PatchEmbed,
+    layer_norm,
+    layer_scale,
+    sincos_embedding,
+)
 from renyi_jax.models.spec import ModelSpec
 from renyi_jax.pruning import (
     REDUCERS,
@@ -57,8 +64,8 @@ class Attention(nnx.Module):
 
     def __init__(self, spec: ModelSpec, dropout_rate: float, dtype, rngs: nnx.Rngs):
         self.num_heads = spec.num_heads
-        self.qkv = Linear(spec.embed_dim, 3 * spec.embed_dim, dtype, rngs)
-        self.proj = Linear(spec.embed_dim, spec.embed_dim, dtype, rngs)
+        self.qkv = Linear(spec.embed_dim, 3 * spec.embed_dim, dtype=dtype, rngs=rngs)
+        self.proj = Linear(spec.embed_dim, spec.embed_dim, dtype=dtype, rngs=rngs)
         self.dropout = nnx.Dropout(dropout_rate)
 
     def __call__(
@@ -174,28 +181,31 @@ class VisionTransformer(nnx.Module):
 
         initializer = nnx.initializers.truncated_normal(0.02)
 
-        def parameter(length: int) -> nnx.Param:
-            return nnx.Param(initializer(rngs.params(), (1, length, spec.embed_dim)))
+        def prefix(length: int) -> nnx.Param | None:
+            shape = (1, length, spec.embed_dim)
+            return nnx.Param(initializer(rngs.params(), shape)) if length else None
+
+        def classifier(exists: bool) -> Linear | None:
+            shape = (spec.embed_dim, spec.num_classes)
+            return (
+                Linear(*shape, dtype=dtype, kernel_init=initializer, rngs=rngs) if exists else None
+            )
 
         self.patch_embed = PatchEmbed(spec.patch_size, spec.embed_dim, dtype, rngs)
-        self.cls_token = parameter(1)
-        self.dist_token = parameter(1) if spec.distilled else None
-        self.reg_token = parameter(spec.num_registers) if spec.num_registers else None
+        self.cls_token = prefix(1)
+        self.dist_token = prefix(int(spec.distilled))
+        self.reg_token = prefix(spec.num_registers)
+        embedding = sincos_embedding(spec.grid_size, spec.embed_dim)
         embedded_prefix = spec.num_prefix if spec.prefix_embedded else 0
-        self.pos_embed = parameter(embedded_prefix + spec.num_patches)
+        self.pos_embed = nnx.Param(jnp.pad(embedding, ((embedded_prefix, 0), (0, 0)))[None])
         self.dropout = nnx.Dropout(dropout_rate)
         self.blocks = nnx.List(
             Block(spec, drop_path_rate * i / max(1, spec.depth - 1), dropout_rate, dtype, rngs)
             for i in range(spec.depth)
         )
         self.norm = layer_norm(spec.embed_dim, dtype, rngs)
-        heads = spec.num_classes > 0
-        self.head = Linear(spec.embed_dim, spec.num_classes, dtype, rngs) if heads else None
-        self.head_dist = (
-            Linear(spec.embed_dim, spec.num_classes, dtype, rngs)
-            if heads and spec.distilled
-            else None
-        )
+        self.head = classifier(spec.num_classes > 0)
+        self.head_dist = classifier(spec.num_classes > 0 and spec.distilled)
 
     def __call__(
         self,
