@@ -3,6 +3,8 @@
 import dataclasses
 import functools
 import io
+import struct
+import zlib
 from collections.abc import Callable
 from typing import Any
 
@@ -26,6 +28,22 @@ DataConfig = Any
 _FILE_FORMAT = "array_record"
 
 
+class BrokenImageError(UserError):
+    """An image that cannot be decoded; `record_id` says which."""
+
+    def __init__(self, record_id: str, reason: str):
+        super().__init__(record_id, reason)
+        self.record_id = record_id
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"The image {self.record_id} cannot be decoded: {self.reason}."
+
+
+# What PIL raises for bytes that are no image, or not a whole one.
+_DECODE_ERRORS = (OSError, ValueError, SyntaxError, EOFError, struct.error, zlib.error)
+
+
 def decode_image(encoded: bytes, mode: str) -> UInt8[np.ndarray, "h w *channels"]:
     """Decodes PNG or JPEG; `mode` is PIL's: "RGB" gives [h, w, 3], "L" gives [h, w]."""
     with Image.open(io.BytesIO(encoded)) as image:
@@ -37,24 +55,45 @@ class Records:
 
     Each is a dict of `image` uint8 [h, w, 3] (grey levels are repeated), `label` int32 and, where
     the data set has one, `object_mask` bool [h, w].
+
+    Raises, on access:
+      BrokenImageError: for an image that cannot be decoded.
     """
 
-    def __init__(self, source: Any, object_mask: str | None):
+    def __init__(
+        self, source: Any, split: str, object_mask: str | None = None, banner_rows: int = 0
+    ):
         self._source = source
+        self._split = split
         self._object_mask = object_mask
+        self._banner_rows = banner_rows
 
     def __len__(self) -> int:
         return len(self._source)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         record = self._source[index]
+        try:
+            image = decode_image(record["image"], "RGB")
+        except (*_DECODE_ERRORS, Image.DecompressionBombError) as error:
+            raise BrokenImageError(self._record_id(record, index), str(error)) from error
         example = {
-            "image": decode_image(record["image"], "RGB"),
+            "image": image[: len(image) - self._banner_rows],
             "label": np.int32(record["label"]),
         }
         if self._object_mask:
             example["object_mask"] = decode_image(record[self._object_mask], "L") > 0
         return example
+
+    def labels(self) -> Int32[np.ndarray, "n"]:
+        """The labels of all examples, without decoding an image."""
+        return np.array([self._source[i]["label"] for i in range(len(self))], np.int32)
+
+    def _record_id(self, record: dict[str, Any], index: int) -> str:
+        for feature in ("id", "file_name"):
+            if feature in record:
+                return f"{record[feature].decode()!r} (record {index} of {self._split})"
+        return f"of record {index} of {self._split}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,14 +168,16 @@ def load_dataset(data_config: DataConfig) -> Dataset:
     builder = _prepared_builder(entry, data_config)
     features: Any = builder.info.features  # a FeaturesDict; TFDS types it as its base
     shape = features["image"].shape
+    banner_rows = getattr(features["image"], "banner_rows", 0)
     train = _source(builder, data_config.train_split, "train_split")
+    test = _source(builder, data_config.test_split, "test_split")
     return Dataset(
         name=data_config.name,
         class_names=tuple(features["label"].names),
         image_shape=None if None in shape[:2] else (*shape[:2], 3),
         has_object_masks=entry.object_mask is not None,
-        train=Records(train, object_mask=None),
-        test=Records(_source(builder, data_config.test_split, "test_split"), entry.object_mask),
+        train=Records(train, data_config.train_split, banner_rows=banner_rows),
+        test=Records(test, data_config.test_split, entry.object_mask, banner_rows),
         read_garments=(
             functools.partial(_read_garments, train, entry.garment) if entry.garment else None
         ),

@@ -9,6 +9,7 @@ from collections.abc import Callable
 import tensorflow_datasets as tfds
 
 from renyi_jax.data.cluttered_fashion_mnist import ClutteredFashionMnist
+from renyi_jax.data.fgvc_aircraft import FgvcAircraft
 from renyi_jax.errors import UserError, nearest
 
 
@@ -32,6 +33,7 @@ DATASETS: dict[str, DatasetEntry] = {
     "cluttered_fashion_mnist": DatasetEntry(
         builder=ClutteredFashionMnist, object_mask="object_mask", garment="garment"
     ),
+    "fgvc_aircraft": DatasetEntry(builder=FgvcAircraft),
 }
 
 

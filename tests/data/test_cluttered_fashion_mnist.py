@@ -64,4 +64,4 @@ def test_the_seed_of_the_config_decides_the_canvases(tmp_path, idx_folder):
 def test_the_download_has_registered_checksums():
     urls = ClutteredFashionMnist.url_infos
     names = {name for names in fashion_mnist.FILES.values() for name in names}
-    assert {url.rsplit("/", 1)[1] for url in urls} == names
+    assert names <= {url.rsplit("/", 1)[1] for url in urls}

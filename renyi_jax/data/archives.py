@@ -1,0 +1,82 @@
+"""Files of published data sets: found where the user put them or downloaded, and read.
+
+TFDS can extract archives too, but needs TensorFlow to.
+"""
+
+import tarfile
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import PurePosixPath
+from typing import Any
+
+import tensorflow_datasets as tfds
+from absl import logging
+from etils import epath
+from tensorflow_datasets.core.download.checksums import compute_url_info
+
+from renyi_jax.errors import UserError
+
+
+def find_file(builder: tfds.core.DatasetBuilder, dl_manager: Any, url: str) -> epath.Path:
+    """The file of that URL: from `manual_dir` by its published name, else downloaded.
+
+    A download must have the registered size and checksum. A file that the user brought need not,
+    since people trim data sets: there another one is a warning.
+    """
+    folder = manual_dir(dl_manager)
+    brought = folder and folder / url.rsplit("/", 1)[1]
+    if not brought or not brought.exists():
+        return dl_manager.download(url)
+    published, found = (builder.url_infos or {})[url], compute_url_info(brought)
+    if found != published:
+        logging.warning(
+            "%s is not the published file: it has %d bytes and the SHA-256 %s; %s has %d bytes and "
+            "%s. It is taken as it is.",
+            *(brought, int(found.size), found.checksum),
+            *(url, int(published.size), published.checksum),
+        )
+    return brought
+
+
+def manual_dir(dl_manager: Any) -> epath.Path | None:
+    """The folder of what the user brought; None where there is none or it is empty."""
+    try:
+        return dl_manager.manual_dir
+    except AssertionError:  # how TFDS says it
+        return None
+
+
+def list_files(folder: epath.Path) -> list[PurePosixPath]:
+    """Names, sorted, of all files in a folder and the folders in it; hidden ones are left out."""
+    names = []
+    for entry in sorted(folder.iterdir()):
+        if entry.name.startswith("."):
+            continue
+        if entry.is_dir():
+            names += [entry.name / name for name in list_files(entry)]
+        else:
+            names.append(PurePosixPath(entry.name))
+    return names
+
+
+def iter_files(
+    path: epath.Path, wanted: Callable[[PurePosixPath], bool]
+) -> Iterator[tuple[PurePosixPath, bytes]]:
+    """Names and contents of the wanted files in a tar archive (of any compression) or a folder.
+
+    Raises:
+      UserError: for a file that is no tar archive, or one that was cut short.
+    """
+    if path.is_dir():
+        for name in list_files(path):
+            if wanted(name):
+                yield name, (path / name).read_bytes()
+        return
+    try:
+        with path.open("rb") as stream, tarfile.open(fileobj=stream, mode="r|*") as archive:
+            for member in archive:
+                name = PurePosixPath(member.name)
+                if wanted(name) and (file := archive.extractfile(member)):
+                    yield name, file.read()
+    except (tarfile.TarError, EOFError, zlib.error) as error:
+        raise UserError(f"{path} is not a whole tar archive: {error}.") from error
