@@ -1,10 +1,11 @@
 """The ViT, its variants, and the registry behind `create_model`."""
 
 from renyi_jax.models.flops import flops
-from renyi_jax.models.preprocess import normalize_images
+from renyi_jax.models.preprocess import normalize_images, patches_on_object
 from renyi_jax.models.registry import MODELS, create_model, list_models
 from renyi_jax.models.spec import ModelSpec
 from renyi_jax.models.vit import FUSED, PruningTrace, VisionTransformer
+from renyi_jax.models.weights import load_weights, save_weights, to_timm
 
 __all__ = [
     "FUSED",
@@ -15,5 +16,9 @@ __all__ = [
     "create_model",
     "flops",
     "list_models",
+    "load_weights",
     "normalize_images",
+    "patches_on_object",
+    "save_weights",
+    "to_timm",
 ]

@@ -1,9 +1,9 @@
-"""From the pixels of a loader to what a model expects."""
+"""From the pixels of a loader to what a model sees."""
 
 from collections.abc import Sequence
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float32, UInt8
+from jaxtyping import Array, Bool, Float32, UInt8
 
 
 def normalize_images(
@@ -20,3 +20,14 @@ def normalize_images(
     """
     mean, std = jnp.asarray(mean, jnp.float32), jnp.asarray(std, jnp.float32)
     return (images.astype(jnp.float32) / 255 - mean) / std
+
+
+def patches_on_object(
+    object_mask: Bool[Array, "b height width"], patch_size: int
+) -> Bool[Array, "b n"]:
+    """Whether each patch lies on the object: whether any of its pixels does."""
+    batch, height, width = object_mask.shape
+    grid = object_mask.reshape(
+        batch, height // patch_size, patch_size, width // patch_size, patch_size
+    )
+    return grid.any(axis=(2, 4)).reshape(batch, -1)

@@ -1,0 +1,41 @@
+"""Timing of compiled programs against each other."""
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import jax
+import numpy as np
+
+Name = TypeVar("Name")
+
+
+def seconds_per_call(
+    calls: Mapping[Name, Callable[[], Any]],
+    *,
+    budget: float = 1.0,
+    min_rounds: int = 3,
+    max_rounds: int = 30,
+    clock: Callable[[], float] = time.perf_counter,
+) -> dict[Name, float]:
+    """The median time of each call until its result is ready, in seconds.
+
+    The calls take turns, so that what slows the machine for a while slows all of them alike.
+
+    Args:
+        calls: what to time, each of which returns arrays and has run before: every round counts.
+        budget: seconds for each call in all; no round begins after `budget * len(calls)` seconds.
+        min_rounds: rounds at least, whatever the budget.
+        max_rounds: rounds at most.
+        clock: tells the time in seconds.
+    """
+    times: dict[Name, list[float]] = {name: [] for name in calls}
+    begin = clock()
+    for round_number in range(max_rounds):
+        if round_number >= min_rounds and clock() - begin > budget * len(calls):
+            break
+        for name, call in calls.items():
+            start = clock()
+            jax.block_until_ready(call())
+            times[name].append(clock() - start)
+    return {name: float(np.median(seconds)) for name, seconds in times.items()}
