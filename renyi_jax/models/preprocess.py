@@ -18,8 +18,8 @@ def normalize_images(
         mean: per channel, for pixels in [0, 1]; a model's own is in its `spec`.
         std: likewise.
     """
-    mean, std = jnp.asarray(mean, jnp.float32), jnp.asarray(std, jnp.float32)
-    return (images.astype(jnp.float32) / 255 - mean) / std
+    pixels = images.astype(jnp.float32) / 255
+    return (pixels - jnp.asarray(mean, jnp.float32)) / jnp.asarray(std, jnp.float32)
 
 
 def patches_on_object(
