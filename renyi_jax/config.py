@@ -1,0 +1,283 @@
+"""Every field that a config may have, and what it may hold.
+
+`FIELDS` is the table: its defaults make `default_config`, from which the files in `configs/` start,
+and its rules make `check_config`.
+"""
+
+import dataclasses
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import ml_collections
+
+from renyi_jax.config_fields import (
+    Field,
+    flag,
+    image_size,
+    integer,
+    number,
+    one_of,
+    read_inf,
+    several,
+    split_commas,
+    text,
+)
+from renyi_jax.errors import UserError, nearest
+from renyi_jax.models.registry import DTYPES, MODELS, model_spec
+from renyi_jax.models.vit import check_blocks
+from renyi_jax.pruning import CRITERIA, REDUCERS, PruningConfig
+
+
+def _pruning_fields() -> dict[str, Field]:
+    """The fields of `PruningConfig`, which knows best what they take."""
+
+    def parse(value: Any) -> Any:
+        value = split_commas(value)
+        if isinstance(value, (tuple, list)):
+            return tuple(map(parse, value))
+        return read_inf(value)
+
+    return {
+        field.name: Field(field.default, "", parse) for field in dataclasses.fields(PruningConfig)
+    }
+
+
+FIELDS: dict[str, Field | dict[str, Field]] = {
+    # Decides the initial weights, the order of the data, their augmentation, and dropout.
+    "seed": integer(0, at_least=0, below=2**32),
+    "model": {
+        "name": one_of("vit_nano_patch4_56", MODELS),
+        # A file or name that load_weights takes; "" starts from random weights.
+        "weights": text(""),
+        # 0 takes as many as the data set has.
+        "num_classes": integer(0, at_least=0),
+        # 0 is the model's own.
+        "image_size": image_size(),
+        "dtype": one_of("float32", DTYPES),
+        "drop_path_rate": number(0.0, "[0, 1)"),
+        "dropout_rate": number(0.0, "[0, 1)"),
+        # The share of the patches that each training step drops at random, before block 1.
+        "patch_drop_rate": number(0.0, "[0, 1)"),
+    },
+    # keep_rate=1.0 is the plain model.
+    "pruning": _pruning_fields(),
+    "data": {
+        "name": text("cluttered_fashion_mnist"),
+        # A variant that the data set's builder offers; "" takes its default.
+        "builder_config": text(""),
+        # Where prepared data lie; "" is ~/.cache/renyi_jax/data.
+        "data_dir": text("", decides=False),
+        # A folder of archives that the user brought, for data sets that cannot be downloaded.
+        "manual_dir": text("", decides=False),
+        "train_split": text("train"),
+        "test_split": text("test", decides=False),
+        # Of all processes together.
+        "batch_size": integer(128, at_least=1),
+        # Processes that prepare batches; 0 takes threads of this process.
+        "num_workers": integer(0, at_least=0, decides=False),
+        # Mirror every second image.
+        "flip": flag(False),
+        # Compose a new cluttered canvas at each visit of a garment, of `clutter` fragments.
+        "fresh_clutter": flag(False),
+        "clutter": integer(8, at_least=0),
+    },
+    "train": {
+        "epochs": integer(10, at_least=1),
+        # The highest, after the warm-up.
+        "learning_rate": number(1e-3, "(0, inf)"),
+        # With a number here, the highest learning rate is
+        # learning_rate * data.batch_size / base_batch_size; 0 takes learning_rate as it is.
+        "base_batch_size": integer(0, at_least=0),
+        # Up from 0 in a straight line, over so many epochs; then down along half a cosine wave.
+        "warmup_epochs": number(0.0, "[0, inf)"),
+        # What the cosine ends at, as a share of the highest learning rate.
+        "final_learning_rate": number(0.0, "[0, 1]"),
+        "b1": number(0.9, "[0, 1)"),
+        "b2": number(0.999, "[0, 1)"),
+        # Of matrices only: not of biases, norms, LayerScale, tokens and positional embeddings.
+        "weight_decay": number(0.05, "[0, inf)"),
+        # Longest gradient, all parameters taken together; inf clips nothing.
+        "clip_norm": number(1.0, "(0, inf]"),
+        "label_smoothing": number(0.1, "[0, 1)"),
+        "log_every_steps": integer(50, at_least=1, decides=False),
+        # Top-1 on the test split after every so many epochs, on so many batches; 0 is never, and
+        # all batches.
+        "evaluate_every_epochs": integer(1, at_least=0, decides=False),
+        "evaluate_batches": integer(0, at_least=0, decides=False),
+    },
+    # What is measured after training, without training again, beside the trained pruning: every
+    # combination of these; where one is empty, with the trained pruning's own value.
+    "evaluate": {
+        "batch_size": integer(100, at_least=1, decides=False),
+        "keep_rates": several(number(1.0, "(0, 1]"), decides=False),
+        "alphas": several(number(1.0, "(0, inf]"), decides=False),
+        "criteria": several(one_of("renyi", CRITERIA), decides=False),
+        "reducers": several(one_of("drop", REDUCERS), decides=False),
+    },
+    "checkpoint": {
+        # 0 is at the end of every epoch.
+        "every_steps": integer(0, at_least=0, decides=False),
+        # How many of the latest stay on disk.
+        "keep": integer(2, at_least=1, decides=False),
+    },
+}
+
+
+def default_config() -> ml_collections.ConfigDict:
+    """A config with every field at its default.
+
+    Any value can be set to any field; `check_config` tells what is wrong, all of it at once. Fields
+    that are not strings are read from the command line as Python literals, so that a number can
+    give way to a tuple.
+    """
+
+    def leaf(field: Field) -> Any:
+        if isinstance(field.default, str) and field.expected:
+            return field.default
+        return ml_collections.FieldReference(field.default, field_type=object)
+
+    def node(fields: dict[str, Any]) -> ml_collections.ConfigDict:
+        config = ml_collections.ConfigDict(type_safe=False)
+        for name, field in fields.items():
+            config[name] = node(field) if isinstance(field, dict) else leaf(field)
+        return config
+
+    return node(FIELDS)
+
+
+def check_config(config: Mapping[str, Any]) -> ml_collections.FrozenConfigDict:
+    """The config in its one spelling, with the defaults of fields that it does not have.
+
+    Raises:
+        UserError: unknown groups and fields, with the nearest name; values of the wrong type or out
+            of range; a pruning or an image size that the model cannot take. All are told at once.
+    """
+    problems: list[str] = []
+    checked = _checked_node(config, FIELDS, "config", problems)
+    if not problems:
+        problems += _across_fields(checked)
+    if problems:
+        listed = "\n".join(f"  {problem}" for problem in problems)
+        raise UserError(f"The config cannot be run:\n{listed}")
+    return ml_collections.FrozenConfigDict(checked)
+
+
+def pruning_config(config: Mapping[str, Any]) -> PruningConfig:
+    """`config.pruning` as the model takes it."""
+    return PruningConfig(**dict(config["pruning"].items()))
+
+
+def to_json(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The config as JSON can hold it: lists for tuples, and "inf", which `check_config` reads."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {name: plain(value[name]) for name in value}
+        if isinstance(value, (tuple, list)):
+            return [plain(entry) for entry in value]
+        return "inf" if value == math.inf else value
+
+    return plain(_as_dict(config))
+
+
+def deciding_differences(left: Mapping[str, Any], right: Mapping[str, Any]) -> list[str]:
+    """The fields, as `config.group.field=1, was 2`, that `left` and `right` (was) have different
+    and that decide the course of the training. Both come from `check_config`."""
+    before = dict(_leaves(_as_dict(right)))
+    return [
+        f"{name}={value!r}, was {before[name]!r}"
+        for name, value in _leaves(_as_dict(left))
+        if value != before[name] and _field(name).decides
+    ]
+
+
+def unknown_field(name: str) -> str | None:
+    """What is wrong with "group.field", the name of a field; None if nothing is."""
+    fields: Any = FIELDS
+    where = "config"
+    for part in name.split("."):
+        if not isinstance(fields, dict):
+            return f"{where} has no fields, so there is no config.{name}."
+        if part not in fields:
+            return _unknown(where, part, fields)
+        fields, where = fields[part], f"{where}.{part}"
+    return None
+
+
+def _unknown(where: str, name: str, known: Iterable[str]) -> str:
+    """Says that there is no such field, and which was meant: maybe one of another group."""
+    known = list(known)
+    hint = nearest(name, known)
+    for group, fields in FIELDS.items():
+        if isinstance(fields, dict) and name in fields:
+            hint = f" Did you mean 'config.{group}.{name}'?"
+    if not hint:
+        hint = f" Known: {', '.join(known)}."
+    return f"{where} has no field {name!r}.{hint}"
+
+
+def _checked_node(
+    config: Any, fields: dict[str, Any], where: str, problems: list[str]
+) -> dict[str, Any]:
+    if not isinstance(config, (Mapping, ml_collections.ConfigDict)):
+        problems.append(f"{where}={config!r}: expected a group of fields: {', '.join(fields)}.")
+        return {}
+    problems += [_unknown(where, name, fields) for name in config if name not in fields]
+    checked = {}
+    for name, field in fields.items():
+        place = f"{where}.{name}"
+        if isinstance(field, dict):
+            checked[name] = _checked_node(config.get(name, {}), field, place, problems)
+            continue
+        value = config.get(name, field.default)
+        try:
+            checked[name] = field.parse(value)
+        except (ValueError, TypeError) as error:
+            hint = str(error) if str(error).startswith(" Did") else ""
+            problems.append(f"{place}={value!r}: expected {field.expected}.{hint}")
+    return checked
+
+
+def _across_fields(config: dict[str, Any]) -> Iterator[str]:
+    """Problems of fields that are right by themselves."""
+    model, train = config["model"], config["train"]
+    try:
+        pruning = PruningConfig(**config["pruning"])
+    except UserError as error:
+        pruning = None
+        yield f"config.pruning: {str(error).removeprefix('PruningConfig: ')}"
+    try:
+        spec = model_spec(model["name"], image_size=model["image_size"] or None)
+    except UserError as error:
+        yield f"config.model: {error}"
+    else:
+        if pruning is not None:
+            try:
+                check_blocks(pruning, spec)
+            except UserError as error:
+                yield f"config.pruning: {str(error).removeprefix('PruningConfig: ')}"
+    if train["warmup_epochs"] >= train["epochs"]:
+        yield (
+            f"config.train.warmup_epochs={train['warmup_epochs']}: expected less than"
+            f" config.train.epochs={train['epochs']}."
+        )
+
+
+def _as_dict(config: Any) -> dict[str, Any]:
+    return config.to_dict() if hasattr(config, "to_dict") else dict(config)
+
+
+def _leaves(config: dict[str, Any], where: str = "config") -> Iterator[tuple[str, Any]]:
+    for name, value in config.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{where}.{name}")
+        else:
+            yield f"{where}.{name}", value
+
+
+def _field(place: str) -> Field:
+    fields: Any = FIELDS
+    for part in place.split(".")[1:]:
+        fields = fields[part]
+    return fields

@@ -1,0 +1,140 @@
+"""What one field of a config takes, and how its value is spelled."""
+
+import ast
+import dataclasses
+import math
+import numbers
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from renyi_jax.errors import nearest
+
+
+@dataclasses.dataclass(frozen=True)
+class Field:
+    """One field: its default, and what it takes.
+
+    Attributes:
+        default: its value where a config says nothing.
+        expected: what it takes, in words.
+        parse: gives the value in its one spelling, and raises ValueError for any other value.
+        decides: whether the course of the training depends on it, so that a run cannot be resumed
+            with another value.
+    """
+
+    default: Any
+    expected: str
+    parse: Callable[[Any], Any]
+    decides: bool = True
+
+
+def text(default: str, **options) -> Field:
+    """A string."""
+
+    def parse(value: Any) -> str:
+        if not isinstance(value, str):
+            raise ValueError
+        return value
+
+    return Field(default, "a string", parse, **options)
+
+
+def flag(default: bool, **options) -> Field:
+    """A truth value."""
+
+    def parse(value: Any) -> bool:
+        if not isinstance(value, bool):
+            raise ValueError
+        return value
+
+    return Field(default, "True or False", parse, **options)
+
+
+def one_of(default: str, names: Iterable[str], **options) -> Field:
+    """One of some names; the error carries the nearest one."""
+    names = tuple(names)
+
+    def parse(value: Any) -> str:
+        if value not in names:
+            raise ValueError(nearest(str(value), names))
+        return value
+
+    return Field(default, f"one of {', '.join(names)}", parse, **options)
+
+
+def integer(default: int, at_least: int, below: float = math.inf, **options) -> Field:
+    """An integer in a range."""
+
+    def parse(value: Any) -> int:
+        if _is_a(value, numbers.Integral) and at_least <= value < below:
+            return int(value)
+        raise ValueError
+
+    upper = f" and below {below}" if below < math.inf else ""
+    return Field(default, f"an integer of at least {at_least}{upper}", parse, **options)
+
+
+def number(default: float, interval: str, **options) -> Field:
+    """A number in an interval, which is written as in mathematics: "(0, inf]"."""
+    low, high = (float(end) for end in interval.strip("()[]").split(","))
+    closed_below, closed_above = interval[0] == "[", interval[-1] == "]"
+
+    def parse(value: Any) -> float:
+        value = read_inf(value)
+        if _is_a(value, numbers.Real) and (
+            low < value < high
+            or (closed_below and value == low)
+            or (closed_above and value == high)
+        ):
+            return float(value)
+        raise ValueError
+
+    return Field(default, f"a number in {interval}", parse, **options)
+
+
+def several(item: Field, **options) -> Field:
+    """A tuple, empty by default, of what `item` takes."""
+
+    def parse(value: Any) -> tuple[Any, ...]:
+        value = split_commas(value)
+        values = value if isinstance(value, (tuple, list)) else (value,)
+        return tuple(item.parse(entry) for entry in values)
+
+    return Field((), f"a tuple of which each is {item.expected}", parse, **options)
+
+
+def image_size(**options) -> Field:
+    """What `create_model` takes as the size of its images; 0 for the model's own."""
+    side, positive = integer(0, at_least=0), integer(1, at_least=1)
+
+    def parse(value: Any) -> int | tuple[int, int]:
+        value = split_commas(value)
+        if isinstance(value, (tuple, list)):
+            height, width = map(positive.parse, value)
+            return height, width
+        return side.parse(value)
+
+    return Field(0, "a side or (height, width) in pixels, or 0", parse, **options)
+
+
+def split_commas(value: Any) -> Any:
+    """A list from `"1,2,inf"`: what the command line leaves where it reads no Python literal."""
+    if not isinstance(value, str) or "," not in value:
+        return value
+    return [_literal(part.strip()) for part in value.strip("()[] ").split(",") if part.strip()]
+
+
+def read_inf(value: Any) -> Any:
+    """Infinity from "inf", which is neither a Python literal nor JSON."""
+    return math.inf if value == "inf" else value
+
+
+def _literal(text: str) -> Any:
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text.strip("'\"")
+
+
+def _is_a(value: Any, kind: type) -> bool:
+    return isinstance(value, kind) and not isinstance(value, bool)

@@ -1,0 +1,94 @@
+"""The main job: loads a ViT, fine-tunes it with pruning, evaluates it, and shows it.
+
+Started again on the same workdir, it goes on where it was, and does nothing twice.
+
+  python -m renyi_jax.main --config=configs/quickstart.py --workdir=runs/quickstart
+"""
+
+import json
+from typing import Any
+
+from absl import flags
+from etils import epath
+from flax import nnx
+
+from renyi_jax import commands
+from renyi_jax.analysis import write_report
+from renyi_jax.config import pruning_config, to_json
+from renyi_jax.config_flags import define_config, parse_flags, read_config
+from renyi_jax.data import Dataset, load_dataset
+from renyi_jax.errors import UserError
+from renyi_jax.evaluation import run_evaluations
+from renyi_jax.models import VisionTransformer, create_model, load_weights, save_weights
+from renyi_jax.training import train
+
+_CONFIG = define_config()
+_WORKDIR = flags.DEFINE_string(
+    "workdir", None, "Folder of the run; made if there is none.", required=True
+)
+
+
+def main() -> None:
+    config = read_config(_CONFIG)
+    workdir = _workdir()
+    results_file = workdir / "results.json"
+    if _is_done(results_file, config):
+        print(f"Nothing to do: {workdir} holds the results of this config.")
+    else:
+        dataset = load_dataset(config.data)
+        model = _initial_model(config, dataset)
+        train(model, dataset, config, workdir)
+        save_weights(model, str(workdir / "model.safetensors"))
+        evaluations = run_evaluations(model, dataset, config)
+        write_report(workdir, evaluations, model, dataset, config)
+        _write_json(results_file, {"config": to_json(config), "evaluations": evaluations})
+    print(f"Results: {results_file}")
+    print(f"Report:  {workdir / 'report' / 'index.html'}")
+
+
+def _workdir() -> epath.Path:
+    folder = epath.Path(_WORKDIR.value).expanduser().absolute()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / ".writable"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise UserError(
+            f"--workdir={folder} is no folder to write to: {error.strerror}."
+        ) from error
+    return folder
+
+
+def _is_done(results_file: epath.Path, config: Any) -> bool:
+    if not results_file.exists():
+        return False
+    return json.loads(results_file.read_text())["config"] == to_json(config)
+
+
+def _initial_model(config: Any, dataset: Dataset) -> VisionTransformer:
+    model = create_model(
+        config.model.name,
+        num_classes=config.model.num_classes or dataset.num_classes,
+        pruning=pruning_config(config),
+        rngs=nnx.Rngs(config.seed),
+        image_size=config.model.image_size or None,
+        dtype=config.model.dtype,
+        drop_path_rate=config.model.drop_path_rate,
+        dropout_rate=config.model.dropout_rate,
+        patch_drop_rate=config.model.patch_drop_rate,
+    )
+    if config.model.weights:
+        load_weights(model, config.model.weights)
+    return model
+
+
+def _write_json(path: epath.Path, value: Any) -> None:
+    """Whole or not at all."""
+    beside = path.with_name(f".{path.name}.part")
+    beside.write_text(json.dumps(value, indent=2) + "\n")
+    beside.replace(path)
+
+
+if __name__ == "__main__":
+    commands.run(main, parse_flags)

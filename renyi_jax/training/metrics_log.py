@@ -1,0 +1,59 @@
+"""The metrics of a run on disk: `metrics.jsonl`, and TensorBoard's events."""
+
+import json
+
+import tensorboardX
+from etils import epath
+
+
+class MetricsLog:
+    """Appends one line a call to `workdir/metrics.jsonl`, and the same to `workdir/tensorboard`.
+
+    Use as a context manager.
+
+    Args:
+        workdir: the run's folder.
+        step: steps done so far. What an interrupted run logged beyond them is removed, since it
+            will be logged again.
+    """
+
+    def __init__(self, workdir: epath.Path, step: int):
+        path = workdir / "metrics.jsonl"
+        _remove_beyond(path, step)
+        self._file = path.open("a")
+        self._tensorboard = tensorboardX.SummaryWriter(
+            str(workdir / "tensorboard"), purge_step=step + 1
+        )
+
+    def __enter__(self) -> "MetricsLog":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+        self._tensorboard.close()
+
+    def write(self, step: int, epoch: float, **values: float) -> None:
+        """Logs `values` as what holds after `step` steps."""
+        self._file.write(json.dumps({"step": step, "epoch": epoch, **values}) + "\n")
+        self._file.flush()
+        for name, value in values.items():
+            self._tensorboard.add_scalar(name, value, step)
+
+
+def _remove_beyond(path: epath.Path, step: int) -> None:
+    if not path.exists():
+        return
+    lines = path.read_text().splitlines(keepends=True)
+    kept = [line for line in lines if _is_within(line, step)]
+    if len(kept) < len(lines):
+        beside = path.with_name(path.name + ".tmp")
+        beside.write_text("".join(kept))
+        beside.replace(path)
+
+
+def _is_within(line: str, step: int) -> bool:
+    """Whether a line is of one of the first `step` steps; one that a kill cut short is not."""
+    try:
+        return line.endswith("\n") and json.loads(line)["step"] <= step
+    except json.JSONDecodeError:
+        return False
