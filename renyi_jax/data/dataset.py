@@ -16,6 +16,7 @@ from jaxtyping import Int32, UInt8
 from PIL import Image
 from tensorflow_datasets.core.download.download_manager import NonMatchingChecksumError
 
+from renyi_jax.data.prepared import FILE_FORMAT, check_random_access
 from renyi_jax.data.registry import DatasetEntry, dataset_entry
 from renyi_jax.errors import UserError, nearest
 
@@ -23,9 +24,6 @@ DEFAULT_DATA_DIR = "~/.cache/renyi_jax/data"
 
 # `config.data`, an ml_collections.ConfigDict: its attributes have no types that could be checked.
 DataConfig = Any
-
-# The layout on disk that has random access without TensorFlow.
-_FILE_FORMAT = "array_record"
 
 
 class BrokenImageError(UserError):
@@ -189,29 +187,22 @@ def _prepared_builder(entry: DatasetEntry, data_config: DataConfig) -> tfds.core
     manual_dir = data_config.manual_dir and epath.Path(data_config.manual_dir).expanduser()
     if manual_dir and not manual_dir.is_dir():
         raise UserError(f"config.data.manual_dir={data_config.manual_dir} is not a folder.")
+    builder_config = _builder_config(entry, data_config, manual_dir)
 
     def make_builder() -> tfds.core.DatasetBuilder:
-        return entry.builder(
-            config=data_config.builder_config or None, data_dir=data_dir, file_format=_FILE_FORMAT
-        )
+        return entry.builder(config=builder_config, data_dir=data_dir)
 
-    known = list(getattr(entry.builder, "builder_configs", {}))
-    if data_config.builder_config and data_config.builder_config not in known:
-        raise UserError(
-            f"{data_config.name} has no builder config {data_config.builder_config!r} "
-            f"(config.data.builder_config).{nearest(data_config.builder_config, known)} "
-            f"Known: {', '.join(known)}."
-        )
     builder = make_builder()
     if not builder.is_prepared():
         logging.info("Preparing %s in %s.", builder.info.full_name, data_dir)
         try:
             builder.download_and_prepare(
+                file_format=FILE_FORMAT,
                 download_config=tfds.download.DownloadConfig(
                     manual_dir=manual_dir, try_download_gcs=False
-                )
+                ),
             )
-        except _BUILD_ERRORS as error:
+        except (*_BUILD_ERRORS, UserError) as error:
             # Another process may have been first to rename its build into place.
             if not make_builder().is_prepared():
                 raise UserError(
@@ -219,7 +210,31 @@ def _prepared_builder(entry: DatasetEntry, data_config: DataConfig) -> tfds.core
                     f"{builder.MANUAL_DOWNLOAD_INSTRUCTIONS or ''}"
                 ) from error
         builder = make_builder()
+    check_random_access(builder)
     return builder
+
+
+def _builder_config(entry: DatasetEntry, data_config: DataConfig, manual_dir: Any) -> Any:
+    """What the builder takes as its config: one that was made from a folder, a name, or None."""
+    if entry.folder_config:
+        if data_config.builder_config:
+            raise UserError(
+                f"config.data.builder_config={data_config.builder_config!r}: {data_config.name} "
+                f"has none."
+            )
+        if not manual_dir:
+            raise UserError(
+                f"config.data.manual_dir is empty. {entry.builder.MANUAL_DOWNLOAD_INSTRUCTIONS}"
+            )
+        return entry.folder_config(manual_dir)
+    known = list(entry.builder.builder_configs)
+    if data_config.builder_config and data_config.builder_config not in known:
+        raise UserError(
+            f"{data_config.name} has no builder config {data_config.builder_config!r} "
+            f"(config.data.builder_config).{nearest(data_config.builder_config, known)} "
+            f"Known: {', '.join(known) or 'none'}."
+        )
+    return data_config.builder_config or None
 
 
 # A full disk or no network (both OSError), a refused download, a wrong download.

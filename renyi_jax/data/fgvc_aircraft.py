@@ -84,6 +84,8 @@ class _Annotations:
 class FgvcAircraft(tfds.core.GeneratorBasedBuilder):
     """Builder of the `fgvc_aircraft` data set."""
 
+    builder_config: LevelConfig
+
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES: ClassVar = {"1.0.0": "Initial release."}
     MANUAL_DOWNLOAD_INSTRUCTIONS = (

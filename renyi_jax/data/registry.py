@@ -7,9 +7,13 @@ import dataclasses
 from collections.abc import Callable
 
 import tensorflow_datasets as tfds
+from etils import epath
 
 from renyi_jax.data.cluttered_fashion_mnist import ClutteredFashionMnist
 from renyi_jax.data.fgvc_aircraft import FgvcAircraft
+from renyi_jax.data.image_folder import ImageFolder, folder_config
+from renyi_jax.data.imagenet100 import Imagenet100
+from renyi_jax.data.oxford_flowers102 import OxfordFlowers102
 from renyi_jax.errors import UserError, nearest
 
 
@@ -18,13 +22,15 @@ class DatasetEntry:
     """How a data set is built, and which of its features mean what.
 
     Attributes:
-      builder: takes `data_dir`, `config` (the builder config's name or None for the default) and
-        `file_format`; gives the TFDS builder.
+      builder: the TFDS builder.
+      folder_config: gives the builder config from what lies in the user's `manual_dir`, for a data
+        set that is what lies there.
       object_mask: the feature that is non-zero on the labelled object's pixels, if there is one.
       garment: the feature from which training may compose fresh canvases, if there is one.
     """
 
-    builder: Callable[..., tfds.core.DatasetBuilder]
+    builder: type[tfds.core.DatasetBuilder]
+    folder_config: Callable[[epath.Path], tfds.core.BuilderConfig] | None = None
     object_mask: str | None = None
     garment: str | None = None
 
@@ -34,6 +40,9 @@ DATASETS: dict[str, DatasetEntry] = {
         builder=ClutteredFashionMnist, object_mask="object_mask", garment="garment"
     ),
     "fgvc_aircraft": DatasetEntry(builder=FgvcAircraft),
+    "image_folder": DatasetEntry(builder=ImageFolder, folder_config=folder_config),
+    "imagenet100": DatasetEntry(builder=Imagenet100),
+    "oxford_flowers102": DatasetEntry(builder=OxfordFlowers102),
 }
 
 

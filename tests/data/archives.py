@@ -6,6 +6,8 @@ import tarfile
 from pathlib import Path
 
 import numpy as np
+import scipy.io
+import tensorflow_datasets as tfds
 from PIL import Image, ImageFilter
 
 BANNER = 20
@@ -73,3 +75,82 @@ def aircraft_files(sizes: dict[str, int] | None = None) -> dict[str, bytes]:
     for name, position in (("variants", 0), ("families", 1), ("manufacturers", 2)):
         files[f"{name}.txt"] = "\n".join(sorted({kind[position] for kind in AIRCRAFT})).encode()
     return {f"fgvc-aircraft-2013b/data/{name}": content for name, content in files.items()}
+
+
+def flowers_files(num_train: int = 4, num_test: int = 6) -> dict[str, bytes]:
+    """102flowers.tgz (as its members), imagelabels.mat and setid.mat, of few images."""
+    rng = np.random.default_rng(0)
+    total = 2 * num_train + num_test
+    numbers = rng.permutation(total) + 1
+    files = {
+        f"jpg/image_{number:05d}.jpg": jpeg(photo(rng, 50, int(rng.integers(50, 80))))
+        for number in range(1, total + 1)
+    }
+    files["imagelabels.mat"] = mat(labels=rng.integers(1, 103, total).astype(np.uint8))
+    files["setid.mat"] = mat(
+        trnid=numbers[:num_train].astype(np.uint16),
+        valid=numbers[num_train : 2 * num_train].astype(np.uint16),
+        tstid=numbers[2 * num_train :].astype(np.uint16),
+    )
+    return files
+
+
+def mat(**arrays: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    scipy.io.savemat(buffer, {name: array[None] for name, array in arrays.items()})
+    return buffer.getvalue()
+
+
+def write_flowers(folder: Path, files: dict[str, bytes]) -> Path:
+    images = {name: content for name, content in files.items() if name.endswith(".jpg")}
+    write_files(folder, {name: files[name] for name in files.keys() - images.keys()})
+    write_tar(folder / "102flowers.tgz", images)
+    return folder
+
+
+class Imagenet2012(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+    """What TFDS' imagenet2012 looks like when prepared, of a few images of every 50th class."""
+
+    VERSION = tfds.core.Version("5.1.0")
+
+    def _info(self):
+        names = tfds.core.tfds_path("datasets/imagenet2012/labels.txt").read_text().split()
+        return tfds.core.DatasetInfo(
+            builder=self,
+            features=tfds.features.FeaturesDict(
+                {
+                    "image": tfds.features.Image(encoding_format="jpeg"),
+                    "label": tfds.features.ClassLabel(names=names),
+                    "file_name": tfds.features.Text(),
+                }
+            ),
+        )
+
+    def _split_generators(self, dl_manager):
+        return {"train": self._generate_examples(3), "validation": self._generate_examples(1)}
+
+    def _generate_examples(self, per_class):
+        rng = np.random.default_rng(per_class)
+        for synset in self.info.features["label"].names[::4]:
+            for index in range(per_class):
+                name = f"{synset}_{index}.JPEG"
+                content = jpeg(photo(rng, 24, 32))
+                yield name, {"image": content, "label": synset, "file_name": name}
+
+
+def prepare_imagenet(data_dir: Path) -> Imagenet2012:
+    builder = Imagenet2012(data_dir=data_dir)
+    builder.download_and_prepare(file_format="array_record")
+    return builder
+
+
+def folder_files(sizes: dict[str, dict[str, int]] | None = None) -> dict[str, bytes]:
+    """SPLIT/CLASS/NAME.jpg."""
+    sizes = sizes or {"train": {"cat": 5, "dog": 4}, "test": {"cat": 2, "dog": 3}}
+    rng = np.random.default_rng(0)
+    return {
+        f"{split}/{name}/{index}.jpg": jpeg(photo(rng, int(rng.integers(40, 70)), 60))
+        for split, classes in sizes.items()
+        for name, size in classes.items()
+        for index in range(size)
+    }
