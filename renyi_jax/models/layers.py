@@ -34,11 +34,14 @@ class PatchEmbed(nnx.Module):
         self.proj = Linear(3 * patch_size**2, embed_dim, dtype=dtype, rngs=rngs)
 
     def __call__(self, images: Float[Array, "b height width 3"]) -> Float[Array, "b n d"]:
-        batch, height, width, channels = images.shape
-        side = self.patch_size
-        grid = images.reshape(batch, height // side, side, width // side, side, channels)
-        patches = jnp.swapaxes(grid, 2, 3).reshape(batch, -1, side * side * channels)
-        return self.proj(patches)
+        return self.proj(patchify(images, self.patch_size))
+
+
+def patchify(images: Float[Array, "b height width 3"], side: int) -> Float[Array, "b n pixels"]:
+    """The `side` x `side` patches of each image, row by row, each as one vector."""
+    batch, height, width, channels = images.shape
+    grid = images.reshape(batch, height // side, side, width // side, side, channels)
+    return jnp.swapaxes(grid, 2, 3).reshape(batch, -1, side * side * channels)
 
 
 class Mlp(nnx.Module):

@@ -20,6 +20,7 @@ from renyi_jax.models.layers import (
     PatchEmbed,
     layer_norm,
     layer_scale,
+    patchify,
     sincos_embedding,
 )
 from renyi_jax.models.spec import ModelSpec
@@ -304,10 +305,19 @@ class VisionTransformer(nnx.Module):
         values = self.dropout(values, deterministic=not train, rngs=rngs)
         positions = jnp.broadcast_to(jnp.arange(patches.shape[1]), patches.shape[:2])
         if train and self.patch_drop_rate:
-            count = keep_count(patches.shape[1], 1 - self.patch_drop_rate)
-            positions = select(jax.random.uniform(rngs.dropout(), positions.shape), count)
+            positions = self._draw_patches(images, rngs.dropout())
             values = REDUCERS["drop"].reduce(values, positions, None, self.spec.num_prefix)
         return Tokens(values, positions)
+
+    def _draw_patches(self, images, key: PRNGKeyArray) -> Int[Array, "b k"]:
+        """The patches that PatchDropout leaves (Liu et al. 2022, arXiv 2208.07220).
+
+        Patches of one colour, which say nothing, are dropped before any other.
+        """
+        pixels = patchify(images, self.spec.patch_size)
+        says_something = jnp.ptp(pixels.reshape(*pixels.shape[:2], -1, 3), axis=2).max(axis=-1) > 0
+        scores = says_something + jax.random.uniform(key, says_something.shape)
+        return select(scores, keep_count(scores.shape[1], 1 - self.patch_drop_rate))
 
     def _alphas(self, alpha: Alpha | None) -> Float[Array, "stages"] | None:
         if self.pruning is None:
