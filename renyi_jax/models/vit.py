@@ -25,6 +25,7 @@ from renyi_jax.models.layers import (
 )
 from renyi_jax.models.spec import ModelSpec
 from renyi_jax.pruning import (
+    CRITERIA,
     REDUCERS,
     PruningConfig,
     PruningStage,
@@ -280,7 +281,7 @@ class VisionTransformer(nnx.Module):
             if stage is None:
                 tokens, _ = block(tokens, None, None, None, train=train, rngs=rngs)
                 continue
-            key = rngs.pruning() if rngs is not None else jax.random.key(number)
+            key = _draw_key(stage, number, rngs)
             tokens, trace = block(tokens, stage, alphas[stage.index], key, train=train, rngs=rngs)
             traces.append(trace)
         return self.norm(tokens.values), tuple(traces)
@@ -330,6 +331,13 @@ class VisionTransformer(nnx.Module):
                 f" or one for each of the {stages} pruned blocks."
             )
         return jnp.broadcast_to(alphas, (stages,))
+
+
+def _draw_key(stage: PruningStage, number: int, rngs: nnx.Rngs | None) -> PRNGKeyArray | None:
+    """The key of a criterion that draws its scores."""
+    if "key" not in CRITERIA[stage.criterion].options:
+        return None
+    return jax.random.key(number) if rngs is None else rngs.pruning()
 
 
 def check_blocks(pruning: PruningConfig | None, spec: ModelSpec) -> None:
