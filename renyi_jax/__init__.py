@@ -1,7 +1,16 @@
 """Entropy-based patch pruning for Vision Transformers in JAX."""
 
 from renyi_jax import entropy, pruning
-from renyi_jax.models import create_model, flops, list_models
+from renyi_jax.models import create_model, flops, list_models, load_weights, save_weights
 from renyi_jax.pruning import PruningConfig
 
-__all__ = ["PruningConfig", "create_model", "entropy", "flops", "list_models", "pruning"]
+__all__ = [
+    "PruningConfig",
+    "create_model",
+    "entropy",
+    "flops",
+    "list_models",
+    "load_weights",
+    "pruning",
+    "save_weights",
+]

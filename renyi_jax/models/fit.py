@@ -1,0 +1,199 @@
+"""Whether a file of weights fits a model: names and shapes alone, no arrays."""
+
+import dataclasses
+import functools
+import itertools
+import math
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from renyi_jax.models.registry import MODELS
+from renyi_jax.models.spec import ModelSpec
+from renyi_jax.models.vit import VisionTransformer
+from renyi_jax.weights import CLASSIFIER, IGNORED, split_block, timm_name
+
+Shape = tuple[int, ...]
+Grid = tuple[int, int]
+
+_LISTED = 24
+
+
+class Fit(NamedTuple):
+    """How the tensors of a file go into a model.
+
+    Attributes:
+        names: the tensors to load; the model's other parameters stay as they are.
+        grid: the patch grid of the file's positional embedding.
+        notes: what is not loaded as it lies, one sentence each.
+        problems: why the file does not fit, one line each; empty if it does.
+        strays: the number of tensors that do not fit.
+    """
+
+    names: Collection[str]
+    grid: Grid | None
+    notes: tuple[str, ...]
+    problems: tuple[str, ...]
+    strays: int
+
+
+@functools.cache
+def expected_shapes(spec: ModelSpec) -> dict[str, Shape]:
+    """The names and shapes that timm's model of this spec has."""
+    # Blocks are alike: one is built, without its arrays, and stands for all.
+    shallow = nnx.eval_shape(
+        lambda: VisionTransformer(
+            dataclasses.replace(spec, depth=1),
+            pruning=None,
+            dtype=jnp.float32,
+            drop_path_rate=0.0,
+            dropout_rate=0.0,
+            patch_drop_rate=0.0,
+            rngs=nnx.Rngs(0),
+        )
+    )
+    shapes = {}
+    for path, parameter in nnx.to_flat_state(nnx.state(shallow, nnx.Param)):
+        name, layout = timm_name(".".join(map(str, path)))
+        ours = jax.ShapeDtypeStruct(parameter.shape, jnp.float32)
+        shape = jax.eval_shape(layout.to_timm, ours).shape
+        template, number = split_block(name)
+        repeats = range(1 if number is None else spec.depth)
+        shapes |= {template.format(block): shape for block in repeats}
+    return shapes
+
+
+def model_name(spec: ModelSpec) -> str | None:
+    """The name of a spec, whatever its image size and classes; None for one without a name."""
+    for name, known in MODELS.items():
+        size, classes = spec.image_size, spec.num_classes
+        if dataclasses.replace(known, image_size=size, num_classes=classes) == spec:
+            return name
+    return None
+
+
+def source_grid(
+    spec: ModelSpec, shapes: Mapping[str, Shape], metadata: Mapping[str, str]
+) -> Grid | None:
+    """The patch grid of a file's positional embedding, or None where it cannot be known.
+
+    It is what the file says; else, as in timm, the model's default grid, its own, or a square.
+    """
+    shape = shapes.get("pos_embed", ())
+    if len(shape) != 3:
+        return None
+    count = shape[1] - (spec.num_prefix if spec.prefix_embedded else 0)
+    side = math.isqrt(max(count, 0))
+    name = model_name(spec)
+    candidates = [spec.grid_size, (side, side)]
+    if name is not None:
+        candidates.insert(0, MODELS[name].grid_size)
+    if size := re.fullmatch(r"(\d+)x(\d+)", metadata.get("image_size", "")):
+        candidates.insert(0, (int(size[1]) // spec.patch_size, int(size[2]) // spec.patch_size))
+    return next((grid for grid in candidates if count > 0 and math.prod(grid) == count), None)
+
+
+def fit(spec: ModelSpec, shapes: Mapping[str, Shape], metadata: Mapping[str, str]) -> Fit:
+    """Compares a file with a model.
+
+    Args:
+        spec: the model.
+        shapes: of the file's tensors, by timm's names.
+        metadata: of the file.
+    """
+    expected = dict(expected_shapes(spec))
+    found = {name: shape for name, shape in shapes.items() if name not in IGNORED}
+    notes = []
+    if note := _classifier_note(expected, found):
+        notes.append(note)
+        for name in CLASSIFIER:
+            expected.pop(name, None)
+            found.pop(name, None)
+
+    grid = source_grid(spec, found, metadata)
+    embedding = found.get("pos_embed")
+    if embedding is not None and grid is not None and grid != spec.grid_size:
+        notes.append(
+            f"The positional embedding is resized from {_times(grid)} to"
+            f" {_times(spec.grid_size)} patches."
+        )
+        rows = embedding[1] - math.prod(grid) + spec.num_patches
+        found["pos_embed"] = (embedding[0], rows, embedding[2])
+
+    missing = expected.keys() - found.keys()
+    extra = found.keys() - expected.keys()
+    misshapen = {name for name in expected.keys() & found.keys() if expected[name] != found[name]}
+    problems = (
+        *_listed("missing", ((name, _times(expected[name])) for name in missing)),
+        *_listed("not in the model", ((name, _times(found[name])) for name in extra)),
+        *_listed(
+            "misshapen",
+            (
+                (name, f"{_times(shapes[name])}, expected {_times(expected[name])}")
+                for name in misshapen
+            ),
+        ),
+    )
+    strays = len(missing) + len(extra) + len(misshapen)
+    return Fit(expected.keys(), grid, tuple(notes), problems, strays)
+
+
+def fitting_models(shapes: Mapping[str, Shape], metadata: Mapping[str, str]) -> str:
+    """A sentence that names the models that a file fits, or the one that it fits best."""
+    strays = {name: fit(spec, shapes, metadata).strays for name, spec in MODELS.items()}
+    fitting = [name for name, count in strays.items() if not count]
+    if fitting:
+        return f"The file fits {', '.join(fitting)}."
+    best = min(strays, key=strays.__getitem__)
+    if strays[best] > len(expected_shapes(MODELS[best])) // 2:
+        return "The file fits no model that is known here."
+    return f"The nearest model is {best}: {strays[best]} tensors differ."
+
+
+def _classifier_note(expected: Mapping[str, Shape], found: Mapping[str, Shape]) -> str | None:
+    """Why the classifier is not loaded; None if it is to be compared like all the rest."""
+    wanted = {name: expected[name] for name in CLASSIFIER & expected.keys()}
+    given = {name: found[name] for name in CLASSIFIER & found.keys()}
+    if not given:
+        return "The file has no classifier: the model's stays as it is." if wanted else None
+    classes = next(iter(given.values()))[:1]
+    if not wanted:
+        return f"The file's classifier of {_times(classes)} classes is left out."
+    ours = next(iter(wanted.values()))[:1]
+    replaced = {name: (*classes, *shape[1:]) for name, shape in wanted.items()}
+    if classes == ours or given != replaced:
+        return None
+    return (
+        f"The file's classifier has {_times(classes)} classes and the model's {_times(ours)}:"
+        " the model's stays as it is."
+    )
+
+
+def _listed(kind: str, entries: Iterable[tuple[str, str]]) -> Iterator[str]:
+    """One line for every kind of tensor: equal ones of several blocks share a line."""
+    blocks: dict[tuple[str, str], list[int]] = {}
+    for name, remark in entries:
+        template, number = split_block(name)
+        blocks.setdefault((template, remark), []).extend([] if number is None else [number])
+    lines = sorted(
+        f"{kind}: {template.format(_ranges(numbers))} ({remark})"
+        for (template, remark), numbers in blocks.items()
+    )
+    yield from lines[:_LISTED]
+    if len(lines) > _LISTED:
+        yield f"{kind}: {len(lines) - _LISTED} more"
+
+
+def _ranges(numbers: Iterable[int]) -> str:
+    """`0-3,7` for 0, 1, 2, 3, 7."""
+    runs = itertools.groupby(enumerate(sorted(numbers)), lambda pair: pair[1] - pair[0])
+    ends = [[number for _, number in run] for _, run in runs]
+    return ",".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in ends)
+
+
+def _times(shape: Iterable[int]) -> str:
+    return " x ".join(map(str, shape)) or "scalar"

@@ -1,0 +1,106 @@
+"""Weights into a model and out of it, by timm's names."""
+
+import math
+from pathlib import Path
+
+import jax
+import ml_dtypes
+import numpy as np
+from absl import logging
+from flax import nnx
+
+from renyi_jax.errors import UserError, nearest
+from renyi_jax.models.fit import fit, fitting_models, model_name
+from renyi_jax.models.vit import VisionTransformer
+from renyi_jax.weights import (
+    Checkpoint,
+    read_checkpoint,
+    resize_pos_embed,
+    timm_name,
+    write_checkpoint,
+)
+
+FILE_DTYPES = {
+    "float32": np.float32,
+    "float16": np.float16,
+    "bfloat16": ml_dtypes.bfloat16,
+}
+
+
+def load_weights(model: VisionTransformer, path: str | Path) -> None:
+    """Fills a model with the weights of a file in timm's names, which this project writes too.
+
+    A positional embedding of another grid is resized. A classifier of another number of classes
+    stays as the model has it, and so does one that the file lacks; a log line says so. float16 and
+    bfloat16 become float32.
+
+    Args:
+        model: changed in place; its parameters stay on their devices.
+        path: a file (safetensors, or a state dictionary that torch saved), a directory with
+            model.safetensors or pytorch_model.bin, `hf_hub:timm/NAME` on the Hugging Face hub, or
+            `embedded:NAME` for weights shipped with this package.
+
+    Raises:
+        UserError: there is no such file, it is damaged, or it does not fit; then every missing,
+            extra and misshapen tensor is told, and the models that it would fit.
+    """
+    fill(model, read_checkpoint(path))
+
+
+def fill(model: VisionTransformer, checkpoint: Checkpoint) -> None:
+    """`load_weights` from a file that has been read."""
+    spec = model.spec
+    shapes = {name: tensor.shape for name, tensor in checkpoint.tensors.items()}
+    plan = fit(spec, shapes, checkpoint.metadata)
+    if plan.problems:
+        name = model_name(spec) or "the model"
+        lines = "".join(f"\n  {problem}" for problem in plan.problems)
+        advice = fitting_models(shapes, checkpoint.metadata)
+        raise UserError(f"{checkpoint.path} does not fit {name}:{lines}\n{advice}")
+    for note in plan.notes:
+        logging.info("%s: %s", checkpoint.path, note)
+
+    state = nnx.state(model, nnx.Param)
+    for path, parameter in nnx.to_flat_state(state):
+        name, layout = timm_name(".".join(map(str, path)))
+        if name not in plan.names:
+            continue
+        tensor = checkpoint.tensors[name]
+        if name == "pos_embed" and plan.grid is not None:
+            num_prefix = tensor.shape[1] - math.prod(plan.grid)
+            tensor = resize_pos_embed(tensor, plan.grid, spec.grid_size, num_prefix)
+        parameter[...] = jax.device_put(layout.to_ours(tensor), parameter[...].sharding)
+    nnx.update(model, state)
+
+
+def to_timm(model: VisionTransformer) -> dict[str, np.ndarray]:
+    """The weights as timm's model of the same name has them: its names, its shapes, float32."""
+    tensors = {}
+    for path, parameter in nnx.to_flat_state(nnx.state(model, nnx.Param)):
+        name, layout = timm_name(".".join(map(str, path)))
+        tensors[name] = layout.to_timm(np.asarray(parameter[...]))
+    return tensors
+
+
+def save_weights(model: VisionTransformer, path: str | Path, dtype: str = "float32") -> None:
+    """Writes safetensors that timm loads with `strict=True`, and `load_weights` too.
+
+    Args:
+        model: what to write.
+        path: replaced once the whole file is written.
+        dtype: "float32", "float16" or "bfloat16", of the file.
+
+    Raises:
+        UserError: an unknown dtype, or the file cannot be written.
+    """
+    if dtype not in FILE_DTYPES:
+        raise UserError(
+            f"Unknown dtype {dtype!r}; known: {', '.join(FILE_DTYPES)}."
+            + nearest(dtype, FILE_DTYPES)
+        )
+    height, width = model.spec.image_size
+    metadata = {"format": "pt", "image_size": f"{height}x{width}"}
+    if name := model_name(model.spec):
+        metadata["model"] = name
+    tensors = {name: array.astype(FILE_DTYPES[dtype]) for name, array in to_timm(model).items()}
+    write_checkpoint(path, tensors, metadata)

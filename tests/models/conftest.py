@@ -1,0 +1,3 @@
+from parity import timm
+
+__all__ = ["timm"]

@@ -1,0 +1,258 @@
+"""Weights into a model and out again, on files that timm wrote; torch is not needed."""
+
+import dataclasses
+import logging
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from absl import logging as absl_logging
+from flax import nnx
+from parity import KINDS, build, tiny_spec
+
+import renyi_jax
+from renyi_jax.errors import UserError
+from renyi_jax.models import to_timm
+from renyi_jax.weights import read_checkpoint, write_checkpoint
+
+DATA = Path(__file__).parents[1] / "weights" / "data"
+LOGITS = np.load(DATA / "logits.npz")
+IMAGES = jnp.asarray(LOGITS["images"])
+
+
+@pytest.fixture
+def logged(caplog):
+    """The messages that were logged at the level of commands."""
+    before = absl_logging.get_verbosity()
+    absl_logging.set_verbosity(absl_logging.INFO)
+    logger = absl_logging.get_absl_logger()
+    logger.addHandler(caplog.handler)
+    with caplog.at_level(logging.INFO, logger=logger.name):
+        yield lambda: [record.getMessage() for record in caplog.records]
+    logger.removeHandler(caplog.handler)
+    absl_logging.set_verbosity(before)
+
+
+@pytest.fixture
+def changed(tmp_path):
+    """Writes a committed file with some tensors replaced, or left out where None."""
+
+    def write(kind, metadata=None, **changes):
+        tensors = read_checkpoint(DATA / f"{kind}.safetensors").tensors
+        for name, tensor in changes.items():
+            tensors[name] = tensor
+        tensors = {name: tensor for name, tensor in tensors.items() if tensor is not None}
+        write_checkpoint(tmp_path / "changed.safetensors", tensors, metadata or {})
+        return tmp_path / "changed.safetensors"
+
+    return write
+
+
+def _problems(model, path):
+    with pytest.raises(UserError) as raised:
+        renyi_jax.load_weights(model, path)
+    return str(raised.value)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_file_of_timm_gives_the_logits_of_timm(kind):
+    model = build(tiny_spec(kind))
+    renyi_jax.load_weights(model, DATA / f"{kind}.safetensors")
+    np.testing.assert_allclose(model(IMAGES), LOGITS[kind], atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["wrapped.pth", "wrapped.legacy.pth"])
+def test_a_file_of_torch_gives_the_logits_of_timm(name):
+    model = build(tiny_spec("plain"))
+    renyi_jax.load_weights(model, DATA / name)
+    np.testing.assert_allclose(model(IMAGES), LOGITS["plain"], atol=1e-5)
+
+
+@pytest.mark.parametrize(("size", "image_size"), [("larger", (24, 32)), ("smaller", (8, 12))])
+def test_at_another_image_size_the_logits_are_those_of_timm_at_that_size(size, image_size, logged):
+    resized = np.load(DATA / "resized.npz")
+    model = build(tiny_spec("plain", image_size=image_size))
+    renyi_jax.load_weights(model, DATA / "plain.safetensors")
+    np.testing.assert_allclose(
+        model(jnp.asarray(resized[f"{size}_images"])), resized[size], atol=1e-5
+    )
+    assert "resized from 4 x 4" in logged()[0]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_saved_is_what_timm_wrote(kind, tmp_path):
+    model = build(tiny_spec(kind))
+    renyi_jax.load_weights(model, DATA / f"{kind}.safetensors")
+    renyi_jax.save_weights(model, tmp_path / "ours.safetensors")
+    saved = read_checkpoint(tmp_path / "ours.safetensors").tensors
+    theirs = read_checkpoint(DATA / f"{kind}.safetensors").tensors
+    assert saved.keys() == theirs.keys()
+    for name in saved:
+        np.testing.assert_array_equal(saved[name], theirs[name], err_msg=name)
+
+
+def test_half_precision_weights_become_float32_parameters_of_the_same_logits():
+    for dtype, tolerance in (("float16", 0.02), ("bfloat16", 0.2)):
+        model = build(tiny_spec("plain"))
+        renyi_jax.load_weights(model, DATA / f"plain.{dtype}.safetensors")
+        assert {leaf.dtype for leaf in jax.tree.leaves(nnx.state(model, nnx.Param))} == {
+            np.dtype(np.float32)
+        }
+        np.testing.assert_allclose(model(IMAGES), LOGITS["plain"], atol=tolerance)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_weights_are_saved_in_the_precision_asked_for(dtype, tmp_path):
+    model = build(tiny_spec("plain"))
+    renyi_jax.save_weights(model, tmp_path / "half.safetensors", dtype)
+    renyi_jax.save_weights(model, tmp_path / "full.safetensors")
+    half, full = (
+        (tmp_path / name).stat().st_size for name in ("half.safetensors", "full.safetensors")
+    )
+    assert half < 0.7 * full
+    loaded = build(tiny_spec("plain"), seed=1)
+    renyi_jax.load_weights(loaded, tmp_path / "half.safetensors")
+    for name, tensor in to_timm(loaded).items():
+        np.testing.assert_allclose(tensor, to_timm(model)[name], rtol=0.01, err_msg=name)
+
+
+def test_an_unknown_precision_is_refused_with_the_nearest(tmp_path):
+    with pytest.raises(UserError, match="Did you mean 'bfloat16'"):
+        renyi_jax.save_weights(build(tiny_spec("plain")), tmp_path / "a.safetensors", "bfloat-16")
+
+
+@pytest.mark.parametrize("kind", ["plain", "distilled"])
+def test_another_number_of_classes_keeps_the_new_heads_and_loads_the_rest(kind, logged):
+    model = build(tiny_spec(kind, num_classes=3))
+    fresh = {name: tensor for name, tensor in to_timm(model).items() if "head" in name}
+    renyi_jax.load_weights(model, DATA / f"{kind}.safetensors")
+    theirs = read_checkpoint(DATA / f"{kind}.safetensors").tensors
+    for name, tensor in to_timm(model).items():
+        np.testing.assert_array_equal(tensor, fresh.get(name, theirs[name]), err_msg=name)
+    assert "classifier has 5 classes and the model's 3" in logged()[0]
+
+
+def test_a_model_without_head_leaves_out_that_of_the_file(logged):
+    model = build(tiny_spec("plain", num_classes=0))
+    renyi_jax.load_weights(model, DATA / "plain.safetensors")
+    assert "classifier of 5 classes is left out" in logged()[0]
+
+
+def test_a_file_without_head_leaves_that_of_the_model(changed, logged):
+    model = build(tiny_spec("plain"))
+    fresh = to_timm(model)["head.weight"]
+    renyi_jax.load_weights(model, changed("plain", **{"head.weight": None, "head.bias": None}))
+    np.testing.assert_array_equal(to_timm(model)["head.weight"], fresh)
+    assert "has no classifier" in logged()[0]
+
+
+def test_half_a_head_is_a_mistake_and_not_another_number_of_classes(changed):
+    model = build(tiny_spec("plain"))
+    assert "missing: head.bias (5)" in _problems(model, changed("plain", **{"head.bias": None}))
+
+
+def test_the_mask_token_of_pretraining_is_ignored(changed):
+    model = build(tiny_spec("registers"))
+    renyi_jax.load_weights(model, changed("registers", mask_token=np.zeros((1, 8), np.float32)))
+    np.testing.assert_allclose(model(IMAGES), LOGITS["registers"], atol=1e-5)
+
+
+def test_every_missing_extra_and_misshapen_tensor_is_told_at_once(changed):
+    model = build(tiny_spec("plain"))
+    before = to_timm(model)
+    path = changed(
+        "plain",
+        **{
+            "cls_token": None,
+            "blocks.0.norm1.bias": None,
+            "blocks.1.norm1.bias": None,
+            "blocks.1.mlp.fc3.weight": np.zeros((2, 3), np.float32),
+            "decoder.bias": np.zeros(4, np.float32),
+            "norm.weight": np.zeros(7, np.float32),
+        },
+    )
+    message = _problems(model, path)
+    for line in (
+        f"{path} does not fit",
+        "missing: cls_token (1 x 1 x 8)",
+        "missing: blocks.0-1.norm1.bias (8)",
+        "not in the model: blocks.1.mlp.fc3.weight (2 x 3)",
+        "not in the model: decoder.bias (4)",
+        "misshapen: norm.weight (7, expected 8)",
+    ):
+        assert line in message
+    for name, tensor in to_timm(model).items():
+        np.testing.assert_array_equal(tensor, before[name], err_msg=f"{name} has been changed")
+
+
+def test_a_long_list_is_shortened(changed):
+    extra = {f"layer{i}.weight": np.zeros(1, np.float32) for i in range(200)}
+    message = _problems(build(tiny_spec("plain")), changed("plain", **extra))
+    assert "not in the model: 176 more" in message
+    assert len(message.splitlines()) < 40
+
+
+def test_an_embedding_without_room_for_the_prefix_is_misshapen(changed):
+    embedding = np.zeros((1, 16, 8), np.float32)
+    message = _problems(build(tiny_spec("plain")), changed("plain", pos_embed=embedding))
+    assert "misshapen: pos_embed (1 x 16 x 8, expected 1 x 17 x 8)" in message
+
+
+@pytest.mark.parametrize("asked", ["deit3_small_patch16_224", "vit_small_patch14_reg4_dinov2"])
+def test_the_wrong_model_brings_the_names_of_those_that_fit(asked, tmp_path):
+    path = tmp_path / "tiny.safetensors"
+    source = renyi_jax.create_model("deit_tiny_patch16_224", num_classes=7, rngs=nnx.Rngs(0))
+    renyi_jax.save_weights(source, path)
+    message = _problems(renyi_jax.create_model(asked, rngs=nnx.Rngs(0)), path)
+    assert f"does not fit {asked}:" in message
+    assert message.endswith("The file fits vit_tiny_patch16_224, deit_tiny_patch16_224.")
+
+
+def test_a_file_that_fits_nothing_brings_the_nearest_model_if_there_is_one(tmp_path):
+    model = renyi_jax.create_model("vit_tiny_patch16_224", rngs=nnx.Rngs(0))
+    tensors = to_timm(model)
+    del tensors["cls_token"]
+    write_checkpoint(tmp_path / "near.safetensors", tensors, {})
+    message = _problems(model, tmp_path / "near.safetensors")
+    assert message.endswith("The nearest model is vit_tiny_patch16_224: 1 tensors differ.")
+    write_checkpoint(tmp_path / "far.safetensors", {"conv1.weight": np.zeros(3)}, {})
+    message = _problems(model, tmp_path / "far.safetensors")
+    assert message.endswith("The file fits no model that is known here.")
+
+
+def test_a_grid_that_is_not_square_is_the_models_own_or_the_one_that_the_file_tells(changed):
+    embedding = np.random.default_rng(0).standard_normal((1, 1 + 16, 8)).astype(np.float32)
+    own = build(tiny_spec("plain", image_size=(8, 32)))
+    renyi_jax.load_weights(own, changed("plain", pos_embed=embedding))
+    np.testing.assert_array_equal(to_timm(own)["pos_embed"], embedding)
+
+    square = build(tiny_spec("plain"))
+    path = changed("plain", metadata={"image_size": "8x32"}, pos_embed=embedding)
+    renyi_jax.load_weights(square, path)
+    assert not np.allclose(to_timm(square)["pos_embed"], embedding)
+
+
+def test_a_named_model_takes_its_own_count_of_patches_for_its_own_grid(tmp_path):
+    model = renyi_jax.create_model("vit_tiny_patch16_224", rngs=nnx.Rngs(0))
+    write_checkpoint(tmp_path / "a.safetensors", to_timm(model), {})
+    wide = renyi_jax.create_model("vit_tiny_patch16_224", image_size=(112, 448), rngs=nnx.Rngs(1))
+    renyi_jax.load_weights(wide, tmp_path / "a.safetensors")
+    assert not np.allclose(to_timm(wide)["pos_embed"], to_timm(model)["pos_embed"])
+
+
+def test_a_file_with_another_patch_size_does_not_fit():
+    spec = dataclasses.replace(tiny_spec("plain"), patch_size=8)
+    message = _problems(build(spec), DATA / "plain.safetensors")
+    assert "misshapen: patch_embed.proj.weight (8 x 3 x 4 x 4, expected 8 x 3 x 8 x 8)" in message
+
+
+def test_parameters_stay_on_their_devices_and_a_saved_file_names_its_model(tmp_path):
+    model = renyi_jax.create_model("vit_tiny_patch16_224", image_size=(32, 64), rngs=nnx.Rngs(0))
+    where = jax.tree.map(lambda leaf: leaf.sharding, nnx.state(model, nnx.Param))
+    renyi_jax.save_weights(model, tmp_path / "a.safetensors")
+    renyi_jax.load_weights(model, tmp_path / "a.safetensors")
+    assert jax.tree.map(lambda leaf: leaf.sharding, nnx.state(model, nnx.Param)) == where
+    metadata = read_checkpoint(tmp_path / "a.safetensors").metadata
+    assert metadata == {"format": "pt", "model": "vit_tiny_patch16_224", "image_size": "32x64"}

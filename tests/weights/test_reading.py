@@ -1,0 +1,341 @@
+import os
+import pickle
+import struct
+import sys
+import types
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from renyi_jax.errors import UserError
+from renyi_jax.weights import read_checkpoint, write_checkpoint
+
+DATA = Path(__file__).parent / "data"
+PLAIN = DATA / "plain.safetensors"
+MAGIC = 0x1950A86A20F9469CFC6C
+
+
+@pytest.fixture
+def plain():
+    return read_checkpoint(PLAIN).tensors
+
+
+def _same(left, right):
+    assert left.keys() == right.keys()
+    for name in left:
+        np.testing.assert_array_equal(left[name], right[name], err_msg=name)
+
+
+@pytest.mark.parametrize("name", ["wrapped.pth", "wrapped.legacy.pth"])
+def test_a_file_of_torch_holds_what_its_safetensors_hold(name, plain):
+    _same(read_checkpoint(DATA / name).tensors, plain)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_half_precision_becomes_float32_alike_from_both_formats(dtype, plain):
+    tensors = read_checkpoint(DATA / f"plain.{dtype}.safetensors").tensors
+    _same(tensors, read_checkpoint(DATA / f"plain.{dtype}.pth").tensors)
+    for name, tensor in tensors.items():
+        assert tensor.dtype == np.float32
+        np.testing.assert_allclose(tensor, plain[name], atol=0.01, err_msg=name)
+
+
+def test_what_is_in_a_file_counts_and_not_its_name(tmp_path, plain):
+    (tmp_path / "weights.bin").write_bytes(PLAIN.read_bytes())
+    _same(read_checkpoint(tmp_path / "weights.bin").tensors, plain)
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize("new_format", [True, False])
+@pytest.mark.parametrize("wrapper", [None, "model", "state_dict", "model_state_dict"])
+def test_views_parameters_and_every_wrapper_are_read(timm, tmp_path, wrapper, new_format):
+    import torch
+
+    numbers = torch.arange(24.0)
+    state = {
+        "transposed": numbers.reshape(4, 6).T,
+        "part": numbers[5:11].reshape(2, 3),
+        "parameter": torch.nn.Parameter(torch.ones(2, 2)),
+        "scalar": torch.tensor(7),
+        "double": torch.tensor([1.5], dtype=torch.float64),
+        "none": torch.zeros(0, 3),
+    }
+    path = tmp_path / "state.pth"
+    content = {wrapper: state, "epoch": 1} if wrapper else state
+    torch.save(content, path, _use_new_zipfile_serialization=new_format)
+    expected = {name: tensor.detach().float().numpy() for name, tensor in state.items()}
+    _same(read_checkpoint(path).tensors, expected)
+
+
+class Malicious:
+    """Unpickled by an ordinary reader, it makes a directory."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
+def _zip_of_torch(path, pickled, **storages):
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("archive/data.pkl", pickled)
+        for key, data in storages.items():
+            archive.writestr(f"archive/data/{key}", data)
+
+
+def _write_zip(path, content):
+    _zip_of_torch(path, pickle.dumps(content, protocol=2))
+
+
+def _write_legacy(path, content):
+    header = (MAGIC, 1001, {"little_endian": True})
+    path.write_bytes(b"".join(pickle.dumps(part, protocol=2) for part in (*header, content, [])))
+
+
+def _write_bare(path, content):
+    path.write_bytes(pickle.dumps(content))
+
+
+@pytest.mark.parametrize("write", [_write_zip, _write_legacy, _write_bare])
+@pytest.mark.parametrize("place", [lambda evil: evil, lambda evil: {"model": {"a": evil}}])
+def test_a_pickle_that_calls_a_program_is_refused_by_name_and_nothing_runs(tmp_path, write, place):
+    content = place(Malicious(tmp_path / "ran"))
+    write(tmp_path / "weights.pth", content)
+    with pytest.raises(UserError, match=r"(posix|nt)\.mkdir"):
+        read_checkpoint(tmp_path / "weights.pth")
+    assert not (tmp_path / "ran").exists()
+    pickle.loads(pickle.dumps(content))
+    assert (tmp_path / "ran").exists(), "the pickle would have run"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "builtins eval",
+        "builtins getattr",
+        "torch.nn.modules.linear Linear",
+        "torch load",
+        "numpy dtype",
+        "argparse Namespace",
+        "collections OrderedDict.update",
+    ],
+)
+def test_no_other_name_can_be_loaded(tmp_path, name):
+    module, attribute = name.split()
+    path = tmp_path / "weights.pth"
+    _zip_of_torch(path, b"\x80\x02c" + f"{module}\n{attribute}\n".encode() + b".")
+    with pytest.raises(UserError, match="nothing but tensors") as raised:
+        read_checkpoint(path)
+    assert f"{module}.{attribute}" in str(raised.value)
+
+
+def _pickled_tensor(size, stride, offset=0, length=4):
+    """What torch writes for one tensor of `length` stored float32 numbers."""
+
+    def name(module, attribute):
+        return f"c{module}\n{attribute}\n".encode()
+
+    def plain(value):
+        return pickle.dumps(value, protocol=0)[:-1]
+
+    storage = b"(" + plain("storage") + name("torch", "FloatStorage") + plain("0")
+    storage += plain("cpu") + plain(length) + b"tQ"
+    arguments = b"(" + storage + plain(offset) + plain(size) + plain(stride)
+    arguments += b"I00\n" + name("collections", "OrderedDict") + b")Rt"
+    tensor = name("torch._utils", "_rebuild_tensor_v2") + arguments + b"R"
+    return b"(dS'a'\n" + tensor + b"s."
+
+
+def test_the_pickled_tensor_of_these_tests_is_one_that_is_read(tmp_path):
+    path = tmp_path / "weights.pth"
+    _zip_of_torch(path, _pickled_tensor((2, 2), (1, 2)), **{"0": struct.pack("<4f", 0, 1, 2, 3)})
+    np.testing.assert_array_equal(read_checkpoint(path).tensors["a"], [[0, 2], [1, 3]])
+
+
+@pytest.mark.parametrize(
+    ("size", "stride", "offset"),
+    [
+        ((5,), (1,), 0),
+        ((4,), (1,), 1),
+        ((2,), (9,), 0),
+        ((4,), (-1,), 3),
+        ((4,), (1,), -2),
+        ((10**12,), (0,), 0),
+        ((2, 2), (1,), 0),
+    ],
+)
+def test_a_tensor_that_reaches_beyond_its_storage_is_refused(tmp_path, size, stride, offset):
+    path = tmp_path / "weights.pth"
+    _zip_of_torch(path, _pickled_tensor(size, stride, offset), **{"0": bytes(16)})
+    with pytest.raises(UserError, match="is damaged"):
+        read_checkpoint(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "it is empty"),
+        (b"<!DOCTYPE html><html>", "a web page"),
+        (b"\n  <html>", "a web page"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "Git LFS"),
+        (b"weights", "it starts with b'weights'"),
+        (b"PK\x03\x04 and no more", "is damaged"),
+        (b"\x80\x02 and no more", "is damaged"),
+        (struct.pack("<Q", 10**6) + b'{"a"', "is damaged"),
+    ],
+)
+def test_a_file_that_holds_no_weights_is_refused_with_the_reason(tmp_path, content, reason):
+    path = tmp_path / "weights.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=reason) as raised:
+        read_checkpoint(path)
+    assert str(path) in str(raised.value)
+
+
+def test_an_archive_of_something_else_is_refused(tmp_path):
+    np.savez(tmp_path / "weights.npz", a=np.zeros(3))
+    with pytest.raises(UserError, match=r"has no data\.pkl"):
+        read_checkpoint(tmp_path / "weights.npz")
+
+
+@pytest.mark.parametrize("write", [_write_zip, _write_legacy])
+@pytest.mark.parametrize("content", [{}, [1, 2], {"epoch": 1, "model": 3}, "text"])
+def test_a_file_without_tensors_says_where_they_were_looked_for(tmp_path, write, content):
+    write(tmp_path / "weights.pth", content)
+    with pytest.raises(UserError, match=r"no state dictionary.*'model', 'state_dict'"):
+        read_checkpoint(tmp_path / "weights.pth")
+
+
+@pytest.mark.parametrize("name", ["plain.safetensors", "wrapped.pth", "wrapped.legacy.pth"])
+@given(share=st.floats(0, 1, exclude_max=True))
+def test_a_file_cut_short_anywhere_is_refused(name, share, tmp_path_factory):
+    whole = (DATA / name).read_bytes()
+    path = tmp_path_factory.getbasetemp() / f"cut.{name}"
+    path.write_bytes(whole[: int(share * len(whole))])
+    with pytest.raises(UserError):
+        read_checkpoint(path)
+
+
+@pytest.mark.parametrize("name", ["plain.safetensors", "wrapped.pth", "wrapped.legacy.pth"])
+@given(place=st.floats(0, 1, exclude_max=True), value=st.integers(0, 255))
+def test_a_changed_byte_gives_tensors_or_a_message_and_never_another_error(
+    name, place, value, tmp_path_factory
+):
+    content = bytearray((DATA / name).read_bytes())
+    content[int(place * len(content))] = value
+    path = tmp_path_factory.getbasetemp() / f"changed.{name}"
+    path.write_bytes(content)
+    try:
+        tensors = read_checkpoint(path).tensors
+    except UserError:
+        return
+    assert all(tensor.dtype == np.float32 for tensor in tensors.values())
+
+
+def test_a_directory_gives_the_file_of_weights_in_it(tmp_path, plain):
+    with pytest.raises(UserError, match=r"none of model\.safetensors, pytorch_model\.bin"):
+        read_checkpoint(tmp_path)
+    (tmp_path / "pytorch_model.bin").write_bytes((DATA / "wrapped.pth").read_bytes())
+    assert read_checkpoint(tmp_path).path == tmp_path / "pytorch_model.bin"
+    (tmp_path / "model.safetensors").write_bytes(PLAIN.read_bytes())
+    assert read_checkpoint(str(tmp_path)).path == tmp_path / "model.safetensors"
+
+
+def test_a_misspelt_name_brings_the_nearest_file(tmp_path):
+    (tmp_path / "deit_small.safetensors").touch()
+    with pytest.raises(UserError, match=r"Did you mean 'deit_small\.safetensors'\?"):
+        read_checkpoint(tmp_path / "diet_small.safetensors")
+    with pytest.raises(UserError, match="Expected a file, a directory"):
+        read_checkpoint(tmp_path / "no" / "such" / "folder")
+
+
+def test_weights_that_are_not_shipped_are_named():
+    with pytest.raises(UserError, match="No weights named 'vit_mano' are shipped"):
+        read_checkpoint("embedded:vit_mano")
+
+
+@pytest.fixture
+def hub(monkeypatch):
+    """A stand-in for the hub: `answers` maps file names to paths or errors."""
+
+    class EntryNotFoundError(Exception):
+        pass
+
+    class LocalEntryNotFoundError(EntryNotFoundError, FileNotFoundError):
+        pass
+
+    answers, asked = {}, []
+
+    def download(repository, name, revision):
+        asked.append((repository, name, revision))
+        answer = answers.get(name, EntryNotFoundError(name))
+        if isinstance(answer, Exception):
+            raise answer
+        return str(answer)
+
+    module = types.ModuleType("huggingface_hub")
+    module.hf_hub_download = download
+    module.errors = types.ModuleType("huggingface_hub.errors")
+    module.errors.EntryNotFoundError = EntryNotFoundError
+    module.errors.LocalEntryNotFoundError = LocalEntryNotFoundError
+    monkeypatch.setitem(sys.modules, "huggingface_hub", module)
+    monkeypatch.setitem(sys.modules, "huggingface_hub.errors", module.errors)
+    return types.SimpleNamespace(answers=answers, asked=asked, errors=module.errors)
+
+
+@pytest.mark.parametrize("prefix", ["hf_hub:", "hf-hub:", ""])
+def test_a_name_on_the_hub_is_downloaded(hub, prefix, plain):
+    hub.answers["pytorch_model.bin"] = DATA / "wrapped.pth"
+    _same(read_checkpoint(f"{prefix}timm/deit_small_patch16_224.fb_in1k@v1").tensors, plain)
+    assert hub.asked == [
+        ("timm/deit_small_patch16_224.fb_in1k", "model.safetensors", "v1"),
+        ("timm/deit_small_patch16_224.fb_in1k", "pytorch_model.bin", "v1"),
+    ]
+
+
+def test_a_hub_that_cannot_be_reached_or_lacks_the_name_is_told(hub):
+    with pytest.raises(UserError, match="has none of"):
+        read_checkpoint("hf_hub:someone/model")
+    hub.answers["model.safetensors"] = hub.errors.LocalEntryNotFoundError("no connection")
+    with pytest.raises(UserError, match="cannot be reached"):
+        read_checkpoint("hf_hub:someone/model")
+    hub.answers["model.safetensors"] = OSError("404: no such repository")
+    with pytest.raises(UserError, match="does not give 'someone/model': 404"):
+        read_checkpoint("hf_hub:someone/model")
+
+
+def test_without_the_library_of_the_hub_the_message_says_how_to_get_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    with pytest.raises(UserError, match="pip install huggingface_hub"):
+        read_checkpoint("timm/deit_small_patch16_224")
+
+
+def test_a_written_file_replaces_the_old_one_and_leaves_nothing_beside_it(tmp_path):
+    path = tmp_path / "new" / "a.safetensors"
+    for value in (1.0, 2.0):
+        tensor = np.full((3, 2), value, np.float32)
+        write_checkpoint(path, {"a": tensor, "b": tensor.T}, {"model": "x"})
+    checkpoint = read_checkpoint(path)
+    np.testing.assert_array_equal(checkpoint.tensors["a"], tensor)
+    np.testing.assert_array_equal(checkpoint.tensors["b"], tensor.T)
+    assert checkpoint.metadata == {"model": "x"}
+    assert os.listdir(path.parent) == ["a.safetensors"]
+
+
+def test_an_array_is_written_as_it_reads_whatever_its_strides(tmp_path):
+    array = np.arange(24, dtype=np.float32).reshape(4, 6)
+    views = {"transposed": array.T, "stepped": array[::2, ::3], "reversed": array[::-1]}
+    write_checkpoint(tmp_path / "a.safetensors", views, {})
+    _same(read_checkpoint(tmp_path / "a.safetensors").tensors, views)
+
+
+def test_a_place_that_cannot_be_written_is_told_and_the_old_file_stays(tmp_path):
+    (tmp_path / "file").write_text("no directory")
+    with pytest.raises(UserError, match="cannot be written"):
+        write_checkpoint(tmp_path / "file" / "a.safetensors", {"a": np.zeros(1)}, {})
+    assert (tmp_path / "file").read_text() == "no directory"
