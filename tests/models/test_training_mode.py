@@ -4,11 +4,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from tiny import tiny_spec
 
 from renyi_jax.errors import UserError
 from renyi_jax.models import VisionTransformer
 from renyi_jax.pruning import PruningConfig
-from tests.tiny import tiny_spec
 
 NO_DROPS = {"drop_path_rate": 0.0, "dropout_rate": 0.0, "patch_drop_rate": 0.0}
 
