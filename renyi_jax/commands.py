@@ -1,0 +1,72 @@
+"""What every command has in common: flags, and mistakes told in one message.
+
+A command defines its flags where it is imported, as absl wants it, so one process imports one
+command: tests run commands as a user does.
+"""
+
+import logging
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import absl.logging
+import jax
+from absl import app, flags
+
+from renyi_jax.errors import UserError, nearest
+
+Parse = Callable[[list[str]], list[str]]
+
+
+def run(main: Callable[[], None], parse: Parse = flags.FLAGS) -> None:
+    """Parses the command line and calls `main`.
+
+    A `UserError`, or a wrong flag, is printed on standard error, and the exit status is 2.
+
+    Args:
+        main: reads its flags by their holders.
+        parse: parses the flags of the command line, and returns what is left of it.
+    """
+
+    def parse_all(argv: list[str]) -> list[str]:
+        try:
+            rest = parse(argv)
+        except SystemExit:
+            sys.exit(0)  # absl has printed the help, and would end with status 1
+        if len(rest) > 1:
+            raise UserError(f"Unexpected argument {rest[1]!r}: flags are written --name=value.")
+        return rest
+
+    def prepared_main(_: list[str]) -> None:
+        _keep_compilations()
+        _quiet_libraries()
+        main()
+
+    try:
+        app.run(prepared_main, flags_parser=parse_all)
+    except (UserError, flags.Error) as error:
+        print(_explain(error), file=sys.stderr)
+        sys.exit(2)
+
+
+def _explain(error: Exception) -> str:
+    if isinstance(error, flags.UnrecognizedFlagError):
+        hint = nearest(error.flagname, flags.FLAGS)
+        return f"There is no flag --{error.flagname}.{hint} --help lists the flags."
+    return str(error)
+
+
+def _keep_compilations() -> None:
+    """Lets later runs find what this one compiles, in a folder that the user may choose."""
+    if jax.config.jax_compilation_cache_dir is None:
+        folder = Path("~/.cache/renyi_jax/jax").expanduser()
+        jax.config.update("jax_compilation_cache_dir", str(folder))
+
+
+def _quiet_libraries() -> None:
+    """Logs what this project says, and the warnings of others, unless --verbosity asks for more."""
+    if flags.FLAGS["verbosity"].present:
+        return
+    absl.logging.get_absl_handler().addFilter(
+        lambda record: record.levelno >= logging.WARNING or "renyi_jax" in record.pathname
+    )

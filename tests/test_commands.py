@@ -1,0 +1,63 @@
+"""The mistakes that every command tells alike, seen from outside."""
+
+import subprocess
+import sys
+
+import pytest
+
+COMMAND = """'Says hello.'
+from absl import flags
+from renyi_jax import commands
+from renyi_jax.errors import UserError
+_NAME = flags.DEFINE_string("name", None, "Whom to greet.", required=True)
+_TIMES = flags.DEFINE_integer("times", 1, "How often.", lower_bound=0)
+def main():
+    if _TIMES.value == 13:
+        raise UserError("Thirteen brings bad luck.")
+    if _TIMES.value == 14:
+        raise RuntimeError("a defect")
+    print(f"hello {_NAME.value}" * _TIMES.value)
+commands.run(main)
+"""
+
+
+def greet(*arguments):
+    return subprocess.run(
+        [sys.executable, "-c", COMMAND, *arguments], capture_output=True, text=True, check=False
+    )
+
+
+def test_a_command_runs():
+    result = greet("--name=you", "--times=2")
+    assert (result.returncode, result.stdout) == (0, "hello youhello you\n")
+
+
+def test_help_lists_the_flags_and_succeeds():
+    result = greet("--help")
+    assert result.returncode == 0
+    assert "Says hello." in result.stdout
+    assert "Whom to greet." in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--name=you", "--tims=2"], "There is no flag --tims. Did you mean 'times'?"),
+        (["--name=you", "--times=many"], "--times=many"),
+        (["--times=1"], "--name"),
+        (["--name=you", "again"], "Unexpected argument 'again'"),
+        (["--name=you", "--times=13"], "Thirteen brings bad luck."),
+    ],
+)
+def test_a_mistake_is_one_message_and_status_2(arguments, message):
+    result = greet(*arguments)
+    assert result.returncode == 2
+    assert message in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
+    assert not result.stdout
+
+
+def test_a_defect_of_ours_keeps_its_traceback():
+    result = greet("--name=you", "--times=14")
+    assert result.returncode == 1
+    assert "Traceback" in result.stderr
