@@ -20,9 +20,11 @@ from renyi_jax.config_fields import (
     one_of,
     read_inf,
     several,
+    span,
     split_commas,
     text,
 )
+from renyi_jax.data.crop import INTERPOLATIONS
 from renyi_jax.errors import UserError, nearest
 from renyi_jax.models.registry import DTYPES, MODELS, model_spec
 from renyi_jax.models.vit import check_blocks
@@ -76,11 +78,35 @@ FIELDS: dict[str, Field | dict[str, Field]] = {
         "batch_size": integer(128, at_least=1),
         # Processes that prepare batches; 0 takes threads of this process.
         "num_workers": integer(0, at_least=0, decides=False),
-        # Mirror every second image.
-        "flip": flag(False),
         # Compose a new cluttered canvas at each visit of a garment, of `clutter` fragments.
         "fresh_clutter": flag(False),
         "clutter": integer(8, at_least=0),
+        # Train on a random part of each image, of so much of its area, and so much wider than high;
+        # otherwise on its middle.
+        "random_resized_crop": flag(False),
+        "crop_scale": span((0.08, 1.0), number(1.0, "(0, 1]")),
+        "crop_ratio": span((3 / 4, 4 / 3), number(1.0, "(0, inf)")),
+        # Of random crops, and of the operations of RandAugment that move pixels.
+        "interpolation": one_of("bicubic", INTERPOLATIONS),
+        # Mirror every second image.
+        "flip": flag(False),
+        # RandAugment of this magnitude; 0 is none. At 9 it is timm's rand-m9-mstd0.5-inc1.
+        "rand_augment": number(0.0, "[0, 10]"),
+        "rand_augment_std": number(0.5, "[0, inf)"),
+        "rand_augment_layers": integer(2, at_least=1),
+        # Change brightness, contrast and saturation by up to this share; 0 is none.
+        "color_jitter": number(0.0, "[0, inf)"),
+        # Probability with which a rectangle of an image gives way to noise.
+        "random_erasing": number(0.0, "[0, 1]"),
+        # Mix each image of a batch with another, and their labels alike: all of it (mixup) or a
+        # rectangle (CutMix), by shares that are drawn from Beta(x, x); 0 is none.
+        "mixup": number(0.0, "[0, inf)"),
+        "cutmix": number(0.0, "[0, inf)"),
+        # Probability with which a batch is mixed at all, and then by CutMix if both are on.
+        "mix_probability": number(1.0, "[0, 1]"),
+        "cutmix_probability": number(0.5, "[0, 1]"),
+        # Share of an image's shorter side that evaluation crops from its middle; 0 is the model's.
+        "crop_pct": number(0.0, "[0, 1]", decides=False),
     },
     "train": {
         "epochs": integer(10, at_least=1),

@@ -103,6 +103,20 @@ def several(item: Field, **options) -> Field:
     return Field((), f"a tuple of which each is {item.expected}", parse, **options)
 
 
+def span(default: tuple[float, float], item: Field, **options) -> Field:
+    """The two ends of a range, the lower one first, each of which is what `item` takes."""
+
+    def parse(value: Any) -> tuple[float, float]:
+        low, high = map(item.parse, split_commas(value))
+        if low > high:
+            raise ValueError
+        return low, high
+
+    return Field(
+        default, f"two ends of a range (low, high), each {item.expected}", parse, **options
+    )
+
+
 def image_size(**options) -> Field:
     """What `create_model` takes as the size of its images; 0 for the model's own."""
     side, positive = integer(0, at_least=0), integer(1, at_least=1)

@@ -1,6 +1,7 @@
 """The flags `--config=FILE` and `--config.group.field=value`, and what goes wrong with them."""
 
 import re
+import sys
 import traceback
 from pathlib import Path
 
@@ -14,17 +15,21 @@ from renyi_jax.errors import UserError, nearest
 _OVERRIDE = re.compile(r"--?(?:no)?config\.([\w.]+)")
 
 
-def define_config() -> "flags.FlagHolder[ml_collections.ConfigDict]":
-    """Defines `--config`, which a command cannot do without."""
-    holder = config_flags.DEFINE_config_file(
-        "config", None, "File of the run, from configs/; --config.group.field=value changes it."
+Holder = flags.FlagHolder[ml_collections.ConfigDict]
+
+
+def define_config(values: flags.FlagValues = flags.FLAGS) -> Holder:
+    """Defines `--config`."""
+    return config_flags.DEFINE_config_file(
+        "config",
+        None,
+        "File of the run, from configs/; --config.group.field=value changes it.",
+        flag_values=values,
     )
-    flags.mark_flag_as_required("config")
-    return holder
 
 
-def parse_flags(argv: list[str]) -> list[str]:
-    """Parses the command line, for `absl.app.run`.
+def parse_flags(argv: list[str], values: flags.FlagValues = flags.FLAGS) -> list[str]:
+    """Parses the command line, which `sys.argv` is, for `commands.run`.
 
     Returns:
         What is left of `argv`: the command, and the arguments that are no flags.
@@ -41,8 +46,10 @@ def parse_flags(argv: list[str]) -> list[str]:
     if path is not None and not path.is_file():
         known = [file.name for file in path.parent.glob("*.py")]
         raise UserError(f"There is no config file {path}.{nearest(path.name, known)}")
+    if path is not None:
+        sys.path.insert(0, str(path.resolve().parent))  # what a config imports may lie beside it
     try:
-        return flags.FLAGS(argv)
+        return values(argv)
     except Exception as error:  # A config file is a program, and may raise anything.
         raise UserError(_explain(error, path)) from error
 
@@ -56,14 +63,14 @@ def _config_path(argv: list[str]) -> Path | None:
     return None
 
 
-def read_config(
-    holder: "flags.FlagHolder[ml_collections.ConfigDict]",
-) -> ml_collections.FrozenConfigDict:
+def read_config(holder: Holder) -> ml_collections.FrozenConfigDict:
     """The config that the flags of `define_config` give, checked.
 
     Raises:
-        UserError: as `check_config`.
+        UserError: as `check_config`, and where there is no config.
     """
+    if holder.value is None:
+        raise UserError("Give --config=FILE, a file whose get_config() returns a config.")
     return check_config(holder.value)
 
 

@@ -42,10 +42,10 @@ class BrokenImageError(UserError):
 _DECODE_ERRORS = (OSError, ValueError, SyntaxError, EOFError, struct.error, zlib.error)
 
 
-def decode_image(encoded: bytes, mode: str) -> UInt8[np.ndarray, "h w *channels"]:
-    """Decodes PNG or JPEG; `mode` is PIL's: "RGB" gives [h, w, 3], "L" gives [h, w]."""
+def decode_image(encoded: bytes, mode: str) -> Image.Image:
+    """Decodes PNG or JPEG with Pillow; `mode` is "RGB" or "L" (grey levels)."""
     with Image.open(io.BytesIO(encoded)) as image:
-        return np.asarray(image.convert(mode))
+        return image.convert(mode)
 
 
 class Records:
@@ -70,17 +70,24 @@ class Records:
         return len(self._source)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
+        example = self.picture(index)
+        arrays = {"image": np.asarray(example["image"]), "label": example["label"]}
+        if self._object_mask:
+            arrays["object_mask"] = np.asarray(example["object_mask"]) > 0
+        return arrays
+
+    def picture(self, index: int) -> dict[str, Any]:
+        """The example with Pillow images: `image` in mode RGB, `object_mask` in mode L."""
         record = self._source[index]
         try:
             image = decode_image(record["image"], "RGB")
         except (*_DECODE_ERRORS, Image.DecompressionBombError) as error:
             raise BrokenImageError(self._record_id(record, index), str(error)) from error
-        example = {
-            "image": image[: len(image) - self._banner_rows],
-            "label": np.int32(record["label"]),
-        }
+        if self._banner_rows:
+            image = image.crop((0, 0, image.width, image.height - self._banner_rows))
+        example = {"image": image, "label": np.int32(record["label"])}
         if self._object_mask:
-            example["object_mask"] = decode_image(record[self._object_mask], "L") > 0
+            example["object_mask"] = decode_image(record[self._object_mask], "L")
         return example
 
     def labels(self) -> Int32[np.ndarray, "n"]:

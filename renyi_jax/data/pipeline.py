@@ -7,6 +7,7 @@ are the same on any number of processes and workers, and the state of an iterato
 
 import dataclasses
 import functools
+from collections.abc import Sequence
 from typing import Any
 
 import grain
@@ -14,7 +15,9 @@ import numpy as np
 from absl import flags
 from PIL import Image
 
-from renyi_jax.data.augment import Example, Transform, train_transforms
+from renyi_jax.data.augment import Example, Target, Transform, train_transforms
+from renyi_jax.data.broken import BrokenImages, WholeImages
+from renyi_jax.data.crop import Size, center_crop
 from renyi_jax.data.dataset import DataConfig, Dataset, Records
 from renyi_jax.errors import UserError
 
@@ -34,6 +37,8 @@ def train_loader(
     batch_size: int,
     image_size: int | tuple[int, int],
     seed: int,
+    mean: Sequence[float] = (0.5, 0.5, 0.5),
+    std: Sequence[float] = (0.5, 0.5, 0.5),
     num_epochs: int | None = None,
     num_workers: int = 0,
     process_index: int = 0,
@@ -45,12 +50,18 @@ def train_loader(
     number of processes. Each epoch has its own order and its own augmentation, and leaves out
     what does not fill a batch. `get_state` and `set_state` (or `grain.checkpoint`) resume it.
 
+    An image that cannot be decoded is logged, and the next one of the epoch takes its place; more
+    than `broken.MAX_SHARE` of them end the iteration with a UserError.
+
     Args:
       dataset: of `load_dataset`.
       options: `config.data`; the fields of `augment.TRANSFORMS`, and those that they read.
       batch_size: of the global batch; each process gets its part.
-      image_size: side, or (height, width), in pixels; other images are resized (bicubic).
+      image_size: side, or (height, width), in pixels.
       seed: decides order and augmentation.
+      mean: what the model takes off the pixels (in [0, 1]); the colour that augmentation fills
+        with.
+      std: what the model divides by; the spread of the noise that augmentation fills with.
       num_epochs: None never ends.
       num_workers: worker processes; 0 prepares batches in threads of this process.
       process_index: which part of each batch to give.
@@ -69,12 +80,12 @@ def train_loader(
             f"config.data.batch_size={batch_size} is more than the {len(dataset.train)} examples "
             f"of the training split."
         )
-    source = dataset.garments if options.fresh_clutter else dataset.train
-    transform = functools.partial(
-        _augment, transforms=train_transforms(dataset, options), size=_height_width(image_size)
-    )
+    source = dataset.garments if options.fresh_clutter else _Pictures(dataset.train)
+    target = Target(_height_width(image_size), tuple(mean), tuple(std))
+    transforms = train_transforms(dataset, options, target)
     examples = grain.MapDataset.source(source).seed(seed).shuffle()[: steps * batch_size]
-    examples = examples.repeat(num_epochs).random_map(transform)
+    examples = WholeImages(examples, BrokenImages(len(dataset.train))).repeat(num_epochs)
+    examples = examples.random_map(functools.partial(_augment, transforms=transforms))
     return _batches(examples, batch_size, num_workers, process_index, process_count)
 
 
@@ -83,6 +94,7 @@ def eval_loader(
     *,
     batch_size: int,
     image_size: int | tuple[int, int],
+    crop_pct: float = 1.0,
     num_workers: int = 0,
     process_index: int = 0,
     process_count: int = 1,
@@ -94,11 +106,19 @@ def eval_loader(
     repetitions of the last example whose `valid` is False, so each example is valid exactly once
     over all processes.
 
-    Args and errors: as for `train_loader`. Masks are resized to the nearest pixel.
+    Args and errors: as for `train_loader`, and
+
+    Args:
+      crop_pct: share of the shorter side that the crop from the middle takes, once the image is
+        resized (bicubic; masks to the nearest pixel).
+
+    Raises, on iteration:
+      BrokenImageError: for an image that cannot be decoded; it names it.
     """
     _check_batch_size(batch_size, process_count)
-    examples = grain.MapDataset.source(_FilledUp(dataset.test, batch_size))
-    examples = examples.map(functools.partial(_resize, size=_height_width(image_size)))
+    examples = grain.MapDataset.source(_FilledUp(_Pictures(dataset.test), batch_size))
+    crop = functools.partial(_crop, size=_height_width(image_size), crop_pct=crop_pct)
+    examples = examples.map(crop)
     return _batches(examples, batch_size, num_workers, process_index, process_count)
 
 
@@ -156,10 +176,23 @@ class _InProcessOrder(grain.MapDataset):
 
 
 @dataclasses.dataclass(frozen=True)
+class _Pictures:
+    """A split whose images are Pillow's, as transforms take them."""
+
+    examples: Records
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def __getitem__(self, index: int) -> Example:
+        return self.examples.picture(index)
+
+
+@dataclasses.dataclass(frozen=True)
 class _FilledUp:
     """A split whose length is a multiple of the batch size; `valid` marks its own examples."""
 
-    examples: Records
+    examples: _Pictures
     batch_size: int
 
     def __len__(self) -> int:
@@ -170,35 +203,21 @@ class _FilledUp:
         return {**self.examples[min(index, last)], "valid": np.bool_(index <= last)}
 
 
-def _augment(
-    example: Example,
-    rng: np.random.Generator,
-    *,
-    transforms: list[Transform],
-    size: tuple[int, int],
-) -> Example:
+def _augment(example: Example, rng: np.random.Generator, *, transforms: list[Transform]) -> Example:
     for transform in transforms:
         example = transform(example, rng)
-    return _resize(example, size)
+    return {**example, "image": np.asarray(example["image"])}
 
 
-def _resize(example: Example, size: tuple[int, int]) -> Example:
-    """Brings image and mask to `size` (height, width), where they have another."""
-    resized = {
-        key: _resized(example[key], size, resampling)
-        for key, resampling in _RESAMPLING.items()
-        if key in example and example[key].shape[:2] != size
-    }
-    return {**example, **resized}
+def _crop(example: Example, size: Size, crop_pct: float) -> Example:
+    """Brings image and mask to `size`."""
+    arrays = {"image": np.asarray(center_crop(example["image"], size, crop_pct))}
+    if "object_mask" in example:
+        nearest = Image.Resampling.NEAREST
+        mask = center_crop(example["object_mask"], size, crop_pct, nearest)
+        arrays["object_mask"] = np.asarray(mask) > 0
+    return {**example, **arrays}
 
 
-_RESAMPLING = {"image": Image.Resampling.BICUBIC, "object_mask": Image.Resampling.NEAREST}
-
-
-def _resized(array: np.ndarray, size: tuple[int, int], resampling: Image.Resampling) -> np.ndarray:
-    image = Image.fromarray(np.ascontiguousarray(array))
-    return np.asarray(image.resize((size[1], size[0]), resampling))
-
-
-def _height_width(image_size: int | tuple[int, int]) -> tuple[int, int]:
+def _height_width(image_size: int | tuple[int, int]) -> Size:
     return (image_size, image_size) if isinstance(image_size, int) else image_size

@@ -6,6 +6,7 @@ from typing import Any
 
 import grain
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 from absl import logging
@@ -49,7 +50,9 @@ def train(model: VisionTransformer, dataset: Dataset, config: Any, workdir: epat
     epoch_steps = steps_per_epoch(dataset, config.data.batch_size)
     schedule = learning_rate_schedule(config.train, config.data.batch_size, epoch_steps)
     optimizer = make_optimizer(config.train, schedule)
-    state = TrainState.create(nnx.to_pure_dict(nnx.state(model)), optimizer)
+    # Copies, since steps use up their arrays, which other models may share.
+    params = jax.tree.map(jnp.copy, nnx.to_pure_dict(nnx.state(model)))
+    state = TrainState.create(params, optimizer)
     with Checkpoints(workdir / "checkpoints", config) as checkpoints:
         state = checkpoints.restore(state, batches)
         if state.step < config.train.epochs * epoch_steps:

@@ -6,7 +6,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Int32
 
 
 @jax.tree_util.register_dataclass
@@ -15,14 +14,15 @@ class TrainState:
     """A pytree of arrays, which a checkpoint holds as it is.
 
     Attributes:
-        step: steps done.
+        step: steps done, an int32 scalar.
         params: the weights, as `nnx.to_pure_dict` names them.
         opt_state: the optimiser's.
     """
 
-    step: Int32[Array, ""]
+    # Not typed as arrays: JAX and Orbax also put abstract values in their places.
+    step: Any
     params: Any
-    opt_state: optax.OptState
+    opt_state: Any
 
     @classmethod
     def create(cls, params: Any, optimizer: optax.GradientTransformation) -> "TrainState":

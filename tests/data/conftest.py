@@ -4,9 +4,22 @@ import ml_collections
 import numpy as np
 import pytest
 
+from renyi_jax.config import check_config, default_config
 from renyi_jax.data import fashion_mnist, load_dataset
 
 NUM_TRAIN, NUM_TEST = 60, 23
+
+
+@pytest.fixture(scope="session")
+def configure():
+    """A function from some fields to `config.data`, with the defaults of the others."""
+
+    def make(**fields):
+        config = default_config()
+        config.data.update(fields)
+        return ml_collections.ConfigDict(check_config(config).data)
+
+    return make
 
 
 @pytest.fixture(scope="session")
@@ -25,19 +38,12 @@ def idx_folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def data_config(idx_folder, tmp_path_factory):
-    return ml_collections.ConfigDict(
-        {
-            "name": "cluttered_fashion_mnist",
-            "builder_config": "full",
-            "data_dir": str(tmp_path_factory.mktemp("prepared")),
-            "manual_dir": str(idx_folder),
-            "train_split": "train",
-            "test_split": "test",
-            "flip": True,
-            "fresh_clutter": False,
-            "clutter": 8,
-        }
+def data_config(configure, idx_folder, tmp_path_factory):
+    return configure(
+        builder_config="full",
+        data_dir=str(tmp_path_factory.mktemp("prepared")),
+        manual_dir=str(idx_folder),
+        flip=True,
     )
 
 

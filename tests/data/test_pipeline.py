@@ -147,6 +147,23 @@ def test_flip_mirrors_about_half_of_the_images(dataset, data_config):
     assert 120 < changes < 280
 
 
+def test_every_augmentation_is_the_same_on_two_workers_and_none(dataset, data_config):
+    everything = changed(
+        data_config,
+        random_resized_crop=True,
+        interpolation="random",
+        rand_augment=9.0,
+        color_jitter=0.4,
+        random_erasing=0.5,
+    )
+    workers = train(dataset, everything, num_workers=2)
+    alone = take(train(dataset, everything), 9)
+    assert_same_batches(alone, take(workers, 9))
+    workers.close()
+    plain = take(train(dataset, data_config), 9)
+    assert all((a["image"] != b["image"]).any() for a, b in zip(alone, plain, strict=True))
+
+
 @settings(deadline=None, max_examples=20)
 @given(st.sampled_from([1, 2, 3]), st.integers(1, 9))
 def test_evaluation_counts_each_example_once(dataset, process_count, rows):
@@ -176,6 +193,13 @@ def test_evaluation_resizes_the_image_smoothly_and_the_mask_to_the_nearest_pixel
     assert batch["image"].shape == (4, 112, 112, 3)
     masks = np.stack([dataset.test[i]["object_mask"] for i in range(4)])
     np.testing.assert_array_equal(batch["object_mask"], masks.repeat(2, axis=1).repeat(2, axis=2))
+
+
+def test_evaluation_crops_image_and_mask_alike_from_the_middle(dataset):
+    batch = next(eval_loader(dataset, batch_size=4, image_size=28, crop_pct=0.5))
+    for i in range(4):
+        for key in ("image", "object_mask"):
+            np.testing.assert_array_equal(batch[key][i], dataset.test[i][key][14:42, 14:42])
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,91 @@
+"""Bringing photographs of any shape to the size that a model takes."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image
+
+Size = tuple[int, int]
+"""(height, width) in pixels."""
+
+INTERPOLATIONS = {
+    "bicubic": (Image.Resampling.BICUBIC,),
+    "bilinear": (Image.Resampling.BILINEAR,),
+    "random": (Image.Resampling.BILINEAR, Image.Resampling.BICUBIC),
+}
+"""What `config.data.interpolation` may be: the resamplings of which each use takes one."""
+
+
+def center_crop(
+    image: Image.Image,
+    size: Size,
+    crop_pct: float = 1.0,
+    resampling: Image.Resampling = Image.Resampling.BICUBIC,
+) -> Image.Image:
+    """The middle of the image, of which it takes the share `crop_pct` of the shorter side.
+
+    The whole image is resized first, its shape kept, until its shorter side is `size / crop_pct`.
+    The roundings are timm's (`transforms_imagenet_eval`), so that the pixels are the same.
+    """
+    height, width = size
+    full_height, full_width = math.floor(height / crop_pct), math.floor(width / crop_pct)
+    if full_height == full_width:
+        shorter = min(image.size)
+        resized = [
+            full_width if side == shorter else int(full_width * side / shorter)
+            for side in image.size
+        ]
+    else:
+        ratio = min(image.width / full_width, image.height / full_height)
+        resized = [round(side / ratio) for side in image.size]
+    if tuple(resized) != image.size:
+        image = image.resize((resized[0], resized[1]), resampling)
+    left, top = round((image.width - width) / 2), round((image.height - height) / 2)
+    return image.crop((left, top, left + width, top + height))
+
+
+def random_resized_crop(
+    image: Image.Image,
+    rng: np.random.Generator,
+    *,
+    size: Size,
+    scale: tuple[float, float],
+    ratio: tuple[float, float],
+    resamplings: Sequence[Image.Resampling],
+) -> Image.Image:
+    """A random part of the image, resized to `size` (Szegedy et al., arXiv 1409.4842, section 6).
+
+    Args:
+        image: of any shape.
+        rng: decides.
+        size: (height, width) of the result.
+        scale: range of the part's area as a share of the image's.
+        ratio: range of the part's width over its height, drawn evenly in the logarithm.
+        resamplings: of which one is drawn.
+    """
+    left, top, width, height = _random_box(image.size, rng, scale, ratio)
+    part = image.crop((left, top, left + width, top + height))
+    return part.resize((size[1], size[0]), resamplings[rng.integers(len(resamplings))])
+
+
+def _random_box(
+    image_size: tuple[int, int],
+    rng: np.random.Generator,
+    scale: tuple[float, float],
+    ratio: tuple[float, float],
+) -> tuple[int, int, int, int]:
+    """Left, top, width and height of a part; the middle where ten draws do not fit the image."""
+    width, height = image_size
+    for _ in range(10):
+        area = rng.uniform(*scale) * width * height
+        aspect = math.exp(rng.uniform(math.log(ratio[0]), math.log(ratio[1])))
+        part_width, part_height = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
+        if 0 < part_width <= width and 0 < part_height <= height:
+            left = int(rng.integers(width - part_width + 1))
+            top = int(rng.integers(height - part_height + 1))
+            return left, top, part_width, part_height
+    aspect = min(max(width / height, ratio[0]), ratio[1])
+    part_width = min(width, max(1, round(height * aspect)))
+    part_height = min(height, max(1, round(width / aspect)))
+    return (width - part_width) // 2, (height - part_height) // 2, part_width, part_height

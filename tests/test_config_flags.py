@@ -1,0 +1,133 @@
+import math
+import sys
+from pathlib import Path
+
+import pytest
+from absl import flags
+
+from renyi_jax.config_flags import define_config, parse_flags, read_config
+from renyi_jax.errors import UserError
+
+CONFIGS = Path(__file__).resolve().parents[1] / "configs"
+FILES = sorted(path for path in CONFIGS.glob("*.py") if path.stem != "deit")
+QUICKSTART = str(CONFIGS / "quickstart.py")
+
+
+@pytest.fixture
+def read(monkeypatch):
+    """The config that a command line gives."""
+
+    def reading(*arguments):
+        argv = ["command", *arguments]
+        monkeypatch.setattr(sys, "argv", argv)
+        monkeypatch.setattr(sys, "path", list(sys.path))
+        monkeypatch.delitem(sys.modules, "config_config", raising=False)
+        values = flags.FlagValues()
+        holder = define_config(values)
+        parse_flags(argv, values)
+        return read_config(holder)
+
+    return reading
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_a_config_of_the_project_is_valid_and_opens_with_its_command(read, path):
+    read(f"--config={path}")
+    first, empty, *_ = path.read_text().splitlines()
+    assert first.startswith('"""') and not empty
+    assert f"python -m renyi_jax.main --config=configs/{path.name} --workdir=" in path.read_text()
+
+
+def test_the_configs_of_the_reference_exist():
+    names = {f"deit_{size}_{data}" for size in "sb" for data in ("aircraft", "flowers102")}
+    assert names | {"deit_s_imagenet100", "deit_b_imagenet100"} <= {path.stem for path in FILES}
+
+
+@pytest.mark.parametrize(
+    "argument, place, value",
+    [
+        ("--config.pruning.keep_rate=0.5", "pruning.keep_rate", 0.5),
+        ("--config.pruning.keep_rate=(0.7, 0.6, 0.5)", "pruning.keep_rate", (0.7, 0.6, 0.5)),
+        ("--config.pruning.keep_rate=0.7,0.6,0.5", "pruning.keep_rate", (0.7, 0.6, 0.5)),
+        ("--config.pruning.alpha=inf", "pruning.alpha", math.inf),
+        ("--config.pruning.alpha=1,2,inf", "pruning.alpha", (1, 2, math.inf)),
+        ("--config.pruning.criterion=shannon", "pruning.criterion", "shannon"),
+        ("--config.evaluate.criteria=renyi,random", "evaluate.criteria", ("renyi", "random")),
+        ("--config.evaluate.keep_rates=1", "evaluate.keep_rates", (1.0,)),
+        ("--config.data.flip=false", "data.flip", False),
+        ("--config.data.data_dir=2024", "data.data_dir", "2024"),
+        ("--config.train.learning_rate=1e-4", "train.learning_rate", 1e-4),
+        ("--config.seed=7", "seed", 7),
+    ],
+)
+def test_a_flag_overrides_a_field(read, argument, place, value):
+    config = read(f"--config={QUICKSTART}", argument)
+    for name in place.split("."):
+        config = config[name]
+    assert config == value
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ([], "Give --config=FILE"),
+        (["--config=configs/quickstrat.py"], r"no config file configs/quickstrat\.py"),
+        (
+            [f"--config={CONFIGS}/quickstrat.py"],
+            r"no config file .*quickstrat\.py\. Did you mean 'quickstart\.py'\?",
+        ),
+        (
+            [f"--config={QUICKSTART}", "--config.pruning.keep_rat=0.5"],
+            r"config\.pruning has no field 'keep_rat'\. Did you mean 'keep_rate'\?",
+        ),
+        (
+            [f"--config={QUICKSTART}", "--config.prunning.keep_rate=0.5"],
+            r"config has no field 'prunning'\. Did you mean 'pruning'\?",
+        ),
+        (
+            [f"--config={QUICKSTART}", "--config.seed.x", "3"],
+            r"config\.seed has no fields",
+        ),
+        (
+            [f"--config={QUICKSTART}", "--config.train.epochs=x"],
+            r"config\.train\.epochs='x': expected an integer of at least 1",
+        ),
+        (
+            [f"--config={QUICKSTART}", "--config.pruning=3"],
+            "pruning",
+        ),
+    ],
+)
+def test_a_wrong_command_line_is_a_user_error(read, arguments, message):
+    with pytest.raises((UserError, flags.Error), match=message):
+        read(*arguments)
+
+
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        ("def get_config(:", r"broken\.py, line 1: "),
+        ("def get_config():\n    return confg", r"broken\.py, line 2: NameError: .*confg"),
+        ("import nothing_here", r"broken\.py, line 1: ModuleNotFoundError: "),
+        ("def get_config():\n    raise ValueError('no')", r"broken\.py, line 2: ValueError: no"),
+        ("def get_config():\n    pass", "Give --config=FILE, a file whose get_config"),
+        ("x = 1", "no attribute 'get_config'"),
+    ],
+)
+def test_a_broken_config_file_is_told_by_its_line(read, tmp_path, content, message):
+    (tmp_path / "broken.py").write_text(content)
+    with pytest.raises(UserError, match=message) as error:
+        read(f"--config={tmp_path}/broken.py")
+    assert "Traceback" not in str(error.value)
+
+
+def test_a_misspelled_field_in_a_config_file_is_told_with_the_nearest(read, tmp_path):
+    (tmp_path / "config.py").write_text(
+        "from renyi_jax.config import default_config\n"
+        "def get_config():\n"
+        "    config = default_config()\n"
+        "    config.train.epoch = 3\n"
+        "    return config\n"
+    )
+    with pytest.raises(UserError, match=r"no field 'epoch'\. Did you mean 'epochs'"):
+        read(f"--config={tmp_path}/config.py")

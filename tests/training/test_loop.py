@@ -1,0 +1,136 @@
+import contextlib
+import itertools
+import json
+
+import jax
+import numpy as np
+import pytest
+from flax import nnx
+
+from renyi_jax.errors import UserError
+from renyi_jax.training import loop, make_train_step, train
+
+
+class Interruption(Exception):
+    pass
+
+
+@contextlib.contextmanager
+def interrupted_before(number):
+    """Ends a run before the step of this number, counted in this process."""
+
+    def make(*arguments, **options):
+        train_step = make_train_step(*arguments, **options)
+        numbers = itertools.count(1)
+
+        def step(state, batch):
+            if next(numbers) == number:
+                raise Interruption
+            return train_step(state, batch)
+
+        return step
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Interruption):
+        patch.setattr(loop, "make_train_step", make)
+        yield
+
+
+def weights(model):
+    return jax.tree.map(np.asarray, nnx.to_pure_dict(nnx.state(model)))
+
+
+def lines(workdir):
+    """The logged metrics, without what no two runs share."""
+    logged = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in line.items() if k != "images_per_second"} for line in logged]
+
+
+def test_an_interrupted_run_goes_on_bit_for_bit(dataset, make_model, make_config, workdir):
+    config = make_config(checkpoint__every_steps=4)
+    whole, resumed = make_model(), make_model()
+    train(whole, dataset, config, workdir / "whole")
+    # The checkpoints lie at steps 4 and 8, and then at 12.
+    for number in (11, 6):
+        with interrupted_before(number):
+            train(make_model(), dataset, config, workdir / "resumed")
+    train(resumed, dataset, config, workdir / "resumed")
+
+    jax.tree.map(np.testing.assert_array_equal, weights(whole), weights(resumed))
+    assert lines(workdir / "resumed") == lines(workdir / "whole")
+    steps = [line["step"] for line in lines(workdir / "whole") if "loss" in line]
+    assert steps == [2, 4, 5, 6, 8, 10, 12, 14, 15, 16, 18, 20]
+
+
+def test_a_finished_run_only_loads_its_weights(
+    dataset, make_model, make_config, workdir, monkeypatch
+):
+    config = make_config(train__epochs=1)
+    first, again = make_model(), make_model()
+    train(first, dataset, config, workdir)
+    before = (workdir / "metrics.jsonl").read_text()
+    monkeypatch.setattr(loop, "make_train_step", None)
+    train(again, dataset, config, workdir)
+    jax.tree.map(np.testing.assert_array_equal, weights(first), weights(again))
+    assert (workdir / "metrics.jsonl").read_text() == before
+
+
+def test_a_run_of_another_config_is_refused_and_its_fields_named(
+    dataset, make_model, make_config, workdir
+):
+    train(make_model(), dataset, make_config(train__epochs=1), workdir)
+    with pytest.raises(UserError, match=r"config\.train\.epochs=2, was 1\n.*another --workdir"):
+        train(make_model(), dataset, make_config(train__epochs=2), workdir)
+
+
+def test_what_training_does_not_follow_from_may_change(dataset, make_model, make_config, workdir):
+    train(make_model(), dataset, make_config(train__epochs=1), workdir)
+    changed = make_config(train__epochs=1, evaluate__alphas=(1, 2), checkpoint__keep=1)
+    train(make_model(), dataset, changed, workdir)
+
+
+def test_the_loss_falls_on_images_that_can_be_learnt_by_heart(
+    dataset, make_model, make_config, workdir
+):
+    config = make_config(
+        data__flip=False,
+        train__epochs=60,
+        train__learning_rate=1e-2,
+        train__label_smoothing=0.0,
+        train__evaluate_every_epochs=0,
+        train__log_every_steps=50,
+    )
+    model = make_model()
+    model.patch_drop_rate = 0.0
+    for block in model.blocks:
+        block.drop_path.rate = block.mlp.dropout.rate = 0.0
+    train(model.with_pruning(None), dataset, config, workdir)
+    losses = [line["loss"] for line in lines(workdir)]
+    assert losses[0] > 1.5 and losses[-1] < 0.1
+
+
+def test_every_log_line_tells_what_the_step_did(dataset, make_model, make_config, workdir):
+    train(make_model(), dataset, make_config(train__evaluate_every_epochs=2), workdir)
+    logged = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    of_steps = [line for line in logged if "loss" in line]
+    names = {"step", "epoch", "loss", "accuracy", "grad_norm", "learning_rate"}
+    assert all(names <= line.keys() for line in of_steps)
+    assert all(line["epoch"] == line["step"] / 5 for line in of_steps)
+    assert all(np.isfinite(value) for line in logged for value in line.values())
+    tested = [line for line in logged if "test_accuracy" in line]
+    assert [line["epoch"] for line in tested] == [2, 4]
+    assert any((workdir / "tensorboard").iterdir())
+
+
+def test_validation_counts_every_test_image_once(dataset, make_model, make_config, workdir):
+    config = make_config(train__epochs=1, evaluate__batch_size=10)
+    model = make_model()
+    train(model, dataset, config, workdir)
+    (accuracy,) = [line["test_accuracy"] for line in lines(workdir) if "test_accuracy" in line]
+    assert accuracy * 23 == pytest.approx(round(accuracy * 23), abs=1e-5)
+
+
+def test_only_the_latest_checkpoints_stay(dataset, make_model, make_config, workdir):
+    config = make_config(checkpoint__every_steps=3, checkpoint__keep=2)
+    train(make_model(), dataset, config, workdir)
+    kept = {path.name for path in (workdir / "checkpoints").iterdir()}
+    assert kept == {"18", "20"}
