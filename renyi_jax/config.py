@@ -4,9 +4,8 @@
 and its rules make `check_config`.
 """
 
-import dataclasses
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import ml_collections
@@ -18,10 +17,9 @@ from renyi_jax.config_fields import (
     integer,
     number,
     one_of,
-    read_inf,
+    per_block,
     several,
     span,
-    split_commas,
     text,
 )
 from renyi_jax.data.crop import INTERPOLATIONS
@@ -29,20 +27,10 @@ from renyi_jax.errors import UserError, nearest
 from renyi_jax.models.registry import DTYPES, MODELS, model_spec
 from renyi_jax.models.vit import check_blocks
 from renyi_jax.pruning import CRITERIA, REDUCERS, PruningConfig
+from renyi_jax.pruning.config import HEADS
 
-
-def _pruning_fields() -> dict[str, Field]:
-    """The fields of `PruningConfig`, which knows best what they take."""
-
-    def parse(value: Any) -> Any:
-        value = split_commas(value)
-        if isinstance(value, (tuple, list)):
-            return tuple(map(parse, value))
-        return read_inf(value)
-
-    return {
-        field.name: Field(field.default, "", parse) for field in dataclasses.fields(PruningConfig)
-    }
+# An ml_collections.ConfigDict: its attributes have no types that could be checked.
+Config = Any
 
 
 FIELDS: dict[str, Field | dict[str, Field]] = {
@@ -62,8 +50,16 @@ FIELDS: dict[str, Field | dict[str, Field]] = {
         # The share of the patches that each training step drops at random, before block 1.
         "patch_drop_rate": number(0.0, "[0, 1)"),
     },
-    # keep_rate=1.0 is the plain model.
-    "pruning": _pruning_fields(),
+    # As in PruningConfig; keep_rate=1.0 is the plain model.
+    "pruning": {
+        "criterion": per_block(one_of(PruningConfig.criterion, CRITERIA)),
+        "alpha": per_block(number(PruningConfig.alpha, "(0, inf]")),
+        "keep_rate": per_block(number(PruningConfig.keep_rate, "(0, 1]")),
+        "blocks": several(PruningConfig.blocks, integer(1, at_least=1)),
+        "reducer": one_of(PruningConfig.reducer, REDUCERS),
+        "normalize": flag(PruningConfig.normalize),
+        "heads": one_of(PruningConfig.heads, HEADS),
+    },
     "data": {
         "name": text("cluttered_fashion_mnist"),
         # A variant that the data set's builder offers; "" takes its default.
@@ -136,10 +132,10 @@ FIELDS: dict[str, Field | dict[str, Field]] = {
     # combination of these; where one is empty, with the trained pruning's own value.
     "evaluate": {
         "batch_size": integer(100, at_least=1, decides=False),
-        "keep_rates": several(number(1.0, "(0, 1]"), decides=False),
-        "alphas": several(number(1.0, "(0, inf]"), decides=False),
-        "criteria": several(one_of("renyi", CRITERIA), decides=False),
-        "reducers": several(one_of("drop", REDUCERS), decides=False),
+        "keep_rates": several((), number(1.0, "(0, 1]"), decides=False),
+        "alphas": several((), number(1.0, "(0, inf]"), decides=False),
+        "criteria": several((), one_of("renyi", CRITERIA), decides=False),
+        "reducers": several((), one_of("drop", REDUCERS), decides=False),
     },
     "checkpoint": {
         # 0 is at the end of every epoch.
@@ -159,7 +155,7 @@ def default_config() -> ml_collections.ConfigDict:
     """
 
     def leaf(field: Field) -> Any:
-        if isinstance(field.default, str) and field.expected:
+        if isinstance(field.default, str):
             return field.default
         return ml_collections.FieldReference(field.default, field_type=object)
 
@@ -172,7 +168,7 @@ def default_config() -> ml_collections.ConfigDict:
     return node(FIELDS)
 
 
-def check_config(config: Mapping[str, Any]) -> ml_collections.FrozenConfigDict:
+def check_config(config: Config) -> ml_collections.FrozenConfigDict:
     """The config in its one spelling, with the defaults of fields that it does not have.
 
     Raises:
@@ -189,31 +185,31 @@ def check_config(config: Mapping[str, Any]) -> ml_collections.FrozenConfigDict:
     return ml_collections.FrozenConfigDict(checked)
 
 
-def pruning_config(config: Mapping[str, Any]) -> PruningConfig:
+def pruning_config(config: Config) -> PruningConfig:
     """`config.pruning` as the model takes it."""
-    return PruningConfig(**dict(config["pruning"].items()))
+    return PruningConfig(**config.pruning.to_dict())
 
 
-def to_json(config: Mapping[str, Any]) -> dict[str, Any]:
+def to_json(config: Config) -> dict[str, Any]:
     """The config as JSON can hold it: lists for tuples, and "inf", which `check_config` reads."""
 
     def plain(value: Any) -> Any:
-        if isinstance(value, Mapping):
-            return {name: plain(value[name]) for name in value}
+        if isinstance(value, dict):
+            return {name: plain(entry) for name, entry in value.items()}
         if isinstance(value, (tuple, list)):
             return [plain(entry) for entry in value]
         return "inf" if value == math.inf else value
 
-    return plain(_as_dict(config))
+    return plain(config.to_dict())
 
 
-def deciding_differences(left: Mapping[str, Any], right: Mapping[str, Any]) -> list[str]:
+def deciding_differences(left: Config, right: Config) -> list[str]:
     """The fields, as `config.group.field=1, was 2`, that `left` and `right` (was) have different
     and that decide the course of the training. Both come from `check_config`."""
-    before = dict(_leaves(_as_dict(right)))
+    before = dict(_leaves(right.to_dict()))
     return [
         f"{name}={value!r}, was {before[name]!r}"
-        for name, value in _leaves(_as_dict(left))
+        for name, value in _leaves(left.to_dict())
         if value != before[name] and _field(name).decides
     ]
 
@@ -246,7 +242,7 @@ def _unknown(where: str, name: str, known: Iterable[str]) -> str:
 def _checked_node(
     config: Any, fields: dict[str, Any], where: str, problems: list[str]
 ) -> dict[str, Any]:
-    if not isinstance(config, (Mapping, ml_collections.ConfigDict)):
+    if not isinstance(config, (dict, ml_collections.ConfigDict)):
         problems.append(f"{where}={config!r}: expected a group of fields: {', '.join(fields)}.")
         return {}
     problems += [_unknown(where, name, fields) for name in config if name not in fields]
@@ -288,10 +284,6 @@ def _across_fields(config: dict[str, Any]) -> Iterator[str]:
             f"config.train.warmup_epochs={train['warmup_epochs']}: expected less than"
             f" config.train.epochs={train['epochs']}."
         )
-
-
-def _as_dict(config: Any) -> dict[str, Any]:
-    return config.to_dict() if hasattr(config, "to_dict") else dict(config)
 
 
 def _leaves(config: dict[str, Any], where: str = "config") -> Iterator[tuple[str, Any]]:

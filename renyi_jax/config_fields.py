@@ -4,7 +4,7 @@ import ast
 import dataclasses
 import math
 import numbers
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from renyi_jax.errors import nearest
@@ -50,9 +50,8 @@ def flag(default: bool, **options) -> Field:
     return Field(default, "True or False", parse, **options)
 
 
-def one_of(default: str, names: Iterable[str], **options) -> Field:
-    """One of some names; the error carries the nearest one."""
-    names = tuple(names)
+def one_of(default: str, names: Collection[str], **options) -> Field:
+    """One of some names, which may become more; the error carries the nearest one."""
 
     def parse(value: Any) -> str:
         if value not in names:
@@ -62,7 +61,7 @@ def one_of(default: str, names: Iterable[str], **options) -> Field:
     return Field(default, f"one of {', '.join(names)}", parse, **options)
 
 
-def integer(default: int, at_least: int, below: float = math.inf, **options) -> Field:
+def integer(default: int, at_least: int, below: int | float = math.inf, **options) -> Field:
     """An integer in a range."""
 
     def parse(value: Any) -> int:
@@ -80,7 +79,8 @@ def number(default: float, interval: str, **options) -> Field:
     closed_below, closed_above = interval[0] == "[", interval[-1] == "]"
 
     def parse(value: Any) -> float:
-        value = read_inf(value)
+        # Neither the command line's literals nor JSON have another way to write it.
+        value = math.inf if value == "inf" else value
         if _is_a(value, numbers.Real) and (
             low < value < high
             or (closed_below and value == low)
@@ -92,22 +92,22 @@ def number(default: float, interval: str, **options) -> Field:
     return Field(default, f"a number in {interval}", parse, **options)
 
 
-def several(item: Field, **options) -> Field:
-    """A tuple, empty by default, of what `item` takes."""
+def several(default: tuple[Any, ...], item: Field, **options) -> Field:
+    """A tuple of what `item` takes; alone, an entry stands for a tuple of one."""
 
     def parse(value: Any) -> tuple[Any, ...]:
-        value = split_commas(value)
+        value = _split_commas(value)
         values = value if isinstance(value, (tuple, list)) else (value,)
         return tuple(item.parse(entry) for entry in values)
 
-    return Field((), f"a tuple of which each is {item.expected}", parse, **options)
+    return Field(default, f"a tuple of which each is {item.expected}", parse, **options)
 
 
 def span(default: tuple[float, float], item: Field, **options) -> Field:
     """The two ends of a range, the lower one first, each of which is what `item` takes."""
 
     def parse(value: Any) -> tuple[float, float]:
-        low, high = map(item.parse, split_commas(value))
+        low, high = map(item.parse, _split_commas(value))
         if low > high:
             raise ValueError
         return low, high
@@ -117,12 +117,24 @@ def span(default: tuple[float, float], item: Field, **options) -> Field:
     )
 
 
+def per_block(item: Field) -> Field:
+    """What `item` takes, or a tuple of it with an entry for each pruned block."""
+
+    def parse(value: Any) -> Any:
+        value = _split_commas(value)
+        if isinstance(value, (tuple, list)):
+            return tuple(item.parse(entry) for entry in value)
+        return item.parse(value)
+
+    return Field(item.default, f"{item.expected}, or one for each pruned block", parse)
+
+
 def image_size(**options) -> Field:
     """What `create_model` takes as the size of its images; 0 for the model's own."""
     side, positive = integer(0, at_least=0), integer(1, at_least=1)
 
     def parse(value: Any) -> int | tuple[int, int]:
-        value = split_commas(value)
+        value = _split_commas(value)
         if isinstance(value, (tuple, list)):
             height, width = map(positive.parse, value)
             return height, width
@@ -131,16 +143,11 @@ def image_size(**options) -> Field:
     return Field(0, "a side or (height, width) in pixels, or 0", parse, **options)
 
 
-def split_commas(value: Any) -> Any:
+def _split_commas(value: Any) -> Any:
     """A list from `"1,2,inf"`: what the command line leaves where it reads no Python literal."""
     if not isinstance(value, str) or "," not in value:
         return value
     return [_literal(part.strip()) for part in value.strip("()[] ").split(",") if part.strip()]
-
-
-def read_inf(value: Any) -> Any:
-    """Infinity from "inf", which is neither a Python literal nor JSON."""
-    return math.inf if value == "inf" else value
 
 
 def _literal(text: str) -> Any:

@@ -45,6 +45,8 @@ def train(model: VisionTransformer, dataset: Dataset, config: Any, workdir: epat
         batch_size=config.data.batch_size,
         image_size=model.spec.image_size,
         seed=config.seed,
+        mean=model.spec.mean,
+        std=model.spec.std,
         num_workers=config.data.num_workers,
     )
     epoch_steps = steps_per_epoch(dataset, config.data.batch_size)
