@@ -22,7 +22,12 @@ def fine_tuning(model, dataset, train_split, test_split):
     config.data.name = dataset
     config.data.train_split = train_split
     config.data.test_split = test_split
+    config.data.random_resized_crop = True
     config.data.flip = True
+    config.data.rand_augment = 9.0
+    config.data.random_erasing = 0.25
+    config.data.mixup = 0.8
+    config.data.cutmix = 1.0
     config.data.num_workers = 8
 
     config.train.epochs = 30

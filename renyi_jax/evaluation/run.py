@@ -72,6 +72,7 @@ def run_evaluations(
         dataset,
         batch_size=batch_size,
         image_size=model.spec.image_size,
+        crop_pct=config.data.crop_pct or model.spec.crop_pct,
         num_workers=config.data.num_workers,
     )
     first: Batch = {}
