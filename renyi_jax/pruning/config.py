@@ -4,7 +4,7 @@ import dataclasses
 import itertools
 import math
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, no_type_check
 
 from renyi_jax.errors import UserError, nearest
 from renyi_jax.pruning.criteria import CRITERIA
@@ -24,6 +24,7 @@ class PruningStage(NamedTuple):
     heads: str
 
 
+@no_type_check  # takes what users write, and tells them by itself what is wrong with it
 @dataclasses.dataclass(frozen=True)
 class PruningConfig:
     """Which blocks are pruned, and how; hashable, so that it can be static under `jit`.

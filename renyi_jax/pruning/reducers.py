@@ -14,7 +14,9 @@ Kept = Int[Array, "b k"]
 Weights = Float[Array, "b m"]
 
 
-def drop(tokens: Tokens, kept: Kept, weights: Weights | None, num_prefix: int) -> Tokens:
+def drop(
+    tokens: Tokens, kept: Kept, weights: Weights | None, num_prefix: int
+) -> Float[Array, "b k+{num_prefix} d"]:
     """The prefix tokens and the kept patches, in their order.
 
     Args:
@@ -29,7 +31,9 @@ def drop(tokens: Tokens, kept: Kept, weights: Weights | None, num_prefix: int) -
     return jnp.concatenate([tokens[:, :num_prefix], patches], axis=1)
 
 
-def fuse(tokens: Tokens, kept: Kept, weights: Weights, num_prefix: int) -> Tokens:
+def fuse(
+    tokens: Tokens, kept: Kept, weights: Weights, num_prefix: int
+) -> Float[Array, "b k+{num_prefix}+1 d"]:
     """`drop`, and one last token: the sum of the others, weighted (EViT, equation 4).
 
     Args:
@@ -48,7 +52,7 @@ def fuse(tokens: Tokens, kept: Kept, weights: Weights, num_prefix: int) -> Token
 class Reducer(NamedTuple):
     """One row of the table: the function, and the number of tokens that it adds."""
 
-    reduce: Callable[..., Tokens]
+    reduce: Callable[..., Float[Array, "b _ d"]]
     extra_tokens: int
 
 

@@ -1,0 +1,156 @@
+"""The pruned forward pass against the slow numpy version in tests/reference.py."""
+
+import dataclasses
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import reference
+from flax import nnx
+from tiny import tiny_model, tiny_spec
+
+from renyi_jax.pruning import CRITERIA, REDUCERS, PruningConfig
+
+IMAGES = np.random.default_rng(1).normal(size=(2, 16, 16, 3)).astype(np.float32)
+
+
+# Every criterion, one in each of three pruned blocks: to compile is what takes the time.
+THREES = [(*CRITERIA, *CRITERIA)[first : first + 3] for first in range(0, len(CRITERIA), 3)]
+
+
+def pruned(**fields) -> PruningConfig:
+    return PruningConfig(**{"blocks": (1, 2, 3), "keep_rate": 0.7, **fields})
+
+
+def stages_of(pruning: PruningConfig, alphas: np.ndarray) -> list[reference.Stage]:
+    rates = map(str, pruning.per_block("keep_rate"))
+    return [
+        reference.Stage(*row, pruning.reducer, pruning.normalize, pruning.heads)
+        for row in zip(pruning.blocks, pruning.per_block("criterion"), alphas.tolist(), rates)
+    ]
+
+
+def compiled(model):
+    """`(images, alpha, key) -> logits, trace`."""
+
+    def forward(images, alpha, key):
+        rngs = None if key is None else nnx.Rngs(pruning=key)
+        return model(images, alpha, return_trace=True, rngs=rngs)
+
+    return jax.jit(forward)
+
+
+def check(pruning: PruningConfig, spec=None, alphas=(2.0,), key=None, random_scores=None):
+    spec = spec or tiny_spec()
+    images = IMAGES[:, : spec.image_size[0], : spec.image_size[1]]
+    model = tiny_model(pruning, spec)
+    forward = compiled(model)
+    for alpha in alphas:
+        alpha = np.broadcast_to(np.float32(alpha), 3)
+        logits, trace = forward(images, alpha, key)
+        expected = reference.forward(
+            reference.weights_of(model),
+            images,
+            patch_size=spec.patch_size,
+            num_heads=spec.num_heads,
+            stages=stages_of(pruning, alpha),
+            random_scores=random_scores,
+        )
+        assert len(trace) == len(pruning.blocks)
+        for stage, scores, kept in zip(trace, expected.scores, expected.kept):
+            np.testing.assert_allclose(stage.scores, scores, rtol=2e-4, atol=2e-5)
+            np.testing.assert_array_equal(stage.kept, kept)
+        np.testing.assert_allclose(logits, expected.logits, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("reducer", REDUCERS)
+@pytest.mark.parametrize("criteria", THREES, ids="-".join)
+def test_every_criterion_and_reducer_prunes_as_the_plain_version(criteria, reducer):
+    key = jax.random.key(5)
+    drawn_from = nnx.Rngs(pruning=key).pruning()  # no other criterion draws from the stream
+    check(
+        pruned(criterion=criteria, reducer=reducer),
+        key=key,
+        random_scores=lambda size: np.asarray(jax.random.uniform(drawn_from, (len(IMAGES), size))),
+    )
+
+
+@pytest.mark.parametrize("normalize", [True, False])
+@pytest.mark.parametrize("heads", ["mean", "average_first"])
+def test_every_order_normalisation_and_averaging_prunes_as_the_plain_version(heads, normalize):
+    check(
+        pruned(heads=heads, normalize=normalize),
+        alphas=[0.3, 1.0, 4.0, math.inf, (0.5, 1.0, 8.0), (math.inf, 2.0, 0.1)],
+    )
+
+
+def test_a_criterion_and_a_keep_rate_for_each_block_prune_as_the_plain_version():
+    criteria = ("shannon", "cls_attention", "renyi")
+    check(pruned(criterion=criteria, keep_rate=(0.9, 0.55, 1.0), reducer="fuse"))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"distilled": True},
+        {"num_registers": 2, "layer_scale": 0.1, "prefix_embedded": False},
+        {"image_size": (8, 16), "num_heads": 4},
+    ],
+    ids=["distilled", "registers", "non-square"],
+)
+def test_every_kind_of_model_is_pruned_as_the_plain_version(changes):
+    check(pruned(criterion=("renyi", "received_attention", "cls_attention")), tiny_spec(**changes))
+
+
+@pytest.mark.parametrize("criteria", THREES, ids="-".join)
+def test_keep_rate_one_is_bitwise_the_plain_model(criteria):
+    plain = tiny_model()
+    expected = jax.jit(lambda images: plain(images))(jnp.asarray(IMAGES))
+    for reducer in REDUCERS:
+        whole = plain.with_pruning(pruned(criterion=criteria, reducer=reducer, keep_rate=1.0))
+        actual = jax.jit(lambda images, model=whole: model(images))(jnp.asarray(IMAGES))
+        np.testing.assert_array_equal(actual, expected)
+
+
+def test_the_trace_keeps_ascending_positions_of_the_original_grid_through_three_stages():
+    spec = tiny_spec(image_size=(56, 56))
+    images = np.random.default_rng(0).normal(size=(2, 56, 56, 3)).astype(np.float32)
+    _, trace = compiled(tiny_model(pruned(), spec))(images, 2.0, None)
+    assert [stage.scores.shape[1] for stage in trace] == [196, 138, 97]
+    assert [stage.kept.shape[1] for stage in trace] == [138, 97, 68]
+    entered = np.broadcast_to(np.arange(196), (2, 196))
+    for stage in trace:
+        kept = np.asarray(stage.kept)
+        assert np.all(np.diff(kept, axis=1) > 0)
+        for image in range(2):
+            chosen = np.isin(entered[image], kept[image])
+            assert chosen.sum() == kept.shape[1]
+            scores = np.asarray(stage.scores[image])
+            assert scores[chosen].min() >= scores[~chosen].max()
+        entered = kept
+
+
+def test_a_sweep_over_five_orders_compiles_once(count_compilations):
+    forward = compiled(tiny_model(pruned()))
+    with count_compilations() as names:
+        traces = [
+            forward(IMAGES, np.float32(alpha), None)[1] for alpha in (0.5, 1.0, 2.0, 4.0, np.inf)
+        ]
+        jax.block_until_ready(traces)
+    assert len(names) == 1
+    assert len({stage[0].scores.tobytes() for stage in jax.device_get(traces)}) == 5
+
+
+def test_another_pruning_shares_the_weights():
+    model = tiny_model()
+    other = model.with_pruning(pruned())
+    assert model.pruning is None and other.pruning == pruned()
+    for mine, theirs in zip(*(jax.tree.leaves(nnx.split(each)[1]) for each in (model, other))):
+        assert mine is theirs
+
+
+def test_a_block_beyond_the_last_is_refused_by_name():
+    with pytest.raises(ValueError, match=r"block 4 is beyond the last.*3 blocks"):
+        tiny_model(dataclasses.replace(pruned(), blocks=(2, 4), alpha=2.0))

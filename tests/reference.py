@@ -1,0 +1,193 @@
+"""A pruned Vision Transformer in slow, plain numpy: loops over images, heads and patches, float64.
+
+Written from the definitions, and shares nothing with the package but the names of the weights.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from fractions import Fraction
+from typing import NamedTuple
+
+import numpy as np
+from flax import nnx
+
+
+class Stage(NamedTuple):
+    """One pruned block: its number, counted from 1, and what it does."""
+
+    block: int
+    criterion: str
+    alpha: float
+    keep_rate: str
+    reducer: str = "drop"
+    normalize: bool = True
+    heads: str = "mean"
+
+
+class Forward(NamedTuple):
+    """Logits [b, classes]; per stage the importance [b, m] and the kept positions [b, k]."""
+
+    logits: np.ndarray
+    scores: list[np.ndarray]
+    kept: list[np.ndarray]
+
+
+def weights_of(model: nnx.Module) -> dict[str, np.ndarray]:
+    """The weights by dotted name, in float64."""
+    flat = nnx.to_flat_state(nnx.split(model)[1])
+    return {".".join(map(str, path)): np.asarray(value[...], np.float64) for path, value in flat}
+
+
+def forward(
+    weights: dict[str, np.ndarray],
+    images: np.ndarray,
+    *,
+    patch_size: int,
+    num_heads: int,
+    stages: Sequence[Stage],
+    random_scores: Callable[[int], np.ndarray] | None = None,
+) -> Forward:
+    """The forward pass over [b, h, w, 3]; `random_scores(m)` gives those of all images."""
+    results = [
+        _forward_one(weights, image, index, patch_size, num_heads, stages, random_scores)
+        for index, image in enumerate(np.asarray(images, np.float64))
+    ]
+    return Forward(
+        np.stack([logits for logits, _, _ in results]),
+        [np.stack([scores[i] for _, scores, _ in results]) for i in range(len(stages))],
+        [np.stack([kept[i] for _, _, kept in results]) for i in range(len(stages))],
+    )
+
+
+def _forward_one(weights, image, image_index, patch_size, num_heads, stages, random_scores):
+    stage_of = {stage.block: stage for stage in stages}
+    tokens = []
+    for top in range(0, image.shape[0], patch_size):
+        for left in range(0, image.shape[1], patch_size):
+            pixels = image[top : top + patch_size, left : left + patch_size].reshape(-1)
+            tokens.append(_dense(weights, "patch_embed.proj", pixels))
+    positions = list(range(len(tokens)))
+    prefix = [
+        row
+        for name in ("cls_token", "dist_token", "reg_token")
+        if name in weights
+        for row in weights[name][0]
+    ]
+    num_prefix = len(prefix)
+    tokens = prefix + tokens
+    embedding = weights["pos_embed"][0]
+    offset = len(tokens) - len(embedding)  # 0, or the prefix where it has no embedding
+    tokens = [
+        token + embedding[i - offset] if i >= offset else token for i, token in enumerate(tokens)
+    ]
+
+    scores_of_stages, kept_of_stages = [], []
+    depth = 1 + max(int(name.split(".")[1]) for name in weights if name.startswith("blocks."))
+    for block in range(1, depth + 1):
+        name = f"blocks.{block - 1}"
+        normed = [_norm(weights, f"{name}.norm1", token) for token in tokens]
+        attention, branch = _attention(weights, f"{name}.attn", normed, num_heads)
+        tokens = [
+            token + _scaled(weights, f"{name}.ls1", added) for token, added in zip(tokens, branch)
+        ]
+        if block in stage_of:
+            stage = stage_of[block]
+            if stage.criterion == "random":
+                scores = list(random_scores(len(positions))[image_index])
+            else:
+                scores = importance(attention, num_prefix, stage)
+            kept = kept_indices(scores, stage.keep_rate)
+            patches = tokens[num_prefix:]
+            reduced = [patches[i] for i in kept]
+            positions_left = [positions[i] for i in kept]
+            dropped = [i for i in range(len(patches)) if i not in kept]
+            if stage.reducer == "fuse" and dropped:
+                cls_row = np.mean([head[0, num_prefix:] for head in attention], axis=0)
+                reduced.append(sum(cls_row[i] * patches[i] for i in dropped))
+                positions_left.append(-1)
+            tokens, positions = tokens[:num_prefix] + reduced, positions_left
+            scores_of_stages.append(np.array(scores))
+            kept_of_stages.append(np.array(positions))
+        branch = []
+        for token in tokens:
+            hidden = _dense(weights, f"{name}.mlp.fc1", _norm(weights, f"{name}.norm2", token))
+            hidden = np.array([0.5 * x * (1 + math.erf(x / math.sqrt(2))) for x in hidden])
+            branch.append(_dense(weights, f"{name}.mlp.fc2", hidden))
+        tokens = [
+            token + _scaled(weights, f"{name}.ls2", added) for token, added in zip(tokens, branch)
+        ]
+    tokens = [_norm(weights, "norm", token) for token in tokens]
+    logits = _dense(weights, "head", tokens[0])
+    if "head_dist.kernel" in weights:
+        logits = (logits + _dense(weights, "head_dist", tokens[1])) / 2
+    return logits, scores_of_stages, kept_of_stages
+
+
+def importance(attention: list[np.ndarray], num_prefix: int, stage: Stage) -> list[float]:
+    """The score of every patch, from the [n, n] attention matrices of the heads."""
+    length = len(attention[0])
+    patches = range(num_prefix, length)
+    if stage.criterion == "cls_attention":
+        return [np.mean([head[0, j] for head in attention]) for j in patches]
+    if stage.criterion == "received_attention":
+        return [np.mean([head[i, j] for head in attention for i in patches]) for j in patches]
+    order = {"renyi": stage.alpha, "shannon": 1.0, "min_entropy": math.inf}[stage.criterion]
+    if stage.heads == "average_first":
+        attention = [sum(attention) / len(attention)]
+    scores = []
+    for i in patches:
+        entropies = []
+        for head in attention:
+            row = head[i, num_prefix:]
+            entropies.append(entropy(row / row.sum() if stage.normalize else row, order))
+        scores.append(-np.mean(entropies))
+    return scores
+
+
+def entropy(row: np.ndarray, alpha: float) -> float:
+    """Rényi's formula, taken literally."""
+    if alpha == 1:
+        return -sum(p * math.log(p) for p in row)
+    if alpha == math.inf:
+        return -math.log(max(row))
+    return math.log(sum(p**alpha for p in row)) / (1 - alpha)
+
+
+def kept_indices(scores: Sequence[float], keep_rate: str) -> list[int]:
+    """The best `ceil(r N)`, ties to the lower index, in their order; `keep_rate` is a decimal."""
+    count = math.ceil(Fraction(keep_rate) * len(scores))
+    return sorted(sorted(range(len(scores)), key=lambda i: (-scores[i], i))[:count])
+
+
+def _attention(weights, name, tokens, num_heads):
+    """The attention matrix of every head, and what they add to the tokens."""
+    length, width = len(tokens), len(tokens[0])
+    size = width // num_heads
+    qkv = np.array([_dense(weights, f"{name}.qkv", token) for token in tokens])
+    query, key, value = qkv[:, :width], qkv[:, width : 2 * width], qkv[:, 2 * width :]
+    matrices, outputs = [], []
+    for head in range(num_heads):
+        part = slice(head * size, (head + 1) * size)
+        matrix = np.zeros((length, length))
+        for i in range(length):
+            logits = [query[i, part] @ key[j, part] / math.sqrt(size) for j in range(length)]
+            powers = np.exp(np.array(logits) - max(logits))
+            matrix[i] = powers / powers.sum()
+        matrices.append(matrix)
+        outputs.append(matrix @ value[:, part])
+    joined = np.concatenate(outputs, axis=1)
+    return matrices, [_dense(weights, f"{name}.proj", row) for row in joined]
+
+
+def _dense(weights, name, vector):
+    return vector @ weights[f"{name}.kernel"] + weights[f"{name}.bias"]
+
+
+def _norm(weights, name, vector):
+    centred = vector - vector.mean()
+    normed = centred / math.sqrt((centred**2).mean() + 1e-6)
+    return normed * weights[f"{name}.scale"] + weights[f"{name}.bias"]
+
+
+def _scaled(weights, name, vector):
+    return vector * weights[f"{name}.gamma"] if f"{name}.gamma" in weights else vector
