@@ -1,0 +1,285 @@
+"""The report of a run: report/index.html, one page that shows what pruning did to the model."""
+
+import html
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from etils import epath
+from flax import nnx
+from jaxtyping import Array
+
+from renyi_jax.analysis import page
+from renyi_jax.analysis.figures import (
+    Evaluation,
+    curves,
+    is_plain,
+    order_curves,
+    pruning_panels,
+    text_of,
+)
+from renyi_jax.analysis.patch_maps import StageMap, stage_maps
+from renyi_jax.config import to_json
+from renyi_jax.data import Dataset, eval_loader
+from renyi_jax.models import (
+    PruningTrace,
+    VisionTransformer,
+    normalize_images,
+    patches_on_object,
+)
+
+NUM_EXAMPLES = 8
+
+# An ml_collections.ConfigDict: its attributes have no types that could be checked.
+Config = Any
+
+
+def write_report(
+    workdir: epath.PathLike,
+    results: Sequence[Evaluation],
+    model: VisionTransformer,
+    dataset: Dataset,
+    config: Config,
+) -> None:
+    """Writes `workdir`/report/index.html, whole or not at all.
+
+    Args:
+        workdir: the run's folder.
+        results: the evaluations of results.json, the trained setting first.
+        model: the trained model; its pruning is shown on the first eight test images.
+        dataset: where these images come from.
+        config: of the run.
+    """
+    folder = epath.Path(workdir) / "report"
+    folder.mkdir(parents=True, exist_ok=True)
+    beside = folder / ".index.html.part"
+    title = f"{config.model.name} on {dataset.name}, pruned"
+    beside.write_text(page.page(title, _parts(results, model, dataset, config)))
+    beside.replace(folder / "index.html")
+
+
+def _parts(
+    results: Sequence[Evaluation], model: VisionTransformer, dataset: Dataset, config: Config
+) -> Iterator[str]:
+    yield f"<h1>{html.escape(config.model.name)} on {html.escape(dataset.name)}, pruned</h1>\n"
+    yield f"<p>{_summary(results[0], model, dataset, config)}</p>\n"
+    yield page.grid("tiles", _tiles(results))
+    yield "<h2>What pruning costs and saves</h2>\n"
+    yield (
+        '<p class="note">Every point is one evaluation on all test images, of the same weights: '
+        "nothing was trained again. A pale bar spans what other orders α reach.</p>\n"
+    )
+    yield page.grid("two", _curves(results))
+    yield "<h2>Every evaluation</h2>\n"
+    yield _table(results)
+    yield f'<p class="note" style="margin-top:12px">{_measured(results)}</p>\n'
+    if model.pruning is not None:
+        yield "<h2>What it keeps</h2>\n"
+        yield (
+            '<p class="note">The first test images. Above: by what each pruned block judged the '
+            "patches that entered it, hatched where a patch had been dropped before; the colours "
+            "of a block mean the same in all images. Below: the patches left after that block, "
+            "the others greyed out"
+            + (", beside those on the labelled object" if dataset.has_object_masks else "")
+            + ".</p>\n"
+        )
+        yield page.grid("two", _examples(model, dataset, config))
+    yield (
+        "<details><summary>The config of this run</summary>"
+        f"<pre>{html.escape(json.dumps(to_json(config), indent=2))}</pre></details>\n"
+    )
+
+
+def _summary(
+    trained: Evaluation, model: VisionTransformer, dataset: Dataset, config: Config
+) -> str:
+    spec, train = model.spec, config.train
+    height, width = spec.image_size
+    start = (
+        f"from <code>{html.escape(config.model.weights)}</code>"
+        if config.model.weights
+        else ("from random weights")
+    )
+    sentences = [
+        f"A Vision Transformer of {spec.depth} blocks, {spec.embed_dim} wide, that sees "
+        f"{height} × {width} pixels as {spec.num_patches} patches, was trained {start} for "
+        f"{train.epochs} {'epoch' if train.epochs == 1 else 'epochs'} on the {len(dataset.train):,}"
+        f" training images of {dataset.num_classes} classes"
+    ]
+    if model.pruning is None or is_plain(trained):
+        sentences.append(", without pruning.")
+    else:
+        order = f", α = {text_of(trained['alpha'])}" if trained["alpha"] is not None else ""
+        blocks = " and ".join(", ".join(map(str, model.pruning.blocks)).rsplit(", ", 1))
+        plural = "s" if len(model.pruning.blocks) > 1 else ""
+        sentences.append(
+            f", with its patches pruned in block{plural} {blocks} (criterion "
+            f"{html.escape(_criterion(trained))}{order}, keep rate "
+            f"{text_of(trained['keep_rate'])})."
+        )
+    sentences.append(
+        f" It was then evaluated on {trained['num_examples']:,} test images under every pruning "
+        "below."
+    )
+    return "".join(sentences)
+
+
+def _tiles(results: Sequence[Evaluation]) -> Iterator[str]:
+    """The trained setting in four numbers, each against the plain model if that was evaluated."""
+    trained = results[0]
+    plain = next((row for row in results[1:] if is_plain(row)), None)
+    yield page.tile(
+        "top-1 accuracy, as trained",
+        f"{100 * trained['top1']:.1f}",
+        "%",
+        f"{_signed(100 * (trained['top1'] - plain['top1']))} points against no pruning"
+        if plain
+        else "",
+    )
+    yield page.tile(
+        "multiply-adds per image",
+        f"{trained['gmacs']:#.3g}",
+        "G",
+        f"{100 * trained['gmacs'] / plain['gmacs']:.0f} % of no pruning" if plain else "",
+    )
+    yield page.tile(
+        "throughput",
+        f"{trained['images_per_second']:,.0f}",
+        "images/s",
+        f"{trained['images_per_second'] / plain['images_per_second']:.2f} × no pruning"
+        if plain
+        else "",
+    )
+    if "kept_on_object" in trained:
+        yield page.tile(
+            "patches left on the object",
+            f"{100 * trained['kept_on_object']:.0f}",
+            "%",
+            f"{100 * plain['kept_on_object']:.0f} % of all patches are" if plain else "",
+        )
+
+
+def _curves(results: Sequence[Evaluation]) -> Iterator[str]:
+    for x, words in (("gmacs", "multiply-adds"), ("images_per_second", "throughput")):
+        yield page.picture(
+            curves(results, x, "top1"), f"Top-1 accuracy over {words}, one line per criterion."
+        )
+    orders = order_curves(results, "top1")
+    if orders is not None:
+        yield page.picture(orders, "Top-1 accuracy over the order alpha, one line per keep rate.")
+    if "kept_on_object" in results[0]:
+        yield page.picture(
+            curves(results, "gmacs", "kept_on_object"),
+            "Share of the patches left that lie on the object, over multiply-adds.",
+        )
+
+
+def _table(results: Sequence[Evaluation]) -> str:
+    columns = {
+        "criterion": _criterion,
+        "reducer": lambda row: text_of(row["reducer"]),
+        "α": lambda row: text_of(row["alpha"]),
+        "keep rate": lambda row: text_of(row["keep_rate"]),
+        "top-1 (%)": lambda row: f"{100 * row['top1']:.2f}",
+        "top-5 (%)": lambda row: f"{100 * row['top5']:.2f}",
+        "on object (%)": lambda row: f"{100 * row['kept_on_object']:.1f}",
+        "multiply-adds (G)": lambda row: f"{row['gmacs']:#.3g}",
+        "images/s": lambda row: f"{row['images_per_second']:,.1f}",
+    }
+    if "kept_on_object" not in results[0]:
+        del columns["on object (%)"]
+    rows = [[html.escape(cell(row)) for cell in columns.values()] for row in results]
+    rows[0][0] += '<span class="badge">as trained</span>'
+    return page.table(list(columns), rows, strong=0)
+
+
+def _measured(results: Sequence[Evaluation]) -> str:
+    """How the numbers of the table came about."""
+    device = jax.devices()[0]
+    sentences = [
+        f"Top-1 and top-5 are over {results[0]['num_examples']:,} test images, each seen once.",
+        "Multiply-adds are counted from the shapes, the cost of pruning included.",
+        "Throughput is that of the compiled evaluation step on one batch that lies on the device "
+        f"already ({html.escape(device.device_kind)}, JAX {jax.__version__}): the median over "
+        "repetitions in which the settings take turns. Rows that differ in α alone run the same "
+        "program and share its timing.",
+    ]
+    if "kept_on_object" in results[0]:
+        sentences.append(
+            "On object: of the patches left after the last pruned block, the share that has a "
+            "pixel of the labelled object."
+        )
+    return " ".join(sentences)
+
+
+def _examples(model: VisionTransformer, dataset: Dataset, config: Config) -> Iterator[str]:
+    """One picture for each of the first test images."""
+    spec, pruning = model.spec, model.pruning
+    loader = eval_loader(
+        dataset,
+        batch_size=NUM_EXAMPLES,
+        image_size=spec.image_size,
+        crop_pct=config.data.crop_pct or spec.crop_pct,
+    )
+    batch = next(iter(loader))
+    assert pruning is not None
+    images = normalize_images(jnp.asarray(batch["image"]), spec.mean, spec.std)
+    logits, trace = jax.device_get(_traced(model, images))
+    shown = np.flatnonzero(batch["valid"]).tolist()
+    maps = {image: stage_maps(pruning, trace, spec.grid_size, image) for image in shown}
+    limits = _limits(maps.values())
+    on_object = None
+    if dataset.has_object_masks:
+        masks = patches_on_object(jnp.asarray(batch["object_mask"]), spec.patch_size)
+        on_object = np.asarray(masks).reshape(-1, *spec.grid_size)
+    for image, stages in maps.items():
+        label, predicted = (
+            _class_name(dataset, which)
+            for which in (int(batch["label"][image]), int(logits[image].argmax()))
+        )
+        right = label == predicted
+        verdict = f"{'✓' if right else '✗'} predicted {html.escape(predicted)}"
+        yield page.picture(
+            pruning_panels(
+                batch["image"][image],
+                stages,
+                limits,
+                None if on_object is None else on_object[image],
+            ),
+            f"Test image of class {label}: the scores of its patches in each pruned block, and "
+            "the patches left.",
+            f"<strong>{html.escape(label)}</strong> · "
+            f'<span class="{"good" if right else "bad"}">{verdict}</span>',
+            vector=False,
+        )
+
+
+def _traced(model: VisionTransformer, images: Array) -> tuple[Array, tuple[PruningTrace, ...]]:
+    """Logits and what each pruned block decided."""
+    graphdef, params = nnx.split(model)
+    forward = jax.jit(lambda params, images: nnx.merge(graphdef, params)(images, return_trace=True))
+    return forward(params, images)
+
+
+def _limits(maps: Iterable[Sequence[StageMap]]) -> list[tuple[float, float]]:
+    """The range of each block's values over all images."""
+    by_stage = zip(*maps)
+    values = [np.stack([stage.values for stage in stages]) for stages in by_stage]
+    return [(float(np.nanmin(each)), float(np.nanmax(each))) for each in values]
+
+
+def _class_name(dataset: Dataset, which: int) -> str:
+    """A model may have more classes than the data set."""
+    names = dataset.class_names
+    return names[which] if which < len(names) else f"class {which}"
+
+
+def _signed(number: float) -> str:
+    return f"{number:+.1f}".replace("-", "−")
+
+
+def _criterion(row: Evaluation) -> str:
+    return "no pruning" if is_plain(row) else text_of(row["criterion"])
