@@ -32,6 +32,7 @@ from renyi_jax.pruning.config import HEADS
 # An ml_collections.ConfigDict: its attributes have no types that could be checked.
 Config = Any
 
+_PRUNING: Any = PruningConfig()
 
 FIELDS: dict[str, Field | dict[str, Field]] = {
     # Decides the initial weights, the order of the data, their augmentation, and dropout.
@@ -49,16 +50,18 @@ FIELDS: dict[str, Field | dict[str, Field]] = {
         "dropout_rate": number(0.0, "[0, 1)"),
         # The share of the patches that each training step drops at random, before block 1.
         "patch_drop_rate": number(0.0, "[0, 1)"),
+        # Patches of one colour before any other: a fast start on images with an empty background.
+        "plain_patches_first": flag(False),
     },
     # As in PruningConfig; keep_rate=1.0 is the plain model.
     "pruning": {
-        "criterion": per_block(one_of(PruningConfig.criterion, CRITERIA)),
-        "alpha": per_block(number(PruningConfig.alpha, "(0, inf]")),
-        "keep_rate": per_block(number(PruningConfig.keep_rate, "(0, 1]")),
-        "blocks": several(PruningConfig.blocks, integer(1, at_least=1)),
-        "reducer": one_of(PruningConfig.reducer, REDUCERS),
-        "normalize": flag(PruningConfig.normalize),
-        "heads": one_of(PruningConfig.heads, HEADS),
+        "criterion": per_block(one_of(_PRUNING.criterion, CRITERIA)),
+        "alpha": per_block(number(_PRUNING.alpha, "(0, inf]")),
+        "keep_rate": per_block(number(_PRUNING.keep_rate, "(0, 1]")),
+        "blocks": several(_PRUNING.blocks, integer(1, at_least=1)),
+        "reducer": one_of(_PRUNING.reducer, REDUCERS),
+        "normalize": flag(_PRUNING.normalize),
+        "heads": one_of(_PRUNING.heads, HEADS),
     },
     "data": {
         "name": text("cluttered_fashion_mnist"),
@@ -146,7 +149,7 @@ FIELDS: dict[str, Field | dict[str, Field]] = {
 }
 
 
-def default_config() -> ml_collections.ConfigDict:
+def default_config() -> Config:
     """A config with every field at its default.
 
     Any value can be set to any field; `check_config` tells what is wrong, all of it at once. Fields

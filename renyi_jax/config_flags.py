@@ -76,15 +76,19 @@ def read_config(holder: Holder) -> ml_collections.FrozenConfigDict:
 
 def _explain(error: BaseException, config: Path | None) -> str:
     """Why the flags cannot be parsed: the config file's own error, if it is one."""
-    origin = error
-    while origin.__cause__ or origin.__context__:
-        origin = origin.__cause__ or origin.__context__
+    origin = _origin(error)
     if isinstance(origin, SyntaxError):
         return f"{origin.filename}, line {origin.lineno}: {origin.msg}"
     frames = traceback.extract_tb(origin.__traceback__)
     if any(frame.filename == str(config) for frame in frames):
         return f"{frames[-1].filename}, line {frames[-1].lineno}: {_describe(origin)}"
     return str(error)
+
+
+def _origin(error: BaseException) -> BaseException:
+    """The first error of the chain that led to this one."""
+    earlier = error.__cause__ or error.__context__
+    return error if earlier is None else _origin(earlier)
 
 
 def _describe(error: BaseException) -> str:

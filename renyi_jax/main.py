@@ -61,15 +61,21 @@ def _workdir() -> epath.Path:
 
 
 def _is_done(results_file: epath.Path, config: Any) -> bool:
-    if not results_file.exists():
-        return False
-    return json.loads(results_file.read_text())["config"] == to_json(config)
+    return results_file.exists() and json.loads(results_file.read_text()).get("config") == to_json(
+        config
+    )
 
 
 def _initial_model(config: Any, dataset: Dataset) -> VisionTransformer:
+    num_classes = config.model.num_classes or dataset.num_classes
+    if num_classes < dataset.num_classes:
+        raise UserError(
+            f"config.model.num_classes={num_classes}: expected at least the {dataset.num_classes}"
+            f" classes of {dataset.name}, or 0 to take as many."
+        )
     model = create_model(
         config.model.name,
-        num_classes=config.model.num_classes or dataset.num_classes,
+        num_classes=num_classes,
         pruning=pruning_config(config),
         rngs=nnx.Rngs(config.seed),
         image_size=config.model.image_size or None,
@@ -77,6 +83,7 @@ def _initial_model(config: Any, dataset: Dataset) -> VisionTransformer:
         drop_path_rate=config.model.drop_path_rate,
         dropout_rate=config.model.dropout_rate,
         patch_drop_rate=config.model.patch_drop_rate,
+        plain_patches_first=config.model.plain_patches_first,
     )
     if config.model.weights:
         load_weights(model, config.model.weights)

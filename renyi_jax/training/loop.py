@@ -79,9 +79,7 @@ class _Run:
         self._model, self._dataset, self._config = model, dataset, config
         self._schedule, self._epoch_steps = schedule, epoch_steps
         self._total_steps = config.train.epochs * epoch_steps
-        self._train_step = make_train_step(
-            model, optimizer, label_smoothing=config.train.label_smoothing, seed=config.seed
-        )
+        self._train_step = make_train_step(model, optimizer, config)
         self._count_correct = make_count_correct(model)
 
     def to_the_end(
@@ -117,7 +115,7 @@ class _Run:
     def _log(self, log: MetricsLog, bar: tqdm, step: int, **values: float) -> None:
         if "loss" in values:
             # The rate of the update that made this step of the last.
-            values["learning_rate"] = float(self._schedule(step - 1))
+            values["learning_rate"] = float(np.asarray(self._schedule(step - 1)))
         log.write(step, step / self._epoch_steps, **values)
         shown = {name: f"{value:.3g}" for name, value in values.items() if name in _SHOWN}
         if bar.disable:
@@ -136,6 +134,7 @@ class _Run:
             self._dataset,
             batch_size=self._config.evaluate.batch_size,
             image_size=self._model.spec.image_size,
+            crop_pct=self._config.data.crop_pct or self._model.spec.crop_pct,
         )
         correct, valid = [], 0
         for batch in itertools.islice(batches, self._config.train.evaluate_batches or None):

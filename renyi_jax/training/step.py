@@ -10,8 +10,8 @@ import optax
 from flax import nnx
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from renyi_jax.models import VisionTransformer
-from renyi_jax.models.preprocess import normalize_images
+from renyi_jax.data.mix import mixup_cutmix
+from renyi_jax.models import VisionTransformer, normalize_images
 from renyi_jax.training.state import TrainState
 
 Batch = Mapping[str, Any]
@@ -19,11 +19,7 @@ Metrics = dict[str, Float[Array, ""]]
 
 
 def make_train_step(
-    model: VisionTransformer,
-    optimizer: optax.GradientTransformation,
-    *,
-    label_smoothing: float,
-    seed: int,
+    model: VisionTransformer, optimizer: optax.GradientTransformation, config: Any
 ) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
     """A compiled function from a state and a batch to the next state and the batch's metrics.
 
@@ -33,25 +29,32 @@ def make_train_step(
     Args:
         model: its shape; its weights come with the state.
         optimizer: of `make_optimizer`.
-        label_smoothing: share of the target that is spread over all classes.
-        seed: of dropout, stochastic depth and random pruning.
+        config: of `check_config`; read are the seed, the label smoothing, mixup and CutMix.
     """
     graphdef = nnx.graphdef(model)
     spec = model.spec
+    mix = functools.partial(
+        mixup_cutmix,
+        mixup=config.data.mixup,
+        cutmix=config.data.cutmix,
+        probability=config.data.mix_probability,
+        cutmix_probability=config.data.cutmix_probability,
+    )
 
     def loss_and_accuracy(params: Any, batch: Batch, key: PRNGKeyArray):
-        dropout, pruning = jax.random.split(key)
+        dropout, pruning, mixing = jax.random.split(key, 3)
         rngs = nnx.Rngs(dropout=dropout, pruning=pruning)
         images = normalize_images(batch["image"], spec.mean, spec.std)
-        logits = nnx.merge(graphdef, params)(images, train=True, rngs=rngs)
         targets = jax.nn.one_hot(batch["label"], spec.num_classes)
-        targets = optax.smooth_labels(targets, label_smoothing)
+        targets = optax.smooth_labels(targets, config.train.label_smoothing)
+        images, targets = mix(mixing, images, targets)
+        logits = nnx.merge(graphdef, params)(images, train=True, rngs=rngs)
         loss = optax.softmax_cross_entropy(logits, targets).mean()
         return loss, (logits.argmax(axis=-1) == batch["label"]).mean()
 
     @functools.partial(jax.jit, donate_argnums=0)
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
-        key = jax.random.fold_in(jax.random.key(seed), state.step)
+        key = jax.random.fold_in(jax.random.key(config.seed), state.step)
         (loss, accuracy), gradients = jax.value_and_grad(loss_and_accuracy, has_aux=True)(
             state.params, batch, key
         )
