@@ -37,8 +37,8 @@ def run_evaluations(
     Args:
         model: the trained model; its pruning is the first row.
         dataset: its test split is read once, whatever the number of settings.
-        config: the fields read are `seed`, `data.num_workers`, and of `evaluate`: `batch_size`,
-            `keep_rates`, `alphas`, `criteria`, `reducers`.
+        config: the fields read are `seed`, `data.num_workers`, `data.crop_pct` (0 is the model's
+            own), and of `evaluate`: `batch_size`, `keep_rates`, `alphas`, `criteria`, `reducers`.
         progress: whether to show a progress bar.
 
     Returns:

@@ -1,0 +1,41 @@
+"""The timing of programs against each other, on a clock that the test winds."""
+
+import jax.numpy as jnp
+
+from renyi_jax.evaluation.throughput import seconds_per_call
+
+
+class Machine:
+    """A clock, and calls that take time on it."""
+
+    def __init__(self):
+        self.now = 0.0
+        self.history = []
+
+    def clock(self):
+        return self.now
+
+    def call(self, name, *seconds):
+        waits = list(seconds)
+
+        def run():
+            self.history.append(name)
+            self.now += waits.pop(0) if len(waits) > 1 else waits[0]
+            return jnp.zeros(())
+
+        return run
+
+
+def test_the_calls_take_turns_and_the_median_of_each_is_told():
+    machine = Machine()
+    calls = {"plain": machine.call("plain", 9, 2, 3), "pruned": machine.call("pruned", 1, 8, 1)}
+    seconds = seconds_per_call(calls, min_rounds=3, max_rounds=3, clock=machine.clock)
+    assert seconds == {"plain": 3, "pruned": 1}
+    assert machine.history == ["plain", "pruned"] * 3
+
+
+def test_slow_calls_end_with_the_fewest_rounds_and_fast_ones_with_the_most():
+    for wait, rounds in ((10.0, 3), (1e-3, 30)):
+        machine = Machine()
+        seconds_per_call({"one": machine.call("one", wait)}, clock=machine.clock)
+        assert len(machine.history) == rounds
