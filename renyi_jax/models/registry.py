@@ -85,6 +85,7 @@ def create_model(
     drop_path_rate: float = 0.0,
     dropout_rate: float = 0.0,
     patch_drop_rate: float = 0.0,
+    plain_patches_first: bool = False,
 ) -> VisionTransformer:
     """Builds a model with random weights; `load_weights` fills it.
 
@@ -98,6 +99,7 @@ def create_model(
         drop_path_rate: stochastic depth of the last block, rising linearly from 0.
         dropout_rate: dropout after the positional embedding and after every dense layer but qkv.
         patch_drop_rate: share of the patches dropped at random in training.
+        plain_patches_first: drop patches of one colour before any other.
 
     Raises:
         UserError: an unknown name or dtype, an image size that the patches do not tile, a rate
@@ -116,7 +118,14 @@ def create_model(
     for field, rate in rates.items():
         if not 0 <= rate < 1:
             raise UserError(f"{field} must lie in [0, 1), got {rate!r}.")
-    return VisionTransformer(spec, pruning=pruning, dtype=DTYPES[dtype], rngs=rngs, **rates)
+    return VisionTransformer(
+        spec,
+        pruning=pruning,
+        dtype=DTYPES[dtype],
+        plain_patches_first=plain_patches_first,
+        rngs=rngs,
+        **rates,
+    )
 
 
 def model_spec(

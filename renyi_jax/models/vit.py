@@ -173,6 +173,7 @@ class VisionTransformer(nnx.Module):
         drop_path_rate: float,
         dropout_rate: float,
         patch_drop_rate: float,
+        plain_patches_first: bool = False,
         rngs: nnx.Rngs,
     ):
         check_blocks(pruning, spec)
@@ -180,6 +181,7 @@ class VisionTransformer(nnx.Module):
         self.pruning = pruning
         self.dtype = dtype
         self.patch_drop_rate = patch_drop_rate
+        self.plain_patches_first = plain_patches_first
 
         initializer = nnx.initializers.truncated_normal(0.02)
 
@@ -311,13 +313,12 @@ class VisionTransformer(nnx.Module):
         return Tokens(values, positions)
 
     def _draw_patches(self, images, key: PRNGKeyArray) -> Int[Array, "b k"]:
-        """The patches that PatchDropout leaves (Liu et al. 2022, arXiv 2208.07220).
-
-        Patches of one colour, which say nothing, are dropped before any other.
-        """
-        pixels = patchify(images, self.spec.patch_size)
-        says_something = jnp.ptp(pixels.reshape(*pixels.shape[:2], -1, 3), axis=2).max(axis=-1) > 0
-        scores = says_something + jax.random.uniform(key, says_something.shape)
+        """The patches that PatchDropout leaves (Liu et al. 2022, arXiv 2208.07220)."""
+        scores = jax.random.uniform(key, (images.shape[0], self.spec.num_patches))
+        if self.plain_patches_first:
+            pixels = patchify(images, self.spec.patch_size)
+            colors = pixels.reshape(*pixels.shape[:2], -1, 3)
+            scores += jnp.ptp(colors, axis=2).max(axis=-1) > 0
         return select(scores, keep_count(scores.shape[1], 1 - self.patch_drop_rate))
 
     def _alphas(self, alpha: Alpha | None) -> Float[Array, "stages"] | None:

@@ -13,7 +13,7 @@ from renyi_jax.pruning import PruningConfig
 NO_DROPS = {"drop_path_rate": 0.0, "dropout_rate": 0.0, "patch_drop_rate": 0.0}
 
 
-def make_model(pruning: PruningConfig | None = None, **rates: float) -> VisionTransformer:
+def make_model(pruning: PruningConfig | None = None, **rates: float | bool) -> VisionTransformer:
     return VisionTransformer(
         tiny_spec(), pruning=pruning, dtype=jnp.float32, rngs=nnx.Rngs(0), **{**NO_DROPS, **rates}
     )
@@ -51,13 +51,13 @@ def test_stochastic_depth_drops_the_whole_branch_of_an_image_or_nothing_of_it(im
     assert set(per_image.ravel()) == {0.0, 2.0}
 
 
-def test_patch_dropout_leaves_the_kept_patches_in_order_and_drops_those_of_one_colour_first(rng):
+def test_patch_dropout_keeps_the_order_and_drops_patches_of_one_colour_first_if_asked(rng):
     flat = np.sort(rng.permutation(16)[:8])
     grid = rng.normal(size=(4, 4, 4, 4, 3))  # row, y, column, x, channel
     rows, columns = np.divmod(flat, 4)
     grid[rows, :, columns] = rng.normal(size=(8, 1, 1, 3))
     image = jnp.asarray(grid.reshape(1, 16, 16, 3), jnp.float32)
-    model = make_model(patch_drop_rate=0.25)
+    model = make_model(patch_drop_rate=0.25, plain_patches_first=True)
     tokens = model._embed(image, train=True, rngs=nnx.Rngs(dropout=0))
     kept = set(np.asarray(tokens.positions[0]).tolist())
     assert len(kept) == 12
