@@ -116,7 +116,7 @@ def order_curves(evaluations: Sequence[Evaluation], y: str) -> Figure | None:
     axes.set_xticks(range(len(orders)), [text_of(order) for order in orders])
     trained = evaluations[0]
     if any(trained is row for rows in groups.values() for row in rows):
-        _ring(axes, orders.index(float(trained["alpha"])), _scaled(trained, y))
+        _ring(axes, float(orders.index(float(trained["alpha"]))), _scaled(trained, y))
     _legend(figure)
     return figure
 

@@ -1,0 +1,114 @@
+"""What the figures draw."""
+
+import warnings
+
+import numpy as np
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+from renyi_jax.analysis.figures import curves, order_curves, pruning_panels, text_of
+from renyi_jax.analysis.patch_maps import StageMap
+
+
+def row(criterion="renyi", keep_rate=0.7, alpha=None, top1=0.8, reducer="drop"):
+    mean_rate = np.mean(keep_rate)
+    return {
+        "criterion": criterion,
+        "reducer": None if criterion == "none" else reducer,
+        "alpha": alpha,
+        "keep_rate": keep_rate,
+        "top1": top1,
+        "top5": 0.99,
+        "num_examples": 100,
+        "gmacs": 4.6 * mean_rate,
+        "images_per_second": 100 / mean_rate,
+        "kept_on_object": 0.4,
+    }
+
+
+ROWS = [
+    row(alpha=2.0, top1=0.80),
+    row("none", 1.0, top1=0.82),
+    row(alpha="inf", top1=0.81),
+    row(alpha=2.0, keep_rate=0.5, top1=0.70),
+    row(alpha="inf", keep_rate=0.5, top1=0.74),
+    row("random", 0.5, top1=0.60),
+]
+
+
+def lines(figure):
+    return {
+        line.get_label(): np.column_stack(line.get_data()).tolist()
+        for line in figure.axes[0].get_lines()
+    }
+
+
+def drawn(figure):
+    canvas = FigureCanvasAgg(figure)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # such as a layout that does not fit
+        canvas.draw()
+    return np.asarray(canvas.buffer_rgba())
+
+
+def test_every_criterion_starts_from_the_plain_model_and_goes_down_the_keep_rates():
+    shown = lines(curves(ROWS, "gmacs", "top1"))
+    assert shown["renyi"] == [[4.6, 82], [4.6 * 0.7, 80], [2.3, 70]]
+    assert shown["random"] == [[4.6, 82], [2.3, 60]]
+    assert shown["no pruning"] == [[4.6, 82]]
+    assert shown["as trained"] == [[4.6 * 0.7, 80]]
+
+
+def test_axes_carry_their_units():
+    axes = curves(ROWS, "images_per_second", "top1").axes[0]
+    assert axes.get_xlabel() == "throughput (images/s)"
+    assert axes.get_ylabel() == "top-1 accuracy (%)"
+
+
+def test_orders_stand_side_by_side_up_to_infinity():
+    figure = order_curves(ROWS, "top1")
+    assert lines(figure)["keep rate 0.5"] == [[0, 70], [1, 74]]
+    assert [tick.get_text() for tick in figure.axes[0].get_xticklabels()] == ["2", "∞"]
+
+
+def test_without_a_sweep_of_orders_there_is_no_figure_of_it():
+    assert order_curves([ROWS[0], ROWS[1], ROWS[5]], "top1") is None
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        ROWS[:1],
+        ROWS[1:2],
+        [row(["renyi", "random"], [0.9, 0.5], ["inf", 1.0]), ROWS[1]],
+        [*ROWS, row("random", 0.5, reducer="fuse")],
+    ],
+    ids=["trained alone", "plain alone", "values per block", "two reducers"],
+)
+def test_any_set_of_rows_can_be_drawn(rows):
+    for x, y in (("gmacs", "top1"), ("images_per_second", "top1"), ("gmacs", "kept_on_object")):
+        assert drawn(curves(rows, x, y)).std() > 0
+
+
+@pytest.mark.parametrize("num_stages", [1, 3, 5])
+@pytest.mark.parametrize("shape", [(16, 16), (8, 24)])
+def test_a_column_is_drawn_for_each_pruned_block(num_stages, shape):
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 256, (*shape, 3), np.uint8)
+    grid = (shape[0] // 4, shape[1] // 4)
+    kept = rng.random(grid) < 0.7
+    values = np.where(kept, rng.random(grid), np.nan)
+    stages = [StageMap(block, values, kept, "entropy (nats)") for block in range(num_stages)]
+    figure = pruning_panels(image, stages, [(0.0, 1.0)] * num_stages, kept)
+    titles = [axes.get_title() for axes in figure.axes if axes.get_title()]
+    assert len(titles) == 2 * (1 + num_stages)
+    assert titles.count(f"{kept.sum()} of {kept.size} left") == num_stages
+    assert drawn(figure).std() > 0
+
+
+@pytest.mark.parametrize(
+    "value, text",
+    [(None, "–"), (0.7, "0.7"), (2.0, "2"), ("inf", "∞"), ([0.9, 0.5], "0.9, 0.5"), ("renyi",) * 2],
+)
+def test_values_are_written_as_people_write_them(value, text):
+    assert text_of(value) == text
