@@ -66,7 +66,7 @@ def random_resized_crop(
     """
     left, top, width, height = _random_box(image.size, rng, scale, ratio)
     part = image.crop((left, top, left + width, top + height))
-    return part.resize((size[1], size[0]), resamplings[rng.integers(len(resamplings))])
+    return part.resize((size[1], size[0]), resamplings[int(rng.integers(len(resamplings)))])
 
 
 def _random_box(

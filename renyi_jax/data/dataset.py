@@ -44,8 +44,10 @@ _DECODE_ERRORS = (OSError, ValueError, SyntaxError, EOFError, struct.error, zlib
 
 def decode_image(encoded: bytes, mode: str) -> Image.Image:
     """Decodes PNG or JPEG with Pillow; `mode` is "RGB" or "L" (grey levels)."""
-    with Image.open(io.BytesIO(encoded)) as image:
-        return image.convert(mode)
+    image = Image.open(io.BytesIO(encoded))
+    image.load()
+    # A conversion to the mode that it has would be a copy.
+    return image if image.mode == mode else image.convert(mode)
 
 
 class Records:
@@ -266,6 +268,6 @@ def _source(builder: Any, split: str, field: str) -> Any:
 def _read_garments(source: Any, feature: str) -> Garments:
     records = [source[index] for index in range(len(source))]
     return Garments(
-        images=np.stack([decode_image(record[feature], "L") for record in records]),
+        images=np.stack([np.asarray(decode_image(record[feature], "L")) for record in records]),
         labels=np.array([record["label"] for record in records], np.int32),
     )

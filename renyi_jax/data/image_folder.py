@@ -21,8 +21,8 @@ class FolderConfig(tfds.core.BuilderConfig):
     (class, path within the folder)."""
 
     folder: epath.Path
-    class_names: tuple[str, ...]
-    images: Mapping[str, tuple[tuple[str, str], ...]]
+    class_names: tuple[str, ...] = dataclasses.field(repr=False)
+    images: Mapping[str, tuple[tuple[str, str], ...]] = dataclasses.field(repr=False)
 
 
 class ImageFolder(tfds.core.GeneratorBasedBuilder, skip_registration=True):

@@ -41,7 +41,7 @@ def mixup_cutmix(
     others, other_labels = images[::-1], labels[::-1]
 
     lam = _beta(mixup_key, mixup)
-    inside, cut_lam = _rectangle(place_key, _beta(cutmix_key, cutmix), images.shape[1:3])
+    inside, cut_lam = _rectangle(place_key, _beta(cutmix_key, cutmix), *images.shape[1:3])
 
     cut_share = cutmix_probability if mixup and cutmix else float(cutmix > 0)
     is_cut = jax.random.bernoulli(kind_key, cut_share)
@@ -63,19 +63,19 @@ def _beta(key: PRNGKeyArray, alpha: float) -> Float[Array, ""]:
 
 
 def _rectangle(
-    key: PRNGKeyArray, lam: Float[Array, ""], size: tuple[int, int]
+    key: PRNGKeyArray, lam: Float[Array, ""], height: int, width: int
 ) -> tuple[Float[Array, "h w"], Float[Array, ""]]:
     """1 inside a rectangle of the image's shape and the share `1 - lam` of its area, 0 outside.
 
     Its middle is any pixel, so the border may cut it; the second value is the share of the image
     that is left outside.
     """
-    middles = jax.random.randint(key, (2,), 0, jnp.array(size))
-    inside = [
+    middles = jax.random.randint(key, (2,), 0, jnp.array([height, width]))
+    rows, columns = (
         _interval(middle, jnp.floor(side * jnp.sqrt(1 - lam)).astype(int), side)
-        for middle, side in zip(middles, size)
-    ]
-    rectangle = jnp.outer(*inside).astype(jnp.float32)
+        for middle, side in zip(middles, (height, width))
+    )
+    rectangle = jnp.outer(rows, columns).astype(jnp.float32)
     return rectangle, 1 - rectangle.mean()
 
 

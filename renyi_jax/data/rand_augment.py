@@ -128,7 +128,7 @@ def rand_augment(
         if rng.random() < 0.5:
             drawn = magnitude + magnitude_std * rng.standard_normal()
             strength = min(max(drawn, 0.0), MAX_MAGNITUDE) / MAX_MAGNITUDE
-            canvas = Canvas(fill, resamplings[rng.integers(len(resamplings))])
+            canvas = Canvas(fill, resamplings[int(rng.integers(len(resamplings)))])
             sign = 1 if rng.random() < 0.5 else -1
             image = OPERATIONS[names[index]](image, strength, sign, canvas)
     return image

@@ -1,0 +1,125 @@
+"""Prepares a data set, and shows what training gets of it.
+
+    python -m renyi_jax.data --config=configs/deit_s_aircraft.py --check --out=DIR
+
+Without --check it builds what is not built yet, and tells the sizes of the splits. With it, it also
+counts the classes, and writes into --out a contact sheet of augmented training images
+(batches.png), and results.json: the images per second of each worker, and the share of a training
+step that waits for its batch.
+"""
+
+import itertools
+import json
+from typing import Any
+
+import jax
+from absl import flags
+from etils import epath
+from flax import nnx
+
+from renyi_jax import commands
+from renyi_jax.config import pruning_config
+from renyi_jax.config_flags import define_config, parse_flags, read_config
+from renyi_jax.data import Dataset, load_dataset, steps_per_epoch, train_loader
+from renyi_jax.data.overview import (
+    describe_split,
+    images_per_second,
+    summarize,
+    waiting_share,
+    write_contact_sheet,
+)
+from renyi_jax.errors import UserError
+from renyi_jax.models import VisionTransformer, create_model
+from renyi_jax.training.optimizer import learning_rate_schedule, make_optimizer
+from renyi_jax.training.state import TrainState
+from renyi_jax.training.step import make_train_step
+
+_CONFIG = define_config()
+_CHECK = flags.DEFINE_bool("check", False, "Count, show and time what the loaders give.")
+_OUT = flags.DEFINE_string("out", None, "Folder for what --check writes; made if there is none.")
+_BATCHES = flags.DEFINE_integer("batches", 20, "How many --check times.", lower_bound=1)
+_STEPS = flags.DEFINE_integer(
+    "steps", 5, "How many training steps --check times; 0 for none.", lower_bound=0
+)
+
+
+def main() -> None:
+    config: Any = read_config(_CONFIG)
+    folder = _OUT.value
+    if _CHECK.value and folder is None:
+        raise UserError("--check needs --out=DIR, a folder for what it writes.")
+    dataset = load_dataset(config.data)
+    splits = {config.data.train_split: dataset.train, config.data.test_split: dataset.test}
+    if folder is None or not _CHECK.value:
+        for split, records in splits.items():
+            print(f"{dataset.name}, {split}: {len(records)} examples")
+        return
+
+    out = epath.Path(folder).expanduser()
+    out.mkdir(parents=True, exist_ok=True)
+    results: dict[str, Any] = {
+        "name": dataset.name,
+        "splits": {
+            split: describe_split(records, dataset.num_classes) for split, records in splits.items()
+        },
+    }
+    print(summarize(dataset, results["splits"]))
+
+    model = create_model(
+        config.model.name,
+        num_classes=config.model.num_classes or dataset.num_classes,
+        pruning=pruning_config(config),
+        rngs=nnx.Rngs(config.seed),
+        image_size=config.model.image_size or None,
+        dtype=config.model.dtype,
+        patch_drop_rate=config.model.patch_drop_rate,
+    )
+    first = itertools.islice(_loader(dataset, config, model), 2)
+    write_contact_sheet(str(out / "batches.png"), list(first))
+    print(f"Augmented training images: {out / 'batches.png'}")
+
+    workers = max(1, config.data.num_workers)
+    speed = images_per_second(_loader(dataset, config, model, workers), _BATCHES.value) / workers
+    results["images_per_second_per_worker"] = speed
+    print(f"One of {workers} workers: {speed:.1f} images per second")
+    if _STEPS.value:
+        share = _waiting_share(dataset, config, model)
+        results["waiting_share"] = share
+        print(f"Of a training step on {jax.devices()[0].device_kind}, {share:.1%} is waiting")
+    beside = out / ".results.json.part"
+    beside.write_text(json.dumps(results, indent=2) + "\n")
+    beside.replace(out / "results.json")
+
+
+def _loader(dataset: Dataset, config: Any, model: VisionTransformer, num_workers: int = 0) -> Any:
+    return train_loader(
+        dataset,
+        config.data,
+        batch_size=config.data.batch_size,
+        image_size=model.spec.image_size,
+        seed=config.seed,
+        mean=model.spec.mean,
+        std=model.spec.std,
+        num_workers=num_workers,
+    )
+
+
+def _waiting_share(dataset: Dataset, config: Any, model: VisionTransformer) -> float:
+    """Of true training steps, with the config's own workers."""
+    epoch_steps = steps_per_epoch(dataset, config.data.batch_size)
+    schedule = learning_rate_schedule(config.train, config.data.batch_size, epoch_steps)
+    optimizer = make_optimizer(config.train, schedule)
+    train_step = make_train_step(model, optimizer, config)
+    state = TrainState.create(nnx.to_pure_dict(nnx.state(model)), optimizer)
+
+    def step(batch: Any) -> None:
+        nonlocal state
+        state, metrics = train_step(state, batch)
+        jax.block_until_ready(metrics)
+
+    batches = _loader(dataset, config, model, config.data.num_workers)
+    return waiting_share(batches, step, _STEPS.value)
+
+
+if __name__ == "__main__":
+    commands.run(main, parse_flags)

@@ -1,0 +1,91 @@
+"""What is in a data set, what training sees of it, and how fast it comes."""
+
+import itertools
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image
+
+from renyi_jax.data.dataset import Dataset, Records
+from renyi_jax.errors import UserError
+
+Batch = dict[str, np.ndarray]
+
+
+def describe_split(records: Records, num_classes: int) -> dict[str, Any]:
+    """Number of examples, and of examples of each class, in the order of the labels."""
+    counts = np.bincount(records.labels(), minlength=num_classes)
+    return {"examples": len(records), "class_counts": counts.tolist()}
+
+
+def summarize(dataset: Dataset, splits: dict[str, dict[str, Any]]) -> str:
+    """The splits of `describe_split` in lines for people."""
+    lines = [f"{dataset.name}: {dataset.num_classes} classes"]
+    for split, found in splits.items():
+        counts = np.array(found["class_counts"])
+        few, many = int(counts.argmin()), int(counts.argmax())
+        lines.append(
+            f"  {split}: {found['examples']} examples; from {counts[few]} of "
+            f"{dataset.class_names[few]!r} to {counts[many]} of {dataset.class_names[many]!r}"
+        )
+        empty = [name for name, count in zip(dataset.class_names, counts) if not count]
+        if empty:
+            more = f" and {len(empty) - 5} more" if len(empty) > 5 else ""
+            lines.append(f"    without examples: {', '.join(empty[:5])}{more}")
+    return "\n".join(lines)
+
+
+def contact_sheet(
+    images: UInt8[np.ndarray, "n h w 3"], columns: int = 8
+) -> UInt8[np.ndarray, "sheet_h sheet_w 3"]:
+    """The images side by side, row by row, with white between them."""
+    gap = 2
+    count, height, width, _ = images.shape
+    rows = -(-count // columns)
+    sheet = np.full((rows * (height + gap) + gap, columns * (width + gap) + gap, 3), 255, np.uint8)
+    for index, image in enumerate(images):
+        y, x = divmod(index, columns)
+        top, left = gap + y * (height + gap), gap + x * (width + gap)
+        sheet[top : top + height, left : left + width] = image
+    return sheet
+
+
+def write_contact_sheet(path: Any, batches: list[Batch], count: int = 64) -> None:
+    """A PNG of the first images of some batches."""
+    images = np.concatenate([batch["image"] for batch in batches])[:count]
+    Image.fromarray(contact_sheet(images)).save(path)
+
+
+def images_per_second(batches: Iterator[Batch], num_batches: int, warmup: int = 2) -> float:
+    """What a loader gives when nothing else is done; its first batches are not counted.
+
+    Raises:
+      UserError: if it ends too early.
+    """
+    if len(list(itertools.islice(batches, warmup))) < warmup:
+        raise UserError("The training split has too few batches to measure on.")
+    start, images = time.perf_counter(), 0
+    for batch in itertools.islice(batches, num_batches):
+        images += len(batch["label"])
+    return images / (time.perf_counter() - start)
+
+
+def waiting_share(batches: Iterator[Batch], step: Callable[[Batch], None], num_steps: int) -> float:
+    """The share of the time of some steps that is spent on waiting for their batches.
+
+    Args:
+      batches: of a training loader.
+      step: works on a batch, and returns when it is done.
+      num_steps: how many are timed, after a first one that is not.
+    """
+    step(next(batches))
+    waited, start = 0.0, time.perf_counter()
+    for _ in range(num_steps):
+        before = time.perf_counter()
+        batch = next(batches)
+        waited += time.perf_counter() - before
+        step(batch)
+    return waited / (time.perf_counter() - start)
