@@ -151,7 +151,7 @@ def fitting_models(shapes: Mapping[str, Shape], metadata: Mapping[str, str]) -> 
     best = min(strays, key=strays.__getitem__)
     if strays[best] > len(expected_shapes(MODELS[best])) // 2:
         return "The file fits no model that is known here."
-    return f"The nearest model is {best}: {strays[best]} tensors differ."
+    return f"The nearest model is {best}: {strays[best]} of its tensors differ."
 
 
 def _classifier_note(expected: Mapping[str, Shape], found: Mapping[str, Shape]) -> str | None:

@@ -91,8 +91,7 @@ def _read_zip(path: Path) -> dict[str, np.ndarray]:
             data = archive.read(f"{folder}data/{storage.key}")
             return np.frombuffer(data, _STORAGES[storage.kind])
 
-        with archive.open(pickles[0]) as file:
-            state = _load(file, path, {})
+        state = _load(io.BytesIO(archive.read(pickles[0])), path, {})
         return _tensors(state, fetch, path)
 
 
