@@ -108,7 +108,8 @@ FIELDS: dict[str, Field | dict[str, Field]] = {
         "crop_pct": number(0.0, "[0, 1]", decides=False),
     },
     "train": {
-        "epochs": integer(10, at_least=1),
+        # 0 evaluates the weights as they are.
+        "epochs": integer(10, at_least=0),
         # The highest, after the warm-up.
         "learning_rate": number(1e-3, "(0, inf)"),
         # With a number here, the highest learning rate is
@@ -282,7 +283,7 @@ def _across_fields(config: dict[str, Any]) -> Iterator[str]:
                 check_blocks(pruning, spec)
             except UserError as error:
                 yield f"config.pruning: {str(error).removeprefix('PruningConfig: ')}"
-    if train["warmup_epochs"] >= train["epochs"]:
+    if 0 < train["epochs"] <= train["warmup_epochs"]:
         yield (
             f"config.train.warmup_epochs={train['warmup_epochs']}: expected less than"
             f" config.train.epochs={train['epochs']}."

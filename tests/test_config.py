@@ -52,7 +52,7 @@ def test_the_default_config_passes_and_prunes_by_default():
         ({"seed": 1.5}, r"config\.seed=1\.5: expected an integer"),
         ({"train__epochs": "many"}, r"config\.train\.epochs='many': expected an integer"),
         ({"train__epochs": True}, r"config\.train\.epochs=True: expected an integer"),
-        ({"train__epochs": 0}, r"config\.train\.epochs=0: expected an integer of at least 1"),
+        ({"train__epochs": -1}, r"config\.train\.epochs=-1: expected an integer of at least 0"),
         ({"train__learning_rate": "fast"}, r"learning_rate='fast': expected a number in \(0, inf"),
         ({"train__learning_rate": math.nan}, r"learning_rate=nan: expected a number"),
         ({"train__learning_rate": math.inf}, r"learning_rate=inf: expected a number"),
@@ -84,7 +84,7 @@ def test_a_mistake_is_told_with_its_place_and_what_was_expected(fields, message)
 
 def test_all_mistakes_are_told_at_once():
     with pytest.raises(UserError) as error:
-        check_config(changed(trian=1, train__epochs=0, data__flip="yes", pruning__keeprate=1))
+        check_config(changed(trian=1, train__epochs=-1, data__flip="yes", pruning__keeprate=1))
     assert len(str(error.value).splitlines()) == 5
 
 

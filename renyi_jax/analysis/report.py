@@ -103,11 +103,16 @@ def _summary(
         if config.model.weights
         else ("from random weights")
     )
+    epochs = f"{train.epochs} {'epoch' if train.epochs == 1 else 'epochs'}"
+    training = (
+        f"trained {start} for {epochs} on the {len(dataset.train):,} training images"
+        if train.epochs
+        else f"taken {start} as it is"
+    )
     sentences = [
         f"A Vision Transformer of {spec.depth} blocks, {spec.embed_dim} wide, that sees "
-        f"{height} × {width} pixels as {spec.num_patches} patches, was trained {start} for "
-        f"{train.epochs} {'epoch' if train.epochs == 1 else 'epochs'} on the {len(dataset.train):,}"
-        f" training images of {dataset.num_classes} classes"
+        f"{height} × {width} pixels as {spec.num_patches} patches and tells {dataset.num_classes} "
+        f"classes apart, was {training}"
     ]
     if model.pruning is None or is_plain(trained):
         sentences.append(", without pruning.")

@@ -28,7 +28,7 @@ def train(model: VisionTransformer, dataset: Dataset, config: Any, workdir: epat
 
     Goes on from the latest checkpoint in the workdir; on the same devices the result is the same,
     bit for bit, as that of a run that nothing interrupted. Where the last epoch is done, it only
-    loads the weights.
+    loads the weights. Of no epochs, it leaves the model as it is.
 
     Args:
         model: with the weights to start from.
@@ -39,6 +39,8 @@ def train(model: VisionTransformer, dataset: Dataset, config: Any, workdir: epat
     Raises:
         UserError: the workdir holds a run of another config, or the data cannot fill a batch.
     """
+    if config.train.epochs == 0:
+        return
     batches = train_loader(
         dataset,
         config.data,

@@ -74,6 +74,14 @@ def test_a_finished_run_only_loads_its_weights(
     assert (workdir / "metrics.jsonl").read_text() == before
 
 
+def test_no_epochs_leave_the_model_as_it_is(dataset, make_model, make_config, workdir):
+    model = make_model()
+    before = weights(model)
+    train(model, dataset, make_config(train__epochs=0), workdir)
+    jax.tree.map(np.testing.assert_array_equal, weights(model), before)
+    assert not workdir.exists() or not list(workdir.iterdir())
+
+
 def test_a_run_of_another_config_is_refused_and_its_fields_named(
     dataset, make_model, make_config, workdir
 ):
