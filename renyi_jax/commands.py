@@ -58,7 +58,7 @@ def _explain(error: Exception) -> str:
 
 def _keep_compilations() -> None:
     """Lets later runs find what this one compiles, in a folder that the user may choose."""
-    if jax.config.jax_compilation_cache_dir is None:
+    if jax.config.jax_compilation_cache_dir is None:  # pyright: ignore[reportAttributeAccessIssue]
         folder = Path("~/.cache/renyi_jax/jax").expanduser()
         jax.config.update("jax_compilation_cache_dir", str(folder))
 

@@ -272,8 +272,6 @@ class VisionTransformer(nnx.Module):
         return model
 
     def _encode(self, images, alpha, *, train: bool, rngs: nnx.Rngs | None):
-        if train and rngs is None:
-            raise UserError("train=True draws dropout masks; give rngs=nnx.Rngs(dropout=seed).")
         stages = self.pruning.stages() if self.pruning else {}
         alphas = self._alphas(alpha)
         tokens = self._embed(images, train=train, rngs=rngs)
@@ -289,6 +287,8 @@ class VisionTransformer(nnx.Module):
         return self.norm(tokens.values), tuple(traces)
 
     def _embed(self, images, *, train: bool, rngs: nnx.Rngs | None) -> Tokens:
+        if train and rngs is None:
+            raise UserError("train=True draws dropout masks; give rngs=nnx.Rngs(dropout=seed).")
         batch, height, width, _ = images.shape
         if (height, width) != self.spec.image_size:
             expected = " x ".join(map(str, self.spec.image_size))
@@ -297,8 +297,9 @@ class VisionTransformer(nnx.Module):
                 f" resize them, or build it with image_size=({height}, {width})."
             )
         patches = self.patch_embed(images.astype(self.dtype))
-        prefix = [token for token in (self.cls_token, self.dist_token, self.reg_token) if token]
-        prefix = jnp.concatenate([token[...] for token in prefix], axis=1).astype(self.dtype)
+        prefix = (self.cls_token, self.dist_token, self.reg_token)
+        prefix = [token[...] for token in prefix if token is not None]
+        prefix = jnp.concatenate(prefix, axis=1).astype(self.dtype)
         prefix = jnp.broadcast_to(prefix, (batch, *prefix.shape[1:]))
         embedding = self.pos_embed[...].astype(self.dtype)
         if self.spec.prefix_embedded:
@@ -307,7 +308,7 @@ class VisionTransformer(nnx.Module):
             values = jnp.concatenate([prefix, patches + embedding], axis=1)
         values = self.dropout(values, deterministic=not train, rngs=rngs)
         positions = jnp.broadcast_to(jnp.arange(patches.shape[1]), patches.shape[:2])
-        if train and self.patch_drop_rate:
+        if rngs is not None and train and self.patch_drop_rate:
             positions = self._draw_patches(images, rngs.dropout())
             values = REDUCERS["drop"].reduce(values, positions, None, self.spec.num_prefix)
         return Tokens(values, positions)
@@ -321,11 +322,10 @@ class VisionTransformer(nnx.Module):
             scores += jnp.ptp(colors, axis=2).max(axis=-1) > 0
         return select(scores, keep_count(scores.shape[1], 1 - self.patch_drop_rate))
 
-    def _alphas(self, alpha: Alpha | None) -> Float[Array, "stages"] | None:
-        if self.pruning is None:
-            return None
-        alphas = jnp.asarray(self.pruning.alpha if alpha is None else alpha, jnp.float32)
-        stages = len(self.pruning.blocks)
+    def _alphas(self, alpha: Alpha | None) -> Float[Array, "stages"]:
+        """One order per pruned block."""
+        default, stages = (self.pruning.alpha, len(self.pruning.blocks)) if self.pruning else (1, 0)
+        alphas = jnp.asarray(default if alpha is None else alpha, jnp.float32)
         if alphas.shape not in ((), (stages,)):
             raise UserError(
                 f"alpha has shape {alphas.shape}; expected one number,"
