@@ -98,21 +98,18 @@ def _summary(
 ) -> str:
     spec, train = model.spec, config.train
     height, width = spec.image_size
-    start = (
-        f"from <code>{html.escape(config.model.weights)}</code>"
-        if config.model.weights
-        else ("from random weights")
-    )
-    epochs = f"{train.epochs} {'epoch' if train.epochs == 1 else 'epochs'}"
-    training = (
-        f"trained {start} for {epochs} on the {len(dataset.train):,} training images"
+    weights = config.model.weights
+    start = f"<code>{html.escape(weights)}</code>" if weights else "random weights"
+    epochs = f"{train.epochs} epoch{'s' if train.epochs > 1 else ''}"
+    course = (
+        f"was trained from {start} for {epochs} on the {len(dataset.train):,} training images of"
+        f" {dataset.num_classes} classes"
         if train.epochs
-        else f"taken {start} as it is"
+        else f"was taken with {start} as they are"
     )
     sentences = [
         f"A Vision Transformer of {spec.depth} blocks, {spec.embed_dim} wide, that sees "
-        f"{height} × {width} pixels as {spec.num_patches} patches and tells {dataset.num_classes} "
-        f"classes apart, was {training}"
+        f"{height} × {width} pixels as {spec.num_patches} patches, {course}"
     ]
     if model.pruning is None or is_plain(trained):
         sentences.append(", without pruning.")
