@@ -1,6 +1,6 @@
 """DeiT-B with Rényi pruning on FGVC-Aircraft, as in arXiv 2604.03803: alpha 2, keep rate 0.7.
 
-About 15 minutes of training on one A100, by its multiply-adds; not measured yet.
+30 epochs; how long that takes on which chip has not been measured yet.
 python -m renyi_jax.main --config=configs/deit_b_aircraft.py --workdir=runs/deit_b_aircraft
 """
 
