@@ -12,6 +12,9 @@ from ml_collections import config_flags
 from renyi_jax.config import check_config, unknown_field
 from renyi_jax.errors import UserError, nearest
 
+# The flags belong to the commands that import this file, so that their --help lists them.
+flags.disclaim_key_flags()
+
 _OVERRIDE = re.compile(r"--?(?:no)?config\.([\w.]+)")
 
 
