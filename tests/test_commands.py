@@ -61,3 +61,16 @@ def test_a_defect_of_ours_keeps_its_traceback():
     result = greet("--name=you", "--times=14")
     assert result.returncode == 1
     assert "Traceback" in result.stderr
+
+
+@pytest.mark.parametrize("command", ["main", "data", "convert"])
+def test_the_help_of_each_command_lists_what_it_needs(command):
+    result = subprocess.run(
+        [sys.executable, "-m", f"renyi_jax.{command}", "--help"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0
+    needed = ["--input", "--output", "--model"] if command == "convert" else ["--config"]
+    assert all(f"  {flag}: " in result.stdout for flag in needed)

@@ -69,7 +69,7 @@ def test_a_finished_run_is_not_done_again(finished, run_main):
     "arguments, message",
     [
         (["--config.pruning.keep_rat=0.5"], "Did you mean 'keep_rate'?"),
-        (["--config.train.epochs=0"], "config.train.epochs=0: expected an integer of at least 1"),
+        (["--config.train.epochs=-1"], "config.train.epochs=-1: expected an integer of at least 0"),
         (["--config.model.weights=nowhere.safetensors"], "No weights at 'nowhere.safetensors'"),
         (["--workdir=FILE"], "is no folder to write to"),
     ],
