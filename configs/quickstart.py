@@ -27,6 +27,7 @@ def get_config():
     config.train.warmup_epochs = 0.1
     config.train.learning_rate = 2e-4
     config.train.log_every_steps = 10
+    config.train.evaluate_every_epochs = 0  # the sweep below does
 
     config.evaluate.keep_rates = (1.0, 0.7, 0.5)
     config.evaluate.alphas = (1.0, 2.0, 4.0)

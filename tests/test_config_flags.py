@@ -35,7 +35,7 @@ def test_a_config_of_the_project_is_valid_and_opens_with_its_command(read, path)
     read(f"--config={path}")
     first, empty, *_ = path.read_text().splitlines()
     assert first.startswith('"""') and not empty
-    assert f"python -m renyi_jax.main --config=configs/{path.name} --workdir=" in path.read_text()
+    assert f"python -m renyi_jax.main --config=configs/{path.name}" in path.read_text()
 
 
 def test_the_configs_of_the_reference_exist():
@@ -90,7 +90,7 @@ def test_a_flag_overrides_a_field(read, argument, place, value):
         ),
         (
             [f"--config={QUICKSTART}", "--config.train.epochs=x"],
-            r"config\.train\.epochs='x': expected an integer of at least 1",
+            r"config\.train\.epochs='x': expected an integer",
         ),
         (
             [f"--config={QUICKSTART}", "--config.pruning=3"],

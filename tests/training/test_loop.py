@@ -101,11 +101,12 @@ def test_the_loss_falls_on_images_that_can_be_learnt_by_heart(
 ):
     config = make_config(
         data__flip=False,
-        train__epochs=60,
+        train__epochs=40,
         train__learning_rate=1e-2,
         train__label_smoothing=0.0,
         train__evaluate_every_epochs=0,
         train__log_every_steps=50,
+        checkpoint__every_steps=1000,
     )
     model = make_model()
     model.patch_drop_rate = 0.0
