@@ -1,10 +1,11 @@
 """The ViT, its variants, and the registry behind `create_model`."""
 
+from renyi_jax.models.block import FUSED, PruningTrace
 from renyi_jax.models.flops import flops
 from renyi_jax.models.preprocess import normalize_images, patches_on_object
 from renyi_jax.models.registry import MODELS, create_model, list_models
 from renyi_jax.models.spec import ModelSpec
-from renyi_jax.models.vit import FUSED, PruningTrace, VisionTransformer
+from renyi_jax.models.vit import VisionTransformer
 from renyi_jax.models.weights import load_weights, save_weights, to_timm
 
 __all__ = [

@@ -3,157 +3,27 @@
 Computes what timm's `VisionTransformer` computes: pre-norm blocks, exact GELU, class token pooling.
 """
 
-import functools
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from renyi_jax.attention import Score, attention
 from renyi_jax.errors import UserError
-from renyi_jax.models.layers import (
-    Linear,
-    Mlp,
-    PatchEmbed,
-    layer_norm,
-    layer_scale,
-    patchify,
-    sincos_embedding,
-)
+from renyi_jax.models.block import Block, Tokens
+from renyi_jax.models.layers import Linear, PatchEmbed, layer_norm, patchify, sincos_embedding
 from renyi_jax.models.spec import ModelSpec
 from renyi_jax.pruning import (
     CRITERIA,
     REDUCERS,
     PruningConfig,
     PruningStage,
-    cls_attention,
     keep_count,
-    score_patches,
     select,
 )
 
-FUSED = -1
-"""The position of a fused token, which has no place in the patch grid."""
-
 Alpha = float | Sequence[float] | Float[Array, "..."]
-
-
-class Tokens(NamedTuple):
-    """Tokens on their way through the blocks, and where in the patch grid they came from."""
-
-    values: Float[Array, "b n d"]
-    positions: Int[Array, "b m"]
-
-
-class PruningTrace(NamedTuple):
-    """What one pruned block decided.
-
-    Attributes:
-        scores: importance of the patches that entered the block.
-        kept: those that left it, as positions in the original patch grid, ascending; a token that
-            the reducer fused comes last, as `FUSED`.
-    """
-
-    scores: Float[Array, "b m"]
-    kept: Int[Array, "b k"]
-
-
-class Attention(nnx.Module):
-    """Multi-head self-attention; `score` reads its logits on the way."""
-
-    def __init__(self, spec: ModelSpec, dropout_rate: float, dtype, rngs: nnx.Rngs):
-        self.num_heads = spec.num_heads
-        self.qkv = Linear(spec.embed_dim, 3 * spec.embed_dim, dtype=dtype, rngs=rngs)
-        self.proj = Linear(spec.embed_dim, spec.embed_dim, dtype=dtype, rngs=rngs)
-        self.dropout = nnx.Dropout(dropout_rate)
-
-    def __call__(
-        self,
-        values: Float[Array, "b n d"],
-        score: Score | None,
-        *,
-        train: bool,
-        rngs: nnx.Rngs | None,
-    ):
-        batch, length, width = values.shape
-        qkv = self.qkv(values).reshape(batch, length, 3, self.num_heads, width // self.num_heads)
-        attended, scored = attention(qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2], score)
-        projected = self.proj(attended.reshape(batch, length, width))
-        return self.dropout(projected, deterministic=not train, rngs=rngs), scored
-
-
-class Block(nnx.Module):
-    """Attention, pruning, MLP: the method of arXiv 2604.03803, top to bottom."""
-
-    def __init__(
-        self, spec: ModelSpec, drop_path_rate: float, dropout_rate: float, dtype, rngs: nnx.Rngs
-    ):
-        self.num_prefix = spec.num_prefix
-        self.norm1 = layer_norm(spec.embed_dim, dtype, rngs)
-        self.attn = Attention(spec, dropout_rate, dtype, rngs)
-        self.ls1 = layer_scale(spec.embed_dim, spec.layer_scale)
-        self.norm2 = layer_norm(spec.embed_dim, dtype, rngs)
-        self.mlp = Mlp(spec.embed_dim, spec.mlp_dim, dropout_rate, dtype, rngs)
-        self.ls2 = layer_scale(spec.embed_dim, spec.layer_scale)
-        # Stochastic depth: one draw per image decides the whole residual branch.
-        self.drop_path = nnx.Dropout(drop_path_rate, broadcast_dims=(1, 2))
-
-    def __call__(
-        self,
-        tokens: Tokens,
-        stage: PruningStage | None,
-        alpha: Float[Array, ""] | None,
-        key: PRNGKeyArray | None,
-        *,
-        train: bool,
-        rngs: nnx.Rngs | None,
-    ) -> tuple[Tokens, PruningTrace | None]:
-        values, positions = tokens
-        score = None if stage is None else functools.partial(self._score, stage, alpha, key)
-        drop_path = functools.partial(self.drop_path, deterministic=not train, rngs=rngs)
-
-        branch, scored = self.attn(self.norm1(values), score, train=train, rngs=rngs)
-        values = values + drop_path(branch if self.ls1 is None else self.ls1(branch))
-
-        trace = None
-        if stage is not None:
-            scores, weights = scored
-            values, positions = self._prune(stage, Tokens(values, positions), scores, weights)
-            trace = PruningTrace(scores, positions)
-
-        branch = self.mlp(self.norm2(values), train=train, rngs=rngs)
-        return Tokens(
-            values + drop_path(branch if self.ls2 is None else self.ls2(branch)), positions
-        ), trace
-
-    def _score(self, stage: PruningStage, alpha, key, logits: Float[Array, "b h n n"]):
-        """Importance of every patch, and the weights with which a reducer may fuse."""
-        scores = score_patches(
-            stage.criterion,
-            logits,
-            self.num_prefix,
-            alpha=alpha,
-            normalize=stage.normalize,
-            heads=stage.heads,
-            key=key,
-        )
-        return scores, cls_attention(logits, self.num_prefix)
-
-    def _prune(self, stage: PruningStage, tokens: Tokens, scores, weights) -> Tokens:
-        """The tokens that go on. With every patch kept, they are the tokens that came."""
-        num_patches = scores.shape[1]
-        count = keep_count(num_patches, stage.keep_rate)
-        if count == num_patches:
-            return tokens
-        kept = select(scores, count)
-        reducer = REDUCERS[stage.reducer]
-        values = reducer.reduce(tokens.values, kept, weights, self.num_prefix)
-        positions = jnp.take_along_axis(tokens.positions, kept, axis=1)
-        fused = ((0, 0), (0, reducer.extra_tokens))
-        return Tokens(values, jnp.pad(positions, fused, constant_values=FUSED))
 
 
 class VisionTransformer(nnx.Module):
