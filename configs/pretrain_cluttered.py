@@ -1,7 +1,8 @@
 """The weights that the package ships: vit_nano, unpruned, on the whole cluttered Fashion-MNIST.
 
-Took about an hour on 2 cores that did other work too. Needs the network, or the four IDX files of Fashion-MNIST in a
-folder that --config.data.manual_dir names. Three stages, each from the weights of the one before:
+Took about an hour on 2 cores that did other work too. Needs the network, or the four IDX files of
+Fashion-MNIST in a folder that --config.data.manual_dir names. Three stages, each from the weights
+of the one before:
 
 STAGE=alone; python -m renyi_jax.main --config=configs/pretrain_cluttered.py:$STAGE \
   --workdir=runs/$STAGE
