@@ -41,7 +41,7 @@ def main() -> None:
             height = round(image.height * arguments.width / image.width)
             small = image.convert("RGB").resize((arguments.width, height), Image.Resampling.LANCZOS)
         # 128 colours are plenty for a page of this kind, and a third of the bytes.
-        small.quantize(128).save(arguments.picture, optimize=True)
+        small.save(arguments.picture, optimize=True)
 
 
 if __name__ == "__main__":
