@@ -10,17 +10,16 @@ from typing import Any
 
 from absl import flags
 from etils import epath
-from flax import nnx
 
 from renyi_jax import commands
 from renyi_jax.analysis import write_report
-from renyi_jax.config import pruning_config, to_json
+from renyi_jax.config import to_json
 from renyi_jax.config_flags import define_config, parse_flags, read_config
-from renyi_jax.data import Dataset, load_dataset
+from renyi_jax.data import load_dataset
 from renyi_jax.errors import UserError
 from renyi_jax.evaluation import run_evaluations
-from renyi_jax.models import VisionTransformer, create_model, load_weights, save_weights
-from renyi_jax.training import train
+from renyi_jax.models import load_weights, save_weights
+from renyi_jax.training import build_model, train
 
 _CONFIG = define_config()
 _WORKDIR = flags.DEFINE_string(
@@ -29,14 +28,16 @@ _WORKDIR = flags.DEFINE_string(
 
 
 def main() -> None:
-    config = read_config(_CONFIG)
+    config: Any = read_config(_CONFIG)
     workdir = _workdir()
     results_file = workdir / "results.json"
     if _is_done(results_file, config):
         print(f"Nothing to do: {workdir} holds the results of this config.")
     else:
         dataset = load_dataset(config.data)
-        model = _initial_model(config, dataset)
+        model = build_model(dataset, config)
+        if config.model.weights:
+            load_weights(model, config.model.weights)
         train(model, dataset, config, workdir)
         save_weights(model, str(workdir / "model.safetensors"))
         evaluations = run_evaluations(model, dataset, config)
@@ -64,30 +65,6 @@ def _is_done(results_file: epath.Path, config: Any) -> bool:
     return results_file.exists() and json.loads(results_file.read_text()).get("config") == to_json(
         config
     )
-
-
-def _initial_model(config: Any, dataset: Dataset) -> VisionTransformer:
-    num_classes = config.model.num_classes or dataset.num_classes
-    if num_classes < dataset.num_classes:
-        raise UserError(
-            f"config.model.num_classes={num_classes}: expected at least the {dataset.num_classes}"
-            f" classes of {dataset.name}, or 0 to take as many."
-        )
-    model = create_model(
-        config.model.name,
-        num_classes=num_classes,
-        pruning=pruning_config(config),
-        rngs=nnx.Rngs(config.seed),
-        image_size=config.model.image_size or None,
-        dtype=config.model.dtype,
-        drop_path_rate=config.model.drop_path_rate,
-        dropout_rate=config.model.dropout_rate,
-        patch_drop_rate=config.model.patch_drop_rate,
-        plain_patches_first=config.model.plain_patches_first,
-    )
-    if config.model.weights:
-        load_weights(model, config.model.weights)
-    return model
 
 
 def _write_json(path: epath.Path, value: Any) -> None:

@@ -18,9 +18,8 @@ from etils import epath
 from flax import nnx
 
 from renyi_jax import commands
-from renyi_jax.config import pruning_config
 from renyi_jax.config_flags import define_config, parse_flags, read_config
-from renyi_jax.data import Dataset, load_dataset, steps_per_epoch, train_loader
+from renyi_jax.data import Dataset, load_dataset, steps_per_epoch
 from renyi_jax.data.overview import (
     describe_split,
     images_per_second,
@@ -29,10 +28,15 @@ from renyi_jax.data.overview import (
     write_contact_sheet,
 )
 from renyi_jax.errors import UserError
-from renyi_jax.models import VisionTransformer, create_model
-from renyi_jax.training.optimizer import learning_rate_schedule, make_optimizer
-from renyi_jax.training.state import TrainState
-from renyi_jax.training.step import make_train_step
+from renyi_jax.models import VisionTransformer
+from renyi_jax.training import (
+    TrainState,
+    build_model,
+    learning_rate_schedule,
+    make_optimizer,
+    make_train_step,
+    training_batches,
+)
 
 _CONFIG = define_config()
 _CHECK = flags.DEFINE_bool("check", False, "Count, show and time what the loaders give.")
@@ -65,21 +69,16 @@ def main() -> None:
     }
     print(summarize(dataset, results["splits"]))
 
-    model = create_model(
-        config.model.name,
-        num_classes=config.model.num_classes or dataset.num_classes,
-        pruning=pruning_config(config),
-        rngs=nnx.Rngs(config.seed),
-        image_size=config.model.image_size or None,
-        dtype=config.model.dtype,
-        patch_drop_rate=config.model.patch_drop_rate,
-    )
-    first = itertools.islice(_loader(dataset, config, model), 2)
+    model = build_model(dataset, config)
+    first = itertools.islice(training_batches(model, dataset, config, num_workers=0), 2)
     write_contact_sheet(str(out / "batches.png"), list(first))
     print(f"Augmented training images: {out / 'batches.png'}")
 
     workers = max(1, config.data.num_workers)
-    speed = images_per_second(_loader(dataset, config, model, workers), _BATCHES.value) / workers
+    speed = (
+        images_per_second(training_batches(model, dataset, config, workers), _BATCHES.value)
+        / workers
+    )
     results["images_per_second_per_worker"] = speed
     print(f"One of {workers} workers: {speed:.1f} images per second")
     if _STEPS.value:
@@ -89,19 +88,6 @@ def main() -> None:
     beside = out / ".results.json.part"
     beside.write_text(json.dumps(results, indent=2) + "\n")
     beside.replace(out / "results.json")
-
-
-def _loader(dataset: Dataset, config: Any, model: VisionTransformer, num_workers: int = 0) -> Any:
-    return train_loader(
-        dataset,
-        config.data,
-        batch_size=config.data.batch_size,
-        image_size=model.spec.image_size,
-        seed=config.seed,
-        mean=model.spec.mean,
-        std=model.spec.std,
-        num_workers=num_workers,
-    )
 
 
 def _waiting_share(dataset: Dataset, config: Any, model: VisionTransformer) -> float:
@@ -117,7 +103,7 @@ def _waiting_share(dataset: Dataset, config: Any, model: VisionTransformer) -> f
         state, metrics = train_step(state, batch)
         jax.block_until_ready(metrics)
 
-    batches = _loader(dataset, config, model, config.data.num_workers)
+    batches = training_batches(model, dataset, config)
     return waiting_share(batches, step, _STEPS.value)
 
 

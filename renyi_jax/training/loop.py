@@ -14,11 +14,12 @@ from etils import epath
 from flax import nnx
 from tqdm import tqdm
 
-from renyi_jax.data import Dataset, eval_loader, steps_per_epoch, train_loader
+from renyi_jax.data import Dataset, eval_loader, steps_per_epoch
 from renyi_jax.models import VisionTransformer
 from renyi_jax.training.checkpoints import Checkpoints
 from renyi_jax.training.metrics_log import MetricsLog
 from renyi_jax.training.optimizer import learning_rate_schedule, make_optimizer
+from renyi_jax.training.setup import training_batches
 from renyi_jax.training.state import TrainState
 from renyi_jax.training.step import Metrics, make_count_correct, make_train_step
 
@@ -41,16 +42,7 @@ def train(model: VisionTransformer, dataset: Dataset, config: Any, workdir: epat
     """
     if config.train.epochs == 0:
         return
-    batches = train_loader(
-        dataset,
-        config.data,
-        batch_size=config.data.batch_size,
-        image_size=model.spec.image_size,
-        seed=config.seed,
-        mean=model.spec.mean,
-        std=model.spec.std,
-        num_workers=config.data.num_workers,
-    )
+    batches = training_batches(model, dataset, config)
     epoch_steps = steps_per_epoch(dataset, config.data.batch_size)
     schedule = learning_rate_schedule(config.train, config.data.batch_size, epoch_steps)
     optimizer = make_optimizer(config.train, schedule)

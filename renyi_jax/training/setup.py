@@ -1,0 +1,60 @@
+"""What a config asks for: the model, and the batches that it is trained on."""
+
+from typing import Any
+
+import grain
+from flax import nnx
+
+from renyi_jax.config import pruning_config
+from renyi_jax.data import Dataset, train_loader
+from renyi_jax.errors import UserError
+from renyi_jax.models import VisionTransformer, create_model
+
+
+def build_model(dataset: Dataset, config: Any) -> VisionTransformer:
+    """The model of `config.model` and `config.pruning`, with random weights.
+
+    Raises:
+        UserError: the model has fewer classes than the data set.
+    """
+    num_classes = config.model.num_classes or dataset.num_classes
+    if num_classes < dataset.num_classes:
+        raise UserError(
+            f"config.model.num_classes={num_classes}: expected at least the {dataset.num_classes}"
+            f" classes of {dataset.name}, or 0 to take as many."
+        )
+    return create_model(
+        config.model.name,
+        num_classes=num_classes,
+        pruning=pruning_config(config),
+        rngs=nnx.Rngs(config.seed),
+        image_size=config.model.image_size or None,
+        dtype=config.model.dtype,
+        drop_path_rate=config.model.drop_path_rate,
+        dropout_rate=config.model.dropout_rate,
+        patch_drop_rate=config.model.patch_drop_rate,
+        plain_patches_first=config.model.plain_patches_first,
+    )
+
+
+def training_batches(
+    model: VisionTransformer, dataset: Dataset, config: Any, num_workers: int | None = None
+) -> grain.DatasetIterator:
+    """The batches of `config.data`, as the model takes them.
+
+    Args:
+        model: decides the size of the images and the grey that fills what augmentation empties.
+        dataset: of `load_dataset`.
+        config: of `check_config`.
+        num_workers: `config.data.num_workers` by default.
+    """
+    return train_loader(
+        dataset,
+        config.data,
+        batch_size=config.data.batch_size,
+        image_size=model.spec.image_size,
+        seed=config.seed,
+        mean=model.spec.mean,
+        std=model.spec.std,
+        num_workers=config.data.num_workers if num_workers is None else num_workers,
+    )
