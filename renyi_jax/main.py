@@ -62,9 +62,14 @@ def _workdir() -> epath.Path:
 
 
 def _is_done(results_file: epath.Path, config: Any) -> bool:
-    return results_file.exists() and json.loads(results_file.read_text()).get("config") == to_json(
-        config
-    )
+    if not results_file.exists():
+        return False
+    try:
+        return json.loads(results_file.read_text())["config"] == to_json(config)
+    except (ValueError, TypeError, KeyError) as error:
+        raise UserError(
+            f"{results_file} is not what this command writes; move it, or give another --workdir."
+        ) from error
 
 
 def _write_json(path: epath.Path, value: Any) -> None:

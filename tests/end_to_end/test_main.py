@@ -90,3 +90,11 @@ def test_another_config_on_the_same_workdir_is_refused(finished, run_main):
     refused = run_main(f"--workdir={workdir}", "--config.train.learning_rate=0.5")
     assert refused.returncode == 2
     assert "config.train.learning_rate=0.5, was 0.001" in refused.stderr
+
+
+def test_a_file_of_others_in_the_place_of_the_results_is_left_alone(run_main, tmp_path):
+    (tmp_path / "results.json").write_text("mine\n")
+    refused = run_main(f"--workdir={tmp_path}")
+    assert refused.returncode == 2
+    assert "is not what this command writes" in refused.stderr
+    assert (tmp_path / "results.json").read_text() == "mine\n"
