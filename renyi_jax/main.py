@@ -18,6 +18,7 @@ from renyi_jax.config_flags import define_config, parse_flags, read_config
 from renyi_jax.data import load_dataset
 from renyi_jax.errors import UserError
 from renyi_jax.evaluation import run_evaluations
+from renyi_jax.files import write_text
 from renyi_jax.models import load_weights, save_weights
 from renyi_jax.training import build_model, train
 
@@ -42,7 +43,8 @@ def main() -> None:
         save_weights(model, str(workdir / "model.safetensors"))
         evaluations = run_evaluations(model, dataset, config)
         write_report(workdir, evaluations, model, dataset, config)
-        _write_json(results_file, {"config": to_json(config), "evaluations": evaluations})
+        results = {"config": to_json(config), "evaluations": evaluations}
+        write_text(results_file, json.dumps(results, indent=2) + "\n")
     print(f"Results: {results_file}")
     print(f"Report:  {workdir / 'report' / 'index.html'}")
 
@@ -70,13 +72,6 @@ def _is_done(results_file: epath.Path, config: Any) -> bool:
         raise UserError(
             f"{results_file} is not what this command writes; move it, or give another --workdir."
         ) from error
-
-
-def _write_json(path: epath.Path, value: Any) -> None:
-    """Whole or not at all."""
-    beside = path.with_name(f".{path.name}.part")
-    beside.write_text(json.dumps(value, indent=2) + "\n")
-    beside.replace(path)
 
 
 if __name__ == "__main__":

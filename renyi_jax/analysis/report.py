@@ -24,6 +24,7 @@ from renyi_jax.analysis.figures import (
 from renyi_jax.analysis.patch_maps import StageMap, stage_maps
 from renyi_jax.config import to_json
 from renyi_jax.data import Dataset, eval_loader
+from renyi_jax.files import write_text
 from renyi_jax.models import (
     PruningTrace,
     VisionTransformer,
@@ -55,10 +56,8 @@ def write_report(
     """
     folder = epath.Path(workdir) / "report"
     folder.mkdir(parents=True, exist_ok=True)
-    beside = folder / ".index.html.part"
     title = f"{config.model.name} on {dataset.name}, pruned"
-    beside.write_text(page.page(title, _parts(results, model, dataset, config)))
-    beside.replace(folder / "index.html")
+    write_text(folder / "index.html", page.page(title, _parts(results, model, dataset, config)))
 
 
 def _parts(

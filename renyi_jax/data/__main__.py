@@ -28,6 +28,7 @@ from renyi_jax.data.overview import (
     write_contact_sheet,
 )
 from renyi_jax.errors import UserError
+from renyi_jax.files import write_text
 from renyi_jax.models import VisionTransformer
 from renyi_jax.training import (
     TrainState,
@@ -85,9 +86,7 @@ def main() -> None:
         share = _waiting_share(dataset, config, model)
         results["waiting_share"] = share
         print(f"Of a training step on {jax.devices()[0].device_kind}, {share:.1%} is waiting")
-    beside = out / ".results.json.part"
-    beside.write_text(json.dumps(results, indent=2) + "\n")
-    beside.replace(out / "results.json")
+    write_text(out / "results.json", json.dumps(results, indent=2) + "\n")
 
 
 def _waiting_share(dataset: Dataset, config: Any, model: VisionTransformer) -> float:

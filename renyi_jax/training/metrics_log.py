@@ -5,6 +5,8 @@ import json
 import tensorboardX
 from etils import epath
 
+from renyi_jax.files import write_text
+
 
 class MetricsLog:
     """Appends one line a call to `workdir/metrics.jsonl`, and the same to `workdir/tensorboard`.
@@ -46,9 +48,7 @@ def _remove_beyond(path: epath.Path, step: int) -> None:
     lines = path.read_text().splitlines(keepends=True)
     kept = [line for line in lines if _is_within(line, step)]
     if len(kept) < len(lines):
-        beside = path.with_name(path.name + ".tmp")
-        beside.write_text("".join(kept))
-        beside.replace(path)
+        write_text(path, "".join(kept))
 
 
 def _is_within(line: str, step: int) -> bool:
