@@ -23,7 +23,7 @@ def attention(
     query: Float[Array, "b n h d"],
     key: Float[Array, "b n h d"],
     value: Float[Array, "b n h d"],
-    score: Score | None = None,
+    score: Score,
 ) -> tuple[Float[Array, "b n h d"], Any]:
     """Scaled dot-product attention (Vaswani et al. 2017, equation 1), scored on the way.
 
@@ -34,13 +34,13 @@ def attention(
         score: reads the float32 logits and returns what a criterion needs of them.
 
     Returns:
-        The attended values, and what `score` returned (None without it). The softmax is
+        The attended values, and what `score` returned. The softmax is
         computed in float32 whatever the dtype of the operands.
     """
     logits = attention_logits(query, key)
     weights = jax.nn.softmax(logits, axis=-1).astype(value.dtype)
     attended = jnp.swapaxes(weights @ _heads_first(value), 1, 2)
-    return attended, None if score is None else score(logits)
+    return attended, score(logits)
 
 
 def _heads_first(tokens: Float[Array, "b n h d"]) -> Float[Array, "b h n d"]:

@@ -1,7 +1,7 @@
 """The pruned block: where the method happens."""
 
 import functools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 from flax import nnx
@@ -55,7 +55,7 @@ class Attention(nnx.Module):
     def __call__(
         self,
         values: Float[Array, "b n d"],
-        score: Score | None,
+        score: Score,
         *,
         train: bool,
         rngs: nnx.Rngs | None,
@@ -89,15 +89,16 @@ class Block(nnx.Module):
         stage: PruningStage | None,
         alpha: Float[Array, ""] | None,
         key: PRNGKeyArray | None,
+        read: Score | None,
         *,
         train: bool,
         rngs: nnx.Rngs | None,
-    ) -> tuple[Tokens, PruningTrace | None]:
+    ) -> tuple[Tokens, PruningTrace | None, Any]:
         values, positions = tokens
-        score = None if stage is None else functools.partial(self._score, stage, alpha, key)
+        score = functools.partial(self._score, stage, alpha, key, read)
         drop_path = functools.partial(self.drop_path, deterministic=not train, rngs=rngs)
 
-        branch, scored = self.attn(self.norm1(values), score, train=train, rngs=rngs)
+        branch, (scored, reading) = self.attn(self.norm1(values), score, train=train, rngs=rngs)
         values = values + drop_path(branch if self.ls1 is None else self.ls1(branch))
 
         trace = None
@@ -107,12 +108,22 @@ class Block(nnx.Module):
             trace = PruningTrace(scores, positions)
 
         branch = self.mlp(self.norm2(values), train=train, rngs=rngs)
-        return Tokens(
-            values + drop_path(branch if self.ls2 is None else self.ls2(branch)), positions
-        ), trace
+        values = values + drop_path(branch if self.ls2 is None else self.ls2(branch))
+        return Tokens(values, positions), trace, reading
 
-    def _score(self, stage: PruningStage, alpha, key, logits: Float[Array, "b h n n"]):
-        """Importance of every patch, and the weights with which a reducer may fuse."""
+    def _score(
+        self,
+        stage: PruningStage | None,
+        alpha,
+        key,
+        read: Score | None,
+        logits: Float[Array, "b h n n"],
+    ):
+        """What pruning needs of the logits: importance of every patch, and the weights with which a
+        reducer may fuse; and what `read` makes of them."""
+        reading = None if read is None else read(logits)
+        if stage is None:
+            return None, reading
         scores = score_patches(
             stage.criterion,
             logits,
@@ -122,7 +133,7 @@ class Block(nnx.Module):
             heads=stage.heads,
             key=key,
         )
-        return scores, cls_attention(logits, self.num_prefix)
+        return (scores, cls_attention(logits, self.num_prefix)), reading
 
     def _prune(self, stage: PruningStage, tokens: Tokens, scores, weights) -> Tokens:
         """The tokens that go on. With every patch kept, they are the tokens that came."""

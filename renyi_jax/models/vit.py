@@ -3,7 +3,9 @@
 Computes what timm's `VisionTransformer` computes: pre-norm blocks, exact GELU, class token pooling.
 """
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +26,7 @@ from renyi_jax.pruning import (
 )
 
 Alpha = float | Sequence[float] | Float[Array, "..."]
+ReadAttention = Callable[[int, Float[Array, "b h n n"]], Any]
 
 
 class VisionTransformer(nnx.Module):
@@ -109,15 +112,31 @@ class VisionTransformer(nnx.Module):
         Raises:
             UserError: the images do not have the size of `spec`, or alpha has the wrong length.
         """
-        values, trace = self._encode(images, alpha, train=train, rngs=rngs)
-        if self.head is None:
-            outputs = values[:, 0]
-        elif self.head_dist is None:
-            outputs = self.head(values[:, 0])
-        else:
-            outputs = (self.head(values[:, 0]) + self.head_dist(values[:, 1])) / 2
-        outputs = outputs.astype(jnp.float32)
+        values, trace, _ = self._encode(images, alpha, None, train=train, rngs=rngs)
+        outputs = self._classify(values)
         return (outputs, trace) if return_trace else outputs
+
+    def read_attention(
+        self,
+        images: Float[Array, "b height width 3"],
+        read: ReadAttention,
+        alpha: Alpha | None = None,
+        *,
+        train: bool = False,
+        rngs: nnx.Rngs | None = None,
+    ):
+        """Classifies images, and reads the attention of every block on the way.
+
+        Args:
+            images: as in a call, like the arguments that are not named here.
+            read: takes the number of a block, counted from 1, and its float32 attention logits
+                `[b, h, n, n]`, prefix tokens first; returns any pytree of arrays, or None.
+
+        Returns:
+            The outputs of a call, and a tuple of what `read` returned for each block.
+        """
+        values, _, readings = self._encode(images, alpha, read, train=train, rngs=rngs)
+        return self._classify(values), readings
 
     def forward_features(
         self,
@@ -128,7 +147,7 @@ class VisionTransformer(nnx.Module):
         rngs: nnx.Rngs | None = None,
     ) -> Float[Array, "b n d"]:
         """The prefix tokens and the patches left, after the last norm; arguments as in a call."""
-        return self._encode(images, alpha, train=train, rngs=rngs)[0]
+        return self._encode(images, alpha, None, train=train, rngs=rngs)[0]
 
     def with_pruning(self, pruning: PruningConfig | None) -> "VisionTransformer":
         """The same weights under another pruning; None for no pruning.
@@ -141,20 +160,41 @@ class VisionTransformer(nnx.Module):
         model.pruning = pruning
         return model
 
-    def _encode(self, images, alpha, *, train: bool, rngs: nnx.Rngs | None):
+    def _encode(
+        self,
+        images,
+        alpha,
+        read: ReadAttention | None,
+        *,
+        train: bool,
+        rngs: nnx.Rngs | None,
+    ):
         stages = self.pruning.stages() if self.pruning else {}
         alphas = self._alphas(alpha)
         tokens = self._embed(images, train=train, rngs=rngs)
-        traces = []
+        traces, readings = [], []
         for number, block in enumerate(self.blocks, start=1):
             stage = stages.get(number)
-            if stage is None:
-                tokens, _ = block(tokens, None, None, None, train=train, rngs=rngs)
-                continue
-            key = _draw_key(stage, number, rngs)
-            tokens, trace = block(tokens, stage, alphas[stage.index], key, train=train, rngs=rngs)
-            traces.append(trace)
-        return self.norm(tokens.values), tuple(traces)
+            stage_alpha, key = None, None
+            if stage is not None:
+                stage_alpha, key = alphas[stage.index], _draw_key(stage, number, rngs)
+            read_block = functools.partial(read, number) if read else None
+            tokens, trace, reading = block(
+                tokens, stage, stage_alpha, key, read_block, train=train, rngs=rngs
+            )
+            readings.append(reading)
+            if trace is not None:
+                traces.append(trace)
+        return self.norm(tokens.values), tuple(traces), tuple(readings)
+
+    def _classify(self, values: Float[Array, "b n d"]) -> Float[Array, "b outputs"]:
+        if self.head is None:
+            outputs = values[:, 0]
+        elif self.head_dist is None:
+            outputs = self.head(values[:, 0])
+        else:
+            outputs = (self.head(values[:, 0]) + self.head_dist(values[:, 1])) / 2
+        return outputs.astype(jnp.float32)
 
     def _embed(self, images, *, train: bool, rngs: nnx.Rngs | None) -> Tokens:
         if train and rngs is None:

@@ -11,6 +11,7 @@ import reference
 from flax import nnx
 from tiny import tiny_model, tiny_spec
 
+from renyi_jax.entropy import attention_entropy
 from renyi_jax.pruning import CRITERIA, REDUCERS, PruningConfig
 
 IMAGES = np.random.default_rng(1).normal(size=(2, 16, 16, 3)).astype(np.float32)
@@ -130,6 +131,21 @@ def test_the_trace_keeps_ascending_positions_of_the_original_grid_through_three_
             scores = np.asarray(stage.scores[image])
             assert scores[chosen].min() >= scores[~chosen].max()
         entered = kept
+
+
+def test_the_attention_that_is_read_of_a_pruned_block_is_the_one_that_scored_its_patches():
+    model = tiny_model(pruned())
+    images = jnp.asarray(IMAGES)
+
+    def read(number, logits):
+        return attention_entropy(logits, 2.0).mean(axis=1), jnp.int32(number)
+
+    logits, trace = jax.jit(lambda x: model(x, 2.0, return_trace=True))(images)
+    same_logits, readings = jax.jit(lambda x: model.read_attention(x, read, 2.0))(images)
+    np.testing.assert_array_equal(logits, same_logits)
+    assert [int(number) for _, number in readings] == [1, 2, 3]
+    for stage, (entropies, _) in zip(trace, readings, strict=True):
+        np.testing.assert_allclose(stage.scores, -entropies, rtol=1e-5, atol=1e-6)
 
 
 def test_a_sweep_over_five_orders_compiles_once(count_compilations):
