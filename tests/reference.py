@@ -129,8 +129,19 @@ def importance(attention: list[np.ndarray], num_prefix: int, stage: Stage) -> li
     patches = range(num_prefix, length)
     if stage.criterion == "cls_attention":
         return [np.mean([head[0, j] for head in attention]) for j in patches]
-    if stage.criterion == "received_attention":
-        return [np.mean([head[i, j] for head in attention for i in patches]) for j in patches]
+    if stage.criterion in ("head_variance", "head_mad"):
+        spread = {"head_variance": np.var, "head_mad": median_deviation}[stage.criterion]
+        return [spread([head[0, j] for head in attention]) for j in patches]
+    if stage.criterion in ("received_attention", "column_norm"):
+        if stage.normalize:
+            shares = [head[:, num_prefix:].sum(axis=1, keepdims=True) for head in attention]
+            attention = [head / share for head, share in zip(attention, shares)]
+        if stage.criterion == "received_attention":
+            return [np.mean([head[i, j] for head in attention for i in patches]) for j in patches]
+        if stage.heads == "average_first":
+            attention = [sum(attention) / len(attention)]
+        columns = [[head[num_prefix:, j] for head in attention] for j in patches]
+        return [np.mean([norm(column, stage.alpha) for column in each]) for each in columns]
     order = {"renyi": stage.alpha, "shannon": 1.0, "min_entropy": math.inf}[stage.criterion]
     if stage.heads == "average_first":
         attention = [sum(attention) / len(attention)]
@@ -142,6 +153,16 @@ def importance(attention: list[np.ndarray], num_prefix: int, stage: Stage) -> li
             entropies.append(entropy(row / row.sum() if stage.normalize else row, order))
         scores.append(-np.mean(entropies))
     return scores
+
+
+def median_deviation(values: Sequence[float]) -> float:
+    """The median distance from the median."""
+    return float(np.median([abs(value - np.median(values)) for value in values]))
+
+
+def norm(column: np.ndarray, order: float) -> float:
+    """The L_n norm, taken literally."""
+    return max(column) if order == math.inf else sum(x**order for x in column) ** (1 / order)
 
 
 def entropy(row: np.ndarray, alpha: float) -> float:

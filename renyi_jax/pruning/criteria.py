@@ -5,9 +5,10 @@ To add a criterion, write a pure function of the attention logits and add it to 
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from renyi_jax.entropy import attention_entropy
@@ -16,6 +17,9 @@ from renyi_jax.errors import UserError, nearest
 Logits = Float[Array, "b h n n"]
 Scores = Float[Array, "b m"]
 Alpha = float | Float[Array, ""]
+
+# Orders beyond this are infinity to the last bit of a float32.
+_LARGEST_ORDER = 1e12
 
 
 def renyi(
@@ -54,13 +58,64 @@ def min_entropy(
 
 def cls_attention(logits: Logits, num_prefix: int) -> Scores:
     """Attention that the class token pays to each patch, averaged over heads (EViT, equation 3)."""
-    return jax.nn.softmax(logits[:, :, 0, :], axis=-1)[..., num_prefix:].mean(axis=1)
+    return _class_row(logits, num_prefix).mean(axis=1)
 
 
-def received_attention(logits: Logits, num_prefix: int) -> Scores:
-    """Attention that each patch receives from the patches, averaged over heads and queries."""
-    attention = jax.nn.softmax(logits[:, :, num_prefix:, :], axis=-1)
-    return attention[..., num_prefix:].mean(axis=(1, 2))
+def head_variance(logits: Logits, num_prefix: int) -> Scores:
+    """Variance over heads of the attention that the class token pays to each patch.
+
+    A patch that the heads disagree about is worth keeping (Igaue and Aizawa 2025,
+    arXiv 2507.19175). With one head there is nothing to disagree, and the score is 0.
+    """
+    return _class_row(logits, num_prefix).var(axis=1)
+
+
+def head_mad(logits: Logits, num_prefix: int) -> Scores:
+    """Median absolute deviation, over heads, of the attention that the class token pays.
+
+    The robust twin of `head_variance`: `median_h |p_h - median_h p_h|` (arXiv 2507.19175).
+    """
+    attention = _class_row(logits, num_prefix)
+    middle = jnp.median(attention, axis=1, keepdims=True)
+    return jnp.median(jnp.abs(attention - middle), axis=1)
+
+
+def received_attention(logits: Logits, num_prefix: int, *, normalize: bool = True) -> Scores:
+    """Attention that each patch receives from the patches, averaged over heads and queries.
+
+    Args:
+        logits: scaled attention logits.
+        num_prefix: prefix tokens, whose rows are not counted.
+        normalize: renormalise each row over the patch keys.
+    """
+    return jnp.exp(_log_attention_of_patches(logits, num_prefix, normalize)).mean(axis=(1, 2))
+
+
+def column_norm(
+    logits: Logits, num_prefix: int, *, alpha: Alpha, normalize: bool = True, heads: str = "mean"
+) -> Scores:
+    """L_n norm of a patch's column of the attention matrix, over the rows of the patches.
+
+        norm_n(j) = (sum_i a_ij^n)^(1/n),    n = alpha
+
+    Order 1 ranks like `received_attention`; inf takes the largest attention that a patch receives.
+
+    Args:
+        logits: scaled attention logits.
+        num_prefix: prefix tokens, whose rows are not counted.
+        alpha: the order n, in (0, inf].
+        normalize: renormalise each row over the patch keys.
+        heads: "mean" of the per-head norms, or "average_first": the norm of the head-averaged
+            attention.
+    """
+    log_attention = _log_attention_of_patches(logits, num_prefix, normalize)
+    if heads == "average_first":
+        log_attention = jax.nn.logsumexp(log_attention, axis=1, keepdims=True)
+        log_attention = log_attention - math.log(logits.shape[1])
+    order = jnp.minimum(alpha, _LARGEST_ORDER)
+    top = log_attention.max(axis=2)
+    below = order * (log_attention - top[:, :, None])
+    return jnp.exp(top + jax.nn.logsumexp(below, axis=2) / order).mean(axis=1)
 
 
 def random(logits: Logits, num_prefix: int, *, key: PRNGKeyArray) -> Scores:
@@ -68,30 +123,64 @@ def random(logits: Logits, num_prefix: int, *, key: PRNGKeyArray) -> Scores:
     return jax.random.uniform(key, (logits.shape[0], logits.shape[-1] - num_prefix))
 
 
-class Criterion(NamedTuple):
-    """One row of the table: the function, the options it takes, and what it costs.
+def _class_row(logits: Logits, num_prefix: int) -> Float[Array, "b h m"]:
+    """The attention that the class token pays to the patches."""
+    return jax.nn.softmax(logits[:, :, 0, :], axis=-1)[..., num_prefix:]
 
-    `multiply_adds(h, n, m)` counts those of one image for `h` heads, `n` tokens and `m` patches,
-    beyond what attention computes anyway.
+
+def _log_attention_of_patches(
+    logits: Logits, num_prefix: int, normalize: bool
+) -> Float[Array, "b h m m"]:
+    """The logarithm of the attention that patches pay to patches."""
+    rows = logits[:, :, num_prefix:, :]
+    patches = rows[..., num_prefix:]
+    return patches - jax.nn.logsumexp(patches if normalize else rows, axis=-1, keepdims=True)
+
+
+class Criterion(NamedTuple):
+    """One row of the table.
+
+    Attributes:
+        score: the function.
+        reads: what of the attention a patch is judged by: the row of what it pays ("own_row"), the
+            class token's row, its column of what the patches pay to it, or nothing.
+        options: those of `score_patches` that the function takes.
+        multiply_adds: `(h, n, m)` to those of one image with `h` heads, `n` tokens and `m`
+            patches, beyond what attention computes anyway.
     """
 
     score: Callable[..., Scores]
+    reads: Literal["own_row", "class_row", "column", "nothing"]
     options: tuple[str, ...]
     multiply_adds: Callable[[int, int, int], int]
 
+    @property
+    def is_entropy(self) -> bool:
+        """Whether the score is `-H`, in nats."""
+        return self.reads == "own_row"
 
-def _entropy_cost(heads: int, _: int, patches: int) -> int:
-    # One multiplication by alpha and one accumulation per logit, for each of two logsumexps.
+
+def _powers_cost(heads: int, _: int, patches: int) -> int:
+    # One multiplication by the order and one accumulation per logit, for each of two sums.
     return 2 * heads * patches * patches
 
 
+def _row_cost(heads: int, _: int, patches: int) -> int:
+    return heads * patches
+
+
 CRITERIA: dict[str, Criterion] = {
-    "renyi": Criterion(renyi, ("alpha", "normalize", "heads"), _entropy_cost),
-    "shannon": Criterion(shannon, ("normalize", "heads"), _entropy_cost),
-    "min_entropy": Criterion(min_entropy, ("normalize", "heads"), _entropy_cost),
-    "cls_attention": Criterion(cls_attention, (), lambda h, n, m: h * m),
-    "received_attention": Criterion(received_attention, (), lambda h, n, m: h * m * m),
-    "random": Criterion(random, ("key",), lambda h, n, m: 0),
+    "renyi": Criterion(renyi, "own_row", ("alpha", "normalize", "heads"), _powers_cost),
+    "shannon": Criterion(shannon, "own_row", ("normalize", "heads"), _powers_cost),
+    "min_entropy": Criterion(min_entropy, "own_row", ("normalize", "heads"), _powers_cost),
+    "cls_attention": Criterion(cls_attention, "class_row", (), _row_cost),
+    "received_attention": Criterion(
+        received_attention, "column", ("normalize",), lambda h, n, m: h * m * m
+    ),
+    "head_variance": Criterion(head_variance, "class_row", (), lambda h, n, m: 2 * h * m),
+    "head_mad": Criterion(head_mad, "class_row", (), _row_cost),
+    "column_norm": Criterion(column_norm, "column", ("alpha", "normalize", "heads"), _powers_cost),
+    "random": Criterion(random, "nothing", ("key",), lambda h, n, m: 0),
 }
 
 

@@ -82,7 +82,7 @@ def test_every_criterion_and_reducer_prunes_as_the_plain_version(criteria, reduc
 @pytest.mark.parametrize("heads", ["mean", "average_first"])
 def test_every_order_normalisation_and_averaging_prunes_as_the_plain_version(heads, normalize):
     check(
-        pruned(heads=heads, normalize=normalize),
+        pruned(criterion=("renyi", "column_norm", "renyi"), heads=heads, normalize=normalize),
         alphas=[0.3, 1.0, 4.0, math.inf, (0.5, 1.0, 8.0), (math.inf, 2.0, 0.1)],
     )
 
