@@ -8,8 +8,9 @@ from flax import nnx
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from renyi_jax.attention import Score, attention
-from renyi_jax.models.layers import Linear, Mlp, layer_norm, layer_scale
+from renyi_jax.models.layers import Linear, Mlp, QkvLinear, layer_norm, layer_scale
 from renyi_jax.models.spec import ModelSpec
+from renyi_jax.parallel import BATCH_AXES, constrain
 from renyi_jax.pruning import (
     REDUCERS,
     PruningStage,
@@ -47,8 +48,7 @@ class Attention(nnx.Module):
     """Multi-head self-attention; `score` reads its logits on the way."""
 
     def __init__(self, spec: ModelSpec, dropout_rate: float, dtype, rngs: nnx.Rngs):
-        self.num_heads = spec.num_heads
-        self.qkv = Linear(spec.embed_dim, 3 * spec.embed_dim, dtype=dtype, rngs=rngs)
+        self.qkv = QkvLinear(spec.embed_dim, spec.num_heads, dtype, rngs)
         self.proj = Linear(spec.embed_dim, spec.embed_dim, dtype=dtype, rngs=rngs)
         self.dropout = nnx.Dropout(dropout_rate)
 
@@ -60,10 +60,9 @@ class Attention(nnx.Module):
         train: bool,
         rngs: nnx.Rngs | None,
     ):
-        batch, length, width = values.shape
-        qkv = self.qkv(values).reshape(batch, length, 3, self.num_heads, width // self.num_heads)
+        qkv = self.qkv(values)
         attended, scored = attention(qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2], score)
-        projected = self.proj(attended.reshape(batch, length, width))
+        projected = self.proj(attended.reshape(values.shape))
         return self.dropout(projected, deterministic=not train, rngs=rngs), scored
 
 
@@ -109,7 +108,7 @@ class Block(nnx.Module):
 
         branch = self.mlp(self.norm2(values), train=train, rngs=rngs)
         values = values + drop_path(branch if self.ls2 is None else self.ls2(branch))
-        return Tokens(values, positions), trace, reading
+        return Tokens(constrain(values, BATCH_AXES, None, None), positions), trace, reading
 
     def _score(
         self,

@@ -1,8 +1,11 @@
 """The parts of a Vision Transformer that know nothing of pruning."""
 
+import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
+
+from renyi_jax.parallel import BATCH_AXES, constrain
 
 
 class Linear(nnx.Linear):
@@ -15,6 +18,25 @@ class Linear(nnx.Linear):
     def __call__(self, inputs: Float[Array, "*batch d"]) -> Float[Array, "*batch e"]:
         outputs = super().__call__(inputs.reshape(-1, inputs.shape[-1]))
         return outputs.reshape(*inputs.shape[:-1], -1)
+
+
+class QkvLinear(Linear):
+    """Query, key and value of every head, in one product; heads lie on the axis `tensor`."""
+
+    def __init__(self, features: int, num_heads: int, dtype, rngs: nnx.Rngs):
+        super().__init__(features, 3 * features, dtype=dtype, rngs=rngs)
+        self.num_heads = num_heads
+
+    def __call__(self, tokens: Float[Array, "b n d"]) -> Float[Array, "b n 3 h e"]:
+        if jax.sharding.get_abstract_mesh().empty:
+            return super().__call__(tokens).reshape(*tokens.shape[:2], 3, self.num_heads, -1)
+        dtype = self.dtype
+        heads = (3, self.num_heads, tokens.shape[-1] // self.num_heads)
+        kernel = self.kernel[...].astype(dtype).reshape(tokens.shape[-1], *heads)
+        kernel = constrain(kernel, None, None, "tensor", None)
+        products = jnp.tensordot(tokens.astype(dtype), kernel, axes=1)
+        bias = self.bias[...].astype(dtype).reshape(heads)
+        return constrain(products + bias, BATCH_AXES, None, None, "tensor", None)
 
 
 def layer_norm(features: int, dtype, rngs: nnx.Rngs) -> nnx.LayerNorm:
@@ -55,7 +77,8 @@ class Mlp(nnx.Module):
     def __call__(
         self, tokens: Float[Array, "b n d"], *, train: bool = False, rngs: nnx.Rngs | None = None
     ) -> Float[Array, "b n d"]:
-        hidden = nnx.gelu(self.fc1(tokens), approximate=False)
+        hidden = constrain(self.fc1(tokens), BATCH_AXES, None, "tensor")
+        hidden = nnx.gelu(hidden, approximate=False)
         hidden = self.dropout(hidden, deterministic=not train, rngs=rngs)
         return self.dropout(self.fc2(hidden), deterministic=not train, rngs=rngs)
 

@@ -10,7 +10,7 @@ from flax import nnx
 
 from renyi_jax.errors import UserError, nearest
 from renyi_jax.models.spec import ModelSpec
-from renyi_jax.models.vit import VisionTransformer
+from renyi_jax.models.vit import REMATERIALIZATIONS, VisionTransformer
 from renyi_jax.pruning import PruningConfig
 
 _HALF = (0.5, 0.5, 0.5)
@@ -86,6 +86,7 @@ def create_model(
     dropout_rate: float = 0.0,
     patch_drop_rate: float = 0.0,
     plain_patches_first: bool = False,
+    remat: str = "none",
 ) -> VisionTransformer:
     """Builds a model with random weights; `load_weights` fills it.
 
@@ -100,16 +101,18 @@ def create_model(
         dropout_rate: dropout after the positional embedding and after every dense layer but qkv.
         patch_drop_rate: share of the patches dropped at random in training.
         plain_patches_first: drop patches of one colour before any other.
+        remat: what the backward pass computes again rather than keep: one of `REMATERIALIZATIONS`.
 
     Raises:
-        UserError: an unknown name or dtype, an image size that the patches do not tile, a rate
-            outside [0, 1), or a pruned block beyond the last.
+        UserError: an unknown name, dtype or remat, an image size that the patches do not tile, a
+            rate outside [0, 1), or a pruned block beyond the last.
     """
     spec = model_spec(name, num_classes=num_classes, image_size=image_size)
-    if dtype not in DTYPES:
-        raise UserError(
-            f"Unknown dtype {dtype!r}; known: {', '.join(DTYPES)}." + nearest(dtype, DTYPES)
-        )
+    for what, value, known in (("dtype", dtype, DTYPES), ("remat", remat, REMATERIALIZATIONS)):
+        if value not in known:
+            raise UserError(
+                f"Unknown {what} {name!r}; known: {', '.join(known)}.{nearest(name, known)}"
+            )
     rates = {
         "drop_path_rate": drop_path_rate,
         "dropout_rate": dropout_rate,
@@ -123,6 +126,7 @@ def create_model(
         pruning=pruning,
         dtype=DTYPES[dtype],
         plain_patches_first=plain_patches_first,
+        remat=remat,
         rngs=rngs,
         **rates,
     )

@@ -12,10 +12,12 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from renyi_jax.attention import Score
 from renyi_jax.errors import UserError
 from renyi_jax.models.block import Block, Tokens
 from renyi_jax.models.layers import Linear, PatchEmbed, layer_norm, patchify, sincos_embedding
 from renyi_jax.models.spec import ModelSpec
+from renyi_jax.parallel import BATCH_AXES, constrain
 from renyi_jax.pruning import (
     CRITERIA,
     REDUCERS,
@@ -27,6 +29,16 @@ from renyi_jax.pruning import (
 
 Alpha = float | Sequence[float] | Float[Array, "..."]
 ReadAttention = Callable[[int, Float[Array, "b h n n"]], Any]
+
+REMATERIALIZATIONS: dict[str, Callable[[Callable], Callable]] = {
+    "none": lambda run: run,
+    "blocks": nnx.remat,
+    "elementwise": functools.partial(
+        nnx.remat, policy=jax.checkpoint_policies.dots_with_no_batch_dims_saveable
+    ),
+}
+"""What the backward pass computes again rather than keep: nothing; whole blocks, of which only the
+inputs stay; or all but the products with weights, which are what takes long."""
 
 
 class VisionTransformer(nnx.Module):
@@ -47,6 +59,7 @@ class VisionTransformer(nnx.Module):
         dropout_rate: float,
         patch_drop_rate: float,
         plain_patches_first: bool = False,
+        remat: str = "none",
         rngs: nnx.Rngs,
     ):
         check_blocks(pruning, spec)
@@ -55,6 +68,7 @@ class VisionTransformer(nnx.Module):
         self.dtype = dtype
         self.patch_drop_rate = patch_drop_rate
         self.plain_patches_first = plain_patches_first
+        self.remat = remat
 
         initializer = nnx.initializers.truncated_normal(0.02)
 
@@ -179,9 +193,9 @@ class VisionTransformer(nnx.Module):
             if stage is not None:
                 stage_alpha, key = alphas[stage.index], _draw_key(stage, number, rngs)
             read_block = functools.partial(read, number) if read else None
-            tokens, trace, reading = block(
-                tokens, stage, stage_alpha, key, read_block, train=train, rngs=rngs
-            )
+            run = functools.partial(_run_block, stage, read_block, train)
+            run = REMATERIALIZATIONS[self.remat](run)
+            tokens, trace, reading = run(block, tokens, stage_alpha, key, rngs)
             readings.append(reading)
             if trace is not None:
                 traces.append(trace)
@@ -221,7 +235,7 @@ class VisionTransformer(nnx.Module):
         if rngs is not None and train and self.patch_drop_rate:
             positions = self._draw_patches(images, rngs.dropout())
             values = REDUCERS["drop"].reduce(values, positions, None, self.spec.num_prefix)
-        return Tokens(values, positions)
+        return Tokens(constrain(values, BATCH_AXES, None, None), positions)
 
     def _draw_patches(self, images, key: PRNGKeyArray) -> Int[Array, "b k"]:
         """The patches that PatchDropout leaves (Liu et al. 2022, arXiv 2208.07220)."""
@@ -242,6 +256,10 @@ class VisionTransformer(nnx.Module):
                 f" or one for each of the {stages} pruned blocks."
             )
         return jnp.broadcast_to(alphas, (stages,))
+
+
+def _run_block(stage, read: Score | None, train: bool, block: Block, tokens, alpha, key, rngs):
+    return block(tokens, stage, alpha, key, read, train=train, rngs=rngs)
 
 
 def _draw_key(stage: PruningStage, number: int, rngs: nnx.Rngs | None) -> PRNGKeyArray | None:

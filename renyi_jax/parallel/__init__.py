@@ -1,0 +1,19 @@
+"""One mesh of devices, what lies where on it, and the start of a run of several processes."""
+
+from renyi_jax.parallel.batches import BatchPlacement
+from renyi_jax.parallel.mesh import AXES, BATCH_AXES, constrain, make_mesh, on_mesh, replicated
+from renyi_jax.parallel.processes import join_processes
+from renyi_jax.parallel.rules import RULES, state_shardings
+
+__all__ = [
+    "AXES",
+    "BATCH_AXES",
+    "RULES",
+    "BatchPlacement",
+    "constrain",
+    "join_processes",
+    "make_mesh",
+    "on_mesh",
+    "replicated",
+    "state_shardings",
+]

@@ -1,0 +1,81 @@
+"""The mesh: every device of the run, on three axes."""
+
+import contextlib
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Array, Shaped
+
+from renyi_jax.errors import UserError
+
+AXES = ("data", "fsdp", "tensor")
+"""Copies of the model; shards of its weights; shards of its heads and hidden units."""
+
+BATCH_AXES = ("data", "fsdp")
+"""What the images of a batch are spread over: each device of these sees other images."""
+
+
+def make_mesh(sizes: Mapping[str, int], devices: Sequence[jax.Device] | None = None) -> Mesh:
+    """The mesh of `config.mesh`, laid over the devices so that neighbours are near.
+
+    Args:
+        sizes: of each of `AXES`; one may be -1, which takes the devices that the others leave.
+        devices: of all processes; `jax.devices()` by default.
+
+    Raises:
+        UserError: the sizes do not multiply to the number of devices.
+    """
+    devices = jax.devices() if devices is None else devices
+    wanted = [sizes[axis] for axis in AXES]
+    known = math.prod(size for size in wanted if size != -1)
+    shape = tuple(len(devices) // known if size == -1 else size for size in wanted)
+    if math.prod(shape) != len(devices):
+        asked = ", ".join(f"{axis}={size}" for axis, size in zip(AXES, wanted))
+        raise UserError(
+            f"config.mesh ({asked}) does not fit {len(devices)} devices: its sizes must multiply to"
+            f" {len(devices)}; -1 stands for the devices that the other axes leave."
+        )
+    return jax.make_mesh(shape, AXES, axis_types=(AxisType.Auto,) * len(AXES), devices=devices)
+
+
+def on_mesh(mesh: Mesh) -> contextlib.AbstractContextManager[Any]:
+    """A context in which `constrain` places activations; of one device, it changes nothing."""
+    return jax.set_mesh(mesh) if mesh.size > 1 else contextlib.nullcontext()
+
+
+def constrain(
+    array: Shaped[Array, "*shape"], *axes: str | tuple[str, ...] | None
+) -> Shaped[Array, "*shape"]:
+    """Spreads an activation over the mesh of `on_mesh`; outside, the array as it is.
+
+    Args:
+        array: any.
+        axes: for each dimension the axis, or axes, of the mesh, or None for a whole dimension. One
+            that does not divide its dimension is left out.
+    """
+    mesh = jax.sharding.get_abstract_mesh()
+    if mesh.empty:
+        return array
+    return jax.lax.with_sharding_constraint(array, fitting(axes, array.shape, mesh.shape))
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+    """The sharding of what every device holds whole."""
+    return NamedSharding(mesh, PartitionSpec())
+
+
+def fitting(
+    axes: Sequence[str | tuple[str, ...] | None], shape: Sequence[int], sizes: Mapping[str, int]
+) -> PartitionSpec:
+    """`axes` as a PartitionSpec, without those that do not divide their dimension."""
+
+    def size(axis: str | tuple[str, ...] | None) -> int:
+        names = (axis,) if isinstance(axis, str) else axis or ()
+        return math.prod(sizes[name] for name in names)
+
+    return PartitionSpec(
+        *(axis if length % size(axis) == 0 else None for axis, length in zip(axes, shape))
+    )

@@ -1,0 +1,48 @@
+"""Which dimension of which weight lies on which axis of the mesh: one table."""
+
+import re
+from typing import Any
+
+import jax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from renyi_jax.parallel.mesh import fitting
+
+RULES: tuple[tuple[str, tuple[str | tuple[str, ...] | None, ...]], ...] = (
+    # The columns of qkv are query, key and value, one after the other, and each head has a share
+    # of all three: no cut of the columns is a cut between heads. So its rows are cut by both axes,
+    # and the heads are separated when it is used.
+    (r"attn/qkv/kernel", (("fsdp", "tensor"), None)),
+    # Megatron's pairing (Shoeybi et al. 2019, arXiv 1909.08053, section 3): cut by columns, then by
+    # rows, so that a pair of products needs one sum over the axis.
+    (r"attn/proj/kernel", ("tensor", "fsdp")),
+    (r"mlp/fc1/kernel", ("fsdp", "tensor")),
+    (r"mlp/fc1/bias", ("tensor",)),
+    (r"mlp/fc2/kernel", ("tensor", "fsdp")),
+    (r"(patch_embed/proj|head|head_dist)/kernel", ("fsdp", None)),
+)
+"""Patterns of names, of which the first that ends a name holds; what none matches, which is small,
+lies whole on every device. An axis that does not divide its dimension is left out."""
+
+
+def state_shardings(mesh: Mesh, state: Any) -> Any:
+    """The sharding of every array of a state.
+
+    Args:
+        mesh: of `make_mesh`.
+        state: any pytree with the names of the model's parameters at the end of its paths, as those
+            of the weights, of the optimiser's moments and of their moving average. Its leaves are
+            arrays, or have their shapes.
+
+    Returns:
+        The same tree with a `NamedSharding` at each leaf.
+    """
+
+    def sharding(path: Any, leaf: Any) -> NamedSharding:
+        name = jax.tree_util.keystr(path, simple=True, separator="/")
+        for pattern, axes in RULES:
+            if re.search(rf"(^|/){pattern}$", name):
+                return NamedSharding(mesh, fitting(axes, leaf.shape, mesh.shape))
+        return NamedSharding(mesh, PartitionSpec())
+
+    return jax.tree_util.tree_map_with_path(sharding, state)
