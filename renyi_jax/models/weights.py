@@ -69,7 +69,11 @@ def fill(model: VisionTransformer, checkpoint: Checkpoint) -> None:
         if name == "pos_embed" and plan.grid is not None:
             num_prefix = tensor.shape[1] - math.prod(plan.grid)
             tensor = resize_pos_embed(tensor, plan.grid, spec.grid_size, num_prefix)
-        parameter[...] = jax.device_put(layout.to_ours(tensor), parameter[...].sharding)
+        before = parameter[...]
+        # One placed array among others that are not would make the steps of training, whose results
+        # are all placed, compile twice.
+        place = before.sharding if before.committed else None
+        parameter[...] = jax.device_put(layout.to_ours(tensor), place)
     nnx.update(model, state)
 
 

@@ -248,11 +248,15 @@ def test_a_file_with_another_patch_size_does_not_fit():
     assert "misshapen: patch_embed.proj.weight (8 x 3 x 4 x 4, expected 8 x 3 x 8 x 8)" in message
 
 
+def place(leaf):
+    return leaf.sharding, leaf.committed
+
+
 def test_parameters_stay_on_their_devices_and_a_saved_file_names_its_model(tmp_path):
     model = renyi_jax.create_model("vit_tiny_patch16_224", image_size=(32, 64), rngs=nnx.Rngs(0))
-    where = jax.tree.map(lambda leaf: leaf.sharding, nnx.state(model, nnx.Param))
+    where = jax.tree.map(place, nnx.state(model, nnx.Param))
     renyi_jax.save_weights(model, tmp_path / "a.safetensors")
     renyi_jax.load_weights(model, tmp_path / "a.safetensors")
-    assert jax.tree.map(lambda leaf: leaf.sharding, nnx.state(model, nnx.Param)) == where
+    assert jax.tree.map(place, nnx.state(model, nnx.Param)) == where
     metadata = read_checkpoint(tmp_path / "a.safetensors").metadata
     assert metadata == {"format": "pt", "model": "vit_tiny_patch16_224", "image_size": "32x64"}
