@@ -1,13 +1,23 @@
 """Entropy-based patch pruning for Vision Transformers in JAX."""
 
 from renyi_jax import entropy, pruning
-from renyi_jax.models import create_model, flops, list_models, load_weights, save_weights
+from renyi_jax.models import (
+    attention_maps,
+    create_model,
+    entropy_maps,
+    flops,
+    list_models,
+    load_weights,
+    save_weights,
+)
 from renyi_jax.pruning import PruningConfig
 
 __all__ = [
     "PruningConfig",
+    "attention_maps",
     "create_model",
     "entropy",
+    "entropy_maps",
     "flops",
     "list_models",
     "load_weights",

@@ -1,5 +1,11 @@
 """The ViT, its variants, and the registry behind `create_model`."""
 
+from renyi_jax.models.attention_maps import (
+    AttentionStatistics,
+    attention_maps,
+    attention_statistics,
+    entropy_maps,
+)
 from renyi_jax.models.block import FUSED, PruningTrace
 from renyi_jax.models.flops import flops
 from renyi_jax.models.preprocess import normalize_images, patches_on_object
@@ -11,10 +17,14 @@ from renyi_jax.models.weights import load_weights, save_weights, to_timm
 __all__ = [
     "FUSED",
     "MODELS",
+    "AttentionStatistics",
     "ModelSpec",
     "PruningTrace",
     "VisionTransformer",
+    "attention_maps",
+    "attention_statistics",
     "create_model",
+    "entropy_maps",
     "flops",
     "list_models",
     "load_weights",

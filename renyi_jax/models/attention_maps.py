@@ -1,0 +1,152 @@
+"""The attention of every block as arrays: itself, its entropy, and how far it reaches."""
+
+import functools
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Float, Float32, Int
+
+from renyi_jax.entropy import attention_entropy
+from renyi_jax.errors import UserError
+from renyi_jax.models.vit import VisionTransformer
+
+Images = Float[Array | np.ndarray, "b height width 3"]
+
+
+class AttentionStatistics(NamedTuple):
+    """What one block's attention is like, for each patch that entered it and each head.
+
+    Attributes:
+        positions: of the patches in the patch grid; below 0 for a token that has no place there.
+        entropies: in nats, of the attention that each patch pays to the patches, for each order.
+        distances: in pixels, from each patch to those that it attends to, weighted by the
+            attention (Dosovitskiy et al. 2021, appendix D.7).
+    """
+
+    positions: Int[Array, "b m"]
+    entropies: Float32[Array, "orders b h m"]
+    distances: Float32[Array, "b h m"]
+
+
+def attention_maps(
+    model: VisionTransformer, images: Images
+) -> tuple[Float32[Array, "b h _ _"], ...]:
+    """The attention weights of every block.
+
+    Args:
+        model: as it is; after a pruned block it has fewer tokens. `model.with_pruning(None)` keeps
+            them all.
+        images: normalised by the mean and deviation of `model.spec`.
+
+    Returns:
+        One array for each block: softmax over the last axis, prefix tokens first on both of the
+        last axes.
+    """
+    return _attention(*nnx.split(model), jnp.asarray(images))
+
+
+def entropy_maps(
+    model: VisionTransformer, images: Images, alphas: float | Sequence[float] = (1.0, 2.0, 4.0)
+) -> Float32[np.ndarray, "orders blocks b rows columns"]:
+    """The entropy of the attention that every patch pays to the patches, mean over heads, in nats.
+
+    Args:
+        model: as it is; patches that it has dropped before a block are NaN there.
+        images: normalised by the mean and deviation of `model.spec`.
+        alphas: orders of the entropy, in (0, inf].
+
+    Returns:
+        The maps on the patch grid, for each order and block. Between 0 and log(patches).
+
+    Raises:
+        UserError: an order outside (0, inf].
+    """
+    blocks = attention_statistics(model, images, alphas)
+    maps = [_on_grid(block.entropies.mean(axis=2), block.positions, model) for block in blocks]
+    return np.stack(maps, axis=1)
+
+
+def attention_statistics(
+    model: VisionTransformer, images: Images, alphas: float | Sequence[float]
+) -> tuple[AttentionStatistics, ...]:
+    """The statistics of every block; arguments and errors as in `entropy_maps`."""
+    orders = np.atleast_1d(np.asarray(alphas, np.float32))
+    if not (orders > 0).all():
+        raise UserError(f"alphas, the orders of the entropy, must lie in (0, inf], got {alphas}.")
+    return jax.device_get(_statistics(*nnx.split(model), jnp.asarray(images), orders))
+
+
+def attention_distance(
+    logits: Float[Array, "b h n n"],
+    positions: Int[Array, "b m"],
+    grid_size: tuple[int, int],
+    patch_size: int,
+) -> Float32[Array, "b h m"]:
+    """The mean distance of what each patch attends to, in pixels from centre to centre.
+
+    The attention is renormalised over the patches, and over those that have a place in the grid.
+
+    Args:
+        logits: scaled attention logits, the `n - m` prefix tokens first.
+        positions: of the patches in the grid, row by row; below 0 for a token without a place.
+        grid_size: rows and columns.
+        patch_size: side of a patch in pixels.
+    """
+    num_prefix = logits.shape[-1] - positions.shape[-1]
+    places = jnp.stack(jnp.divmod(positions, grid_size[1]), axis=-1).astype(jnp.float32)
+    steps = jnp.linalg.norm(places[:, :, None] - places[:, None], axis=-1)
+    patches = logits[:, :, num_prefix:, num_prefix:].astype(jnp.float32)
+    patches = jnp.where(positions[:, None, None] >= 0, patches, -jnp.inf)
+    return patch_size * jnp.sum(jax.nn.softmax(patches, axis=-1) * steps[:, None], axis=-1)
+
+
+# The graph of a model hashes, so that the same model is compiled once.
+@functools.partial(jax.jit, static_argnums=0)
+def _attention(graphdef, params, images):
+    model = nnx.merge(graphdef, params)
+    return model.read_attention(images, lambda _, logits: jax.nn.softmax(logits, axis=-1))[1]
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _statistics(graphdef, params, images, alphas):
+    model = nnx.merge(graphdef, params)
+    spec = model.spec
+    entering = _positions(model, images)
+
+    def read(block: int, logits: Float[Array, "b h n n"]) -> AttentionStatistics:
+        positions = entering[block - 1]
+        num_prefix = logits.shape[-1] - positions.shape[-1]
+        entropies = jax.lax.map(lambda each: attention_entropy(logits, each, num_prefix), alphas)
+        distances = attention_distance(logits, positions, spec.grid_size, spec.patch_size)
+        return AttentionStatistics(positions, entropies, distances)
+
+    return model.read_attention(images, read)[1]
+
+
+def _positions(model: VisionTransformer, images) -> list[Int[Array, "b _"]]:
+    """The positions of the patches that enter each block."""
+    num_patches = model.spec.num_patches
+    current = jnp.broadcast_to(jnp.arange(num_patches), (len(images), num_patches))
+    if model.pruning is None:
+        return [current] * model.spec.depth
+    # The same forward pass as that which is read: the compiler computes it once.
+    traces = dict(zip(model.pruning.blocks, model(images, return_trace=True)[1]))
+    entering = []
+    for block in range(1, model.spec.depth + 1):
+        entering.append(current)
+        current = traces[block].kept if block in traces else current
+    return entering
+
+
+def _on_grid(values, positions, model: VisionTransformer) -> np.ndarray:
+    """Values [orders, b, m] as maps [orders, b, rows, columns]."""
+    orders, batch, _ = values.shape
+    # One more cell than the grid has takes what has no place in it.
+    cells = np.full((orders, batch, model.spec.num_patches + 1), np.nan, np.float32)
+    cells[:, np.arange(batch)[:, None], positions] = values
+    cells[:, np.arange(batch)[:, None], -1] = np.nan
+    return cells[..., :-1].reshape(orders, batch, *model.spec.grid_size)
