@@ -4,7 +4,10 @@
 #   VENV                            the virtual environment; VENV=DIR chooses another than .venv
 #   find_python PATTERN             the newest suitable Python of the versions '3.*', or of 3.11
 #   prepare_environment FILE...     makes VENV and installs these requirement files, once
-# PYTHON=PROGRAM chooses the Python that VENV is made with.
+#   prepare_to_run                  the same, of what the main job needs
+#   flag_value NAME ARGUMENT...     the value of a flag of the command line
+# PYTHON=PROGRAM chooses the Python that VENV is made with, ACCELERATOR=tpu or =cuda what JAX runs
+# on; without it, JAX runs on the CPU unless VENV has more already.
 
 ROOT="$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd -P)"
 DEFAULT_VENV="$ROOT/.venv"
@@ -168,4 +171,30 @@ prepare_environment() {
     install_requirements "$found" "$@"
   fi
   exec 9>&-
+}
+
+prepare_to_run() {
+  local files=(requirements.txt)
+  if [[ -n ${ACCELERATOR:-} ]]; then
+    [[ -f $ROOT/requirements-$ACCELERATOR.txt ]] ||
+      refuse "ACCELERATOR=$ACCELERATOR: expected tpu or cuda, or none for the CPU."
+    files+=("requirements-$ACCELERATOR.txt")
+  fi
+  prepare_environment "${files[@]}"
+}
+
+# Prints the value of the last --NAME=VALUE or --NAME VALUE; fails if there is none.
+flag_value() {
+  local name="$1" value="" status=1 previous="" argument
+  shift
+  for argument in "$@"; do
+    if [[ $previous == "--$name" || $previous == "-$name" ]]; then
+      value="$argument" status=0 argument=""
+    elif [[ $argument == "--$name="* || $argument == "-$name="* ]]; then
+      value="${argument#*=}" status=0
+    fi
+    previous="$argument"
+  done
+  printf '%s\n' "$value"
+  return "$status"
 }

@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,11 @@ exec(sys.argv.pop(1))' "$code" "$@" ;;
     exit "${{PIP_STATUS:-0}}" ;;
   *)
     for argument in "$@"; do echo "argument <$argument>" >>"$LOG"; done
+    if [[ -n ${{RUN_UNTIL_TOLD:-}} ]]; then
+      trap 'echo "told to stop" >>"$LOG"; exit "${{RUN_STATUS:-0}}"' TERM
+      echo "waits" >>"$LOG"
+      while :; do sleep 0.05; done
+    fi
     exit "${{RUN_STATUS:-0}}" ;;
 esac
 """
@@ -52,8 +58,8 @@ class Checkout:
         for tool in TOOLS:
             (self.bin / tool).symlink_to(shutil.which(tool))
         shutil.copytree(ROOT / "launch", self.root / "launch")
-        for name in ("pyproject.toml", "requirements.txt", "requirements-dev.txt"):
-            shutil.copy(ROOT / name, self.root / name)
+        for path in (ROOT / "pyproject.toml", *ROOT.glob("requirements*.txt")):
+            shutil.copy(path, self.root / path.name)
 
     def add_python(self, name: str, version: str) -> Path:
         program = self.bin / name
@@ -274,13 +280,54 @@ def test_the_tests_get_their_arguments_and_give_back_their_status(machine):
     assert machine.logged("argument ")[1:] == ["<pytest>", "<-k>", "<one or two>", "<tests/a b.py>"]
 
 
+def test_an_accelerator_adds_its_requirements(machine):
+    assert machine.run("install.sh", ACCELERATOR="tpu")[0] == 0
+    assert f"-r {machine.root}/requirements-tpu.txt" in machine.logged("pip ")
+    assert machine.logged("argument ") == []
+
+
+def test_an_unknown_accelerator_ends_with_status_2(machine):
+    status, message = machine.run("local.sh", ACCELERATOR="gpu")
+    assert status == 2
+    assert "expected tpu or cuda" in message
+
+
+@pytest.mark.parametrize(("main", "done", "worker"), [(0, True, 0), (0, False, 75), (2, False, 2)])
+def test_a_worker_ends_with_status_0_only_when_the_run_is_done(machine, main, done, worker):
+    workdir = machine.elsewhere / "a run"
+    workdir.mkdir()
+    if done:
+        (workdir / "results.json").touch()
+    flags = (f"--workdir={workdir}", "--config.x=a b")
+    assert machine.run("worker.sh", *flags, RUN_STATUS=str(main))[0] == worker
+    assert machine.logged("argument ") == ["<-m>", "<renyi_jax.main>", *(f"<{f}>" for f in flags)]
+
+
+def test_a_worker_without_a_workdir_ends_with_status_2(machine):
+    status, message = machine.run("worker.sh", "--config=a.py")
+    assert status == 2
+    assert "--workdir" in message
+
+
+def test_a_worker_that_is_told_to_stop_tells_main_and_waits_for_it(machine):
+    process = machine.start("worker.sh", f"--workdir={machine.elsewhere}", RUN_UNTIL_TOLD="yes")
+    while not machine.logged("waits"):
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.terminate()
+    process.communicate()
+    assert process.returncode == 75
+    assert machine.logged("told to stop") == [""]
+
+
 def test_shellcheck_finds_nothing():
     shellcheck = shutil.which(
         "shellcheck", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     )
     if shellcheck is None:
         pytest.skip("shellcheck is not installed")
-    scripts = [*sorted((ROOT / "launch").glob("*.sh")), ROOT / ".ci" / "run"]
+    launch = ROOT / "launch"
+    scripts = [*launch.glob("*.sh"), launch / "slurm.sbatch", ROOT / ".ci" / "run"]
     result = subprocess.run(
         [shellcheck, "-x", "-P", "SCRIPTDIR", *map(str, scripts)], capture_output=True, text=True
     )

@@ -1,0 +1,7 @@
+import pytest
+from stand_ins import StandIns
+
+
+@pytest.fixture
+def stand_ins(tmp_path):
+    return StandIns(tmp_path)
