@@ -8,13 +8,19 @@ import zlib
 from collections.abc import Callable, Iterator
 from pathlib import PurePosixPath
 from typing import Any
+from urllib.parse import urlsplit
 
+import requests
 import tensorflow_datasets as tfds
 from absl import logging
 from etils import epath
 from tensorflow_datasets.core.download.checksums import compute_url_info
+from tensorflow_datasets.core.download.resource import get_dl_fname
 
 from renyi_jax.errors import UserError
+
+_PATIENCE = 10
+"""Seconds in which a server has to answer."""
 
 
 def find_file(builder: tfds.core.DatasetBuilder, dl_manager: Any, url: str) -> epath.Path:
@@ -22,12 +28,19 @@ def find_file(builder: tfds.core.DatasetBuilder, dl_manager: Any, url: str) -> e
 
     A download must have the registered size and checksum. A file that the user brought need not,
     since people trim data sets: there another one is a warning.
+
+    Raises:
+      UserError: if its server cannot be reached, or does not have it.
     """
+    published = (builder.url_infos or {})[url]
     folder = manual_dir(dl_manager)
     brought = folder and folder / url.rsplit("/", 1)[1]
     if not brought or not brought.exists():
+        downloaded = get_dl_fname(url, published.checksum)
+        if not (dl_manager.download_dir / builder.name / downloaded).exists():
+            _check_server(url)
         return dl_manager.download(url)
-    published, found = (builder.url_infos or {})[url], compute_url_info(brought)
+    found = compute_url_info(brought)
     if found != published:
         logging.warning(
             "%s is not the published file: it has %d bytes and the SHA-256 %s; %s has %d bytes and "
@@ -36,6 +49,19 @@ def find_file(builder: tfds.core.DatasetBuilder, dl_manager: Any, url: str) -> e
             *(url, int(published.size), published.checksum),
         )
     return brought
+
+
+def _check_server(url: str) -> None:
+    """Asks once, where TFDS would ask ten times over several minutes."""
+    try:
+        with requests.get(url, stream=True, timeout=_PATIENCE) as response:
+            response.raise_for_status()
+    except requests.HTTPError as error:
+        answer = f"{error.response.status_code} {error.response.reason}"
+        raise UserError(f"{url} cannot be downloaded: its server answers {answer}.") from error
+    except requests.RequestException as error:
+        host = urlsplit(url).netloc
+        raise UserError(f"{url} cannot be downloaded: no connection to {host}.") from error
 
 
 def manual_dir(dl_manager: Any) -> epath.Path | None:

@@ -9,6 +9,7 @@ from etils import epath
 from PIL import Image
 
 from renyi_jax.data import clutter, fashion_mnist
+from renyi_jax.data.archives import find_file
 
 _URL = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"
 
@@ -102,17 +103,13 @@ class ClutteredFashionMnist(tfds.core.GeneratorBasedBuilder):
 
     def _files(self, dl_manager: Any) -> dict[str, list[epath.Path]]:
         """Images and labels of each split: shipped, brought by the user, or downloaded."""
-        if self.builder_config.embedded:
-            return _files_in(fashion_mnist.embedded_dir())
-        try:
-            brought = _files_in(dl_manager.manual_dir)
-        except AssertionError:  # how TFDS says that there is no such folder
-            brought = {}
-        if brought and all(path.exists() for paths in brought.values() for path in paths):
-            return brought
-        return dl_manager.download(
-            {split: [_URL + name for name in names] for split, names in fashion_mnist.FILES.items()}
-        )
+
+        def find(name: str) -> epath.Path:
+            if self.builder_config.embedded:
+                return fashion_mnist.embedded_dir() / name
+            return find_file(self, dl_manager, _URL + name)
+
+        return {split: list(map(find, names)) for split, names in fashion_mnist.FILES.items()}
 
     def _generate_examples(self, split: str, images: epath.Path, labels: epath.Path):
         garments, classes = fashion_mnist.read_split(images, labels)
@@ -127,9 +124,3 @@ class ClutteredFashionMnist(tfds.core.GeneratorBasedBuilder):
                 "garment": Image.fromarray(garment),
             }
             yield index, example
-
-
-def _files_in(folder: epath.Path) -> dict[str, list[epath.Path]]:
-    return {
-        split: [folder / name for name in names] for split, names in fashion_mnist.FILES.items()
-    }

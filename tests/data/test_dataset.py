@@ -3,7 +3,7 @@ import os
 import ml_collections
 import numpy as np
 import pytest
-import tensorflow_datasets as tfds
+import requests
 
 from renyi_jax.data import fashion_mnist, load_dataset
 from renyi_jax.errors import UserError
@@ -72,9 +72,11 @@ def test_a_cut_file_is_refused_and_leaves_nothing_prepared(data_config, idx_fold
 
 
 def test_without_files_or_network_one_message_says_what_to_get(data_config, tmp_path, monkeypatch):
-    def no_network(self, url_or_urls):
-        raise ConnectionError("no route to host")
+    def no_network(url, **_):
+        raise requests.ConnectionError("no route to host")
 
-    monkeypatch.setattr(tfds.download.DownloadManager, "download", no_network)
-    with pytest.raises(UserError, match=r"no route to host.*\n.*t10k-labels.*manual_dir"):
+    monkeypatch.setattr(requests, "get", no_network)
+    with pytest.raises(
+        UserError, match=r"no connection to fashion-mnist.*\n.*t10k-labels.*manual_dir"
+    ):
         load_dataset(changed(data_config, manual_dir="", data_dir=str(tmp_path)))
