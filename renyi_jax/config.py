@@ -25,7 +25,7 @@ from renyi_jax.config_fields import (
 from renyi_jax.data.crop import INTERPOLATIONS
 from renyi_jax.errors import UserError, nearest
 from renyi_jax.models.registry import DTYPES, MODELS, model_spec
-from renyi_jax.models.vit import check_blocks
+from renyi_jax.models.vit import REMATERIALIZATIONS, check_blocks
 from renyi_jax.pruning import CRITERIA, REDUCERS, PruningConfig
 from renyi_jax.pruning.config import HEADS
 
@@ -52,6 +52,8 @@ FIELDS: dict[str, Field | dict[str, Field]] = {
         "patch_drop_rate": number(0.0, "[0, 1)"),
         # Patches of one colour before any other: a fast start on images with an empty background.
         "plain_patches_first": flag(False),
+        # What the backward pass computes again rather than keep in memory.
+        "remat": one_of("none", REMATERIALIZATIONS, decides=False),
     },
     # As in PruningConfig; keep_rate=1.0 is the plain model.
     "pruning": {
@@ -126,6 +128,21 @@ FIELDS: dict[str, Field | dict[str, Field]] = {
         # Longest gradient, all parameters taken together; inf clips nothing.
         "clip_norm": number(1.0, "(0, inf]"),
         "label_smoothing": number(0.1, "[0, 1)"),
+        # Take each batch in so many parts, one after the other, in a fraction of the memory.
+        "accumulate_steps": integer(1, at_least=1),
+        # Evaluate and keep a moving average of the weights, with this decay; 0 is none.
+        "ema_decay": number(0.0, "[0, 1)"),
+        # Each block learns by this share of the rate of the next one; 1 treats all alike.
+        "layer_decay": number(1.0, "(0, 1]"),
+        # Adds so many times the mean attention entropy (nats) of these blocks to the loss: more
+        # than 0 sharpens attention, less than 0 spreads it.
+        "entropy_weight": number(0.0, "(-inf, inf)"),
+        "entropy_alpha": number(2.0, "(0, inf]"),
+        "entropy_blocks": several((4, 7, 10), integer(1, at_least=1)),
+        # The keep rate falls from 1 to its target over so many epochs, in so many levels, each of
+        # which is compiled once; 0 epochs start at the target.
+        "keep_rate_epochs": number(0.0, "[0, inf)"),
+        "keep_rate_levels": integer(4, at_least=1),
         "log_every_steps": integer(50, at_least=1, decides=False),
         # Top-1 on the test split after every so many epochs, on so many batches; 0 is never, and
         # all batches.
@@ -141,11 +158,22 @@ FIELDS: dict[str, Field | dict[str, Field]] = {
         "criteria": several((), one_of("renyi", CRITERIA), decides=False),
         "reducers": several((), one_of("drop", REDUCERS), decides=False),
     },
+    # Devices on each axis, over all processes; -1 is those that the others leave.
+    "mesh": {
+        "data": integer(-1, at_least=-1, decides=False),
+        "fsdp": integer(1, at_least=-1, decides=False),
+        "tensor": integer(1, at_least=-1, decides=False),
+    },
     "checkpoint": {
         # 0 is at the end of every epoch.
         "every_steps": integer(0, at_least=0, decides=False),
-        # How many of the latest stay on disk.
+        # Also once so many minutes have passed; 0 is never.
+        "every_minutes": number(0.0, "[0, inf)", decides=False),
+        # How many of the latest stay on disk, and how many of the best on test images.
         "keep": integer(2, at_least=1, decides=False),
+        "keep_best": integer(1, at_least=0, decides=False),
+        # What follows when one cannot be written, as on a full disk.
+        "on_failure": one_of("stop", ("stop", "continue"), decides=False),
     },
 }
 
@@ -283,6 +311,28 @@ def _across_fields(config: dict[str, Any]) -> Iterator[str]:
                 check_blocks(pruning, spec)
             except UserError as error:
                 yield f"config.pruning: {str(error).removeprefix('PruningConfig: ')}"
+        late = [block for block in train["entropy_blocks"] if block > spec.depth]
+        if train["entropy_weight"] and late:
+            yield (
+                f"config.train.entropy_blocks: block {late[0]} is beyond the last; the model has"
+                f" {spec.depth} blocks, counted from 1."
+            )
+    sizes = list(config["mesh"].values())
+    if 0 in sizes or sizes.count(-1) > 1:
+        yield (
+            f"config.mesh={config['mesh']}: expected numbers of devices, of which one may be -1 for"
+            " those that the others leave."
+        )
+    if config["data"]["batch_size"] % train["accumulate_steps"]:
+        yield (
+            f"config.train.accumulate_steps={train['accumulate_steps']}: expected a divisor of"
+            f" config.data.batch_size={config['data']['batch_size']}."
+        )
+    if 0 < train["epochs"] < train["keep_rate_epochs"]:
+        yield (
+            f"config.train.keep_rate_epochs={train['keep_rate_epochs']}: expected at most"
+            f" config.train.epochs={train['epochs']}."
+        )
     if 0 < train["epochs"] <= train["warmup_epochs"]:
         yield (
             f"config.train.warmup_epochs={train['warmup_epochs']}: expected less than"

@@ -8,6 +8,7 @@ Started again on the same workdir, it goes on where it was, and does nothing twi
 import json
 from typing import Any
 
+import jax
 from absl import flags
 from etils import epath
 
@@ -20,16 +21,30 @@ from renyi_jax.errors import UserError
 from renyi_jax.evaluation import run_evaluations
 from renyi_jax.files import write_text
 from renyi_jax.models import load_weights, save_weights
-from renyi_jax.training import build_model, train
+from renyi_jax.parallel import join_processes
+from renyi_jax.training import build_model, stop_at_once_on_sigterm, train
 
 _CONFIG = define_config()
 _WORKDIR = flags.DEFINE_string(
     "workdir", None, "Folder of the run; made if there is none.", required=True
 )
+_FORCE = flags.DEFINE_bool(
+    "force", False, "Go on from the checkpoints of a config that differs in what decides the run."
+)
+_DISTRIBUTED = flags.DEFINE_bool(
+    "distributed", False, "Join the other processes of the run, which JAX finds by itself."
+)
+_COORDINATOR = flags.DEFINE_string(
+    "coordinator_address", None, "HOST:PORT of process 0, where JAX cannot find it."
+)
+_NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "Processes of the run.")
+_PROCESS_ID = flags.DEFINE_integer("process_id", None, "Number of this process, from 0.")
 
 
 def main() -> None:
     config: Any = read_config(_CONFIG)
+    stop_at_once_on_sigterm()
+    join_processes(_DISTRIBUTED.value, _COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
     workdir = _workdir()
     results_file = workdir / "results.json"
     if _is_done(results_file, config):
@@ -39,12 +54,15 @@ def main() -> None:
         model = build_model(dataset, config)
         if config.model.weights:
             load_weights(model, config.model.weights)
-        train(model, dataset, config, workdir)
-        save_weights(model, str(workdir / "model.safetensors"))
+        train(model, dataset, config, workdir, force=_FORCE.value)
+        is_first = jax.process_index() == 0
+        if is_first:
+            save_weights(model, str(workdir / "model.safetensors"))
         evaluations = run_evaluations(model, dataset, config)
-        write_report(workdir, evaluations, model, dataset, config)
-        results = {"config": to_json(config), "evaluations": evaluations}
-        write_text(results_file, json.dumps(results, indent=2) + "\n")
+        if is_first:
+            write_report(workdir, evaluations, model, dataset, config)
+            results = {"config": to_json(config), "evaluations": evaluations}
+            write_text(results_file, json.dumps(results, indent=2) + "\n")
     print(f"Results: {results_file}")
     print(f"Report:  {workdir / 'report' / 'index.html'}")
 
@@ -53,7 +71,7 @@ def _workdir() -> epath.Path:
     folder = epath.Path(_WORKDIR.value).expanduser().absolute()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / ".writable"
+        probe = folder / f".writable{jax.process_index()}"
         probe.touch()
         probe.unlink()
     except OSError as error:

@@ -55,9 +55,9 @@ def compose_canvas(
     garments: UInt8[np.ndarray, "n h w"],
     num_fragments: int,
 ) -> Example:
-    """A canvas that no other visit of the garment sees: `index` gives way to `image`."""
+    """A canvas that no other visit of the garment sees becomes the `image`."""
     canvas, _ = clutter.compose(rng, garments, example["index"], num_fragments)
-    return {"image": Image.fromarray(canvas).convert("RGB"), "label": example["label"]}
+    return {**example, "image": Image.fromarray(canvas).convert("RGB")}
 
 
 def _crop(dataset: Dataset, options: DataConfig, target: Target) -> Transform:

@@ -114,7 +114,7 @@ class Garments:
         return len(self.images)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        return {"index": index, "label": self.labels[index]}
+        return {"index": np.int64(index), "label": self.labels[index]}
 
 
 @dataclasses.dataclass(frozen=True)

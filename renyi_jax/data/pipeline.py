@@ -44,7 +44,8 @@ def train_loader(
     process_index: int = 0,
     process_count: int = 1,
 ) -> grain.DatasetIterator:
-    """Shuffled, augmented training batches: `image` uint8 [b, h, w, 3], `label` int32 [b].
+    """Shuffled, augmented training batches: `image` uint8 [b, h, w, 3], `label` int32 [b], and
+    `index` int64 [b], the places of the examples in the training split.
 
     The concatenation of all processes' rows, in their order, is the same global batch on any
     number of processes. Each epoch has its own order and its own augmentation, and leaves out
@@ -99,8 +100,8 @@ def eval_loader(
     process_index: int = 0,
     process_count: int = 1,
 ) -> grain.DatasetIterator:
-    """The test split once, in order: `image`, `label`, `valid` bool [b], and where the data set
-    has it `object_mask` bool [b, h, w].
+    """The test split once, in order: `image`, `label`, `index`, `valid` bool [b], and where the
+    data set has it `object_mask` bool [b, h, w].
 
     Every process gets the same number of batches of the same size. The last one is filled up with
     repetitions of the last example whose `valid` is False, so each example is valid exactly once
@@ -185,7 +186,7 @@ class _Pictures:
         return len(self.examples)
 
     def __getitem__(self, index: int) -> Example:
-        return self.examples.picture(index)
+        return {**self.examples.picture(index), "index": np.int64(index)}
 
 
 @dataclasses.dataclass(frozen=True)

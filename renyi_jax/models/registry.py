@@ -111,7 +111,7 @@ def create_model(
     for what, value, known in (("dtype", dtype, DTYPES), ("remat", remat, REMATERIALIZATIONS)):
         if value not in known:
             raise UserError(
-                f"Unknown {what} {name!r}; known: {', '.join(known)}.{nearest(name, known)}"
+                f"Unknown {what} {value!r}; known: {', '.join(known)}.{nearest(value, known)}"
             )
     rates = {
         "drop_path_rate": drop_path_rate,

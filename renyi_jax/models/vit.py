@@ -133,7 +133,7 @@ class VisionTransformer(nnx.Module):
     def read_attention(
         self,
         images: Float[Array, "b height width 3"],
-        read: ReadAttention,
+        read: ReadAttention | None,
         alpha: Alpha | None = None,
         *,
         train: bool = False,
@@ -144,7 +144,8 @@ class VisionTransformer(nnx.Module):
         Args:
             images: as in a call, like the arguments that are not named here.
             read: takes the number of a block, counted from 1, and its float32 attention logits
-                `[b, h, n, n]`, prefix tokens first; returns any pytree of arrays, or None.
+                `[b, h, n, n]`, prefix tokens first; returns any pytree of arrays, or
+                None. None in its place reads nothing.
 
         Returns:
             The outputs of a call, and a tuple of what `read` returned for each block.

@@ -1,6 +1,6 @@
 """One mesh of devices, what lies where on it, and the start of a run of several processes."""
 
-from renyi_jax.parallel.batches import BatchPlacement
+from renyi_jax.parallel.batches import BatchPlacement, spread
 from renyi_jax.parallel.mesh import AXES, BATCH_AXES, constrain, make_mesh, on_mesh, replicated
 from renyi_jax.parallel.processes import join_processes
 from renyi_jax.parallel.rules import RULES, state_shardings
@@ -15,5 +15,6 @@ __all__ = [
     "make_mesh",
     "on_mesh",
     "replicated",
+    "spread",
     "state_shardings",
 ]

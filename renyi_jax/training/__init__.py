@@ -1,18 +1,29 @@
 """Training: the state, the optimiser, the step, the loop, and what it leaves in the workdir."""
 
-from renyi_jax.training.loop import train
-from renyi_jax.training.optimizer import decays, learning_rate_schedule, make_optimizer
+from renyi_jax.training.loop import initial_state, train
+from renyi_jax.training.optimizer import (
+    decays,
+    layer_scales,
+    learning_rate_schedule,
+    make_optimizer,
+)
 from renyi_jax.training.setup import build_model, training_batches
 from renyi_jax.training.state import TrainState
-from renyi_jax.training.step import make_train_step
+from renyi_jax.training.step import make_loss, make_train_step
+from renyi_jax.training.stopping import Stopped, stop_at_once_on_sigterm
 
 __all__ = [
+    "Stopped",
     "TrainState",
     "build_model",
     "decays",
+    "initial_state",
+    "layer_scales",
     "learning_rate_schedule",
+    "make_loss",
     "make_optimizer",
     "make_train_step",
+    "stop_at_once_on_sigterm",
     "train",
     "training_batches",
 ]

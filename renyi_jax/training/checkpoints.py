@@ -5,16 +5,27 @@ from typing import Any
 
 import grain
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
+from absl import logging
 from etils import epath
+from jax.experimental import multihost_utils
+from orbax.checkpoint import checkpoint_managers as policies
 
 from renyi_jax.config import check_config, deciding_differences, to_json
 from renyi_jax.errors import UserError
+from renyi_jax.training.digests import damage, write_digests
 from renyi_jax.training.state import TrainState
+
+METRIC = "test_accuracy"
+"""By which the best checkpoints are known."""
 
 
 class Checkpoints:
-    """The checkpoints in a folder. Written in the background; a broken one is never seen.
+    """The checkpoints in a folder, written in the background.
+
+    One that was not written to its end is never seen. One whose files have changed since is told,
+    set aside in `FOLDER/../broken_checkpoints`, and the one before it taken.
 
     Use as a context manager: leaving it waits for what is being written.
     """
@@ -22,61 +33,179 @@ class Checkpoints:
     def __init__(self, folder: epath.Path, config: Any):
         self._folder = folder
         self._config = config
+        self._options = config.checkpoint
+        self._writing: int | None = None
         # Orbax tells each of its steps at level WARNING where no handler is set up.
         python_logging.getLogger("orbax").setLevel(python_logging.ERROR)
-        self._manager = ocp.CheckpointManager(
-            folder,
-            options=ocp.CheckpointManagerOptions(
-                max_to_keep=config.checkpoint.keep, cleanup_tmp_directories=True
-            ),
-        )
+        self._manager = self._open()
 
     def __enter__(self) -> "Checkpoints":
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._manager.close()
+        try:
+            self._manager.close()
+        except Exception as error:
+            self._failed(error)
 
-    def save(self, state: TrainState, batches: grain.DatasetIterator, step: int) -> None:
-        """Starts to write a checkpoint, unless there is one of this step."""
-        if step == self._manager.latest_step():
-            return
-        self._manager.save(
-            step,
-            args=ocp.args.Composite(
-                state=ocp.args.StandardSave(state),
-                data=grain.checkpoint.CheckpointSave(batches),
-                config=ocp.args.JsonSave(to_json(self._config)),
-            ),
+    @property
+    def latest(self) -> str:
+        """The latest checkpoint, in words."""
+        step = self._manager.latest_step()
+        return (
+            f"{self._folder} has no checkpoint" if step is None else str(self._folder / str(step))
         )
 
-    def restore(self, state: TrainState, batches: grain.DatasetIterator) -> TrainState:
-        """The latest state, with `batches` put where they were; `state` if there is none.
+    def save(
+        self,
+        state: TrainState,
+        batches: grain.DatasetIterator,
+        step: int,
+        accuracy: float | None = None,
+    ) -> None:
+        """Starts to write a checkpoint, unless there is one of this step.
+
+        Args:
+            state: after `step` steps.
+            batches: the iterator that gave them.
+            step: their number.
+            accuracy: on test images, where they were looked at.
+
+        Raises:
+            UserError: this one or the one before cannot be written, and `checkpoint.on_failure` is
+                "stop".
+        """
+        if step == self._manager.latest_step():
+            return
+        try:
+            # Waits for the one before; what it failed by, it raises here.
+            self._manager.wait_until_finished()
+        except Exception as error:
+            self._failed(error)
+        try:
+            self._writing = step
+            self._manager.save(
+                step,
+                metrics=None if accuracy is None else {METRIC: accuracy},
+                args=ocp.args.Composite(
+                    state=ocp.args.StandardSave(state),
+                    data=ocp.args.JsonSave(batches.get_state()),
+                    config=ocp.args.JsonSave(to_json(self._config)),
+                ),
+            )
+        except Exception as error:
+            self._failed(error)
+
+    def restore(
+        self, state: TrainState, batches: grain.DatasetIterator, force: bool = False
+    ) -> TrainState:
+        """The latest state that is whole, with `batches` put where they were; `state` if none is.
+
+        Args:
+            state: what the shapes and the shardings are taken from.
+            batches: of the same data, on any number of processes.
+            force: go on even if the config is another; the differences are told.
 
         Raises:
             UserError: the checkpoint is of a config that another training follows from.
         """
-        step = self._manager.latest_step()
-        if step is None:
-            return state
-        self._refuse_another_config(step)
-        restored = self._manager.restore(
-            step,
-            args=ocp.args.Composite(
-                state=ocp.args.StandardRestore(
-                    jax.tree.map(ocp.utils.to_shape_dtype_struct, state)
+        for step in sorted(self._manager.all_steps(), reverse=True):
+            if problem := self._damage(step):
+                self._set_aside(step, problem)
+                continue
+            self._compare_configs(step, force)
+            abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, state)
+            restored = self._manager.restore(
+                step,
+                args=ocp.args.Composite(
+                    state=ocp.args.StandardRestore(abstract), data=ocp.args.JsonRestore()
                 ),
-                data=grain.checkpoint.CheckpointRestore(batches),
+            )
+            batches.set_state(restored["data"])
+            return restored["state"]
+        return state
+
+    def accuracy(self, step: int) -> float | None:
+        """The accuracy that was saved with a step."""
+        metrics = self._manager.metrics(step) if step in self._manager.all_steps() else None
+        return metrics and metrics[METRIC]
+
+    def _open(self) -> ocp.CheckpointManager:
+        best = policies.BestN(
+            get_metric_fn=_accuracy,
+            n=self._options.keep_best,
+            keep_checkpoints_without_metrics=False,
+        )
+        return ocp.CheckpointManager(
+            self._folder,
+            options=ocp.CheckpointManagerOptions(
+                best_fn=_accuracy,
+                preservation_policy=policies.AnyPreservationPolicy(
+                    [policies.LatestN(self._options.keep), best]
+                ),
+                cleanup_tmp_directories=True,
+                async_options=ocp.AsyncOptions(post_finalization_callback=self._write_digests),
             ),
         )
-        return restored["state"]
 
-    def _refuse_another_config(self, step: int) -> None:
+    def _write_digests(self) -> None:
+        """Joins the digests to a checkpoint that is complete, before it gets its name."""
+        if jax.process_index() == 0:
+            unnamed = list(self._folder.glob(f"{self._writing}.orbax-checkpoint-tmp*"))
+            write_digests(unnamed[0] if unnamed else self._folder / str(self._writing))
+
+    def _failed(self, error: Exception) -> None:
+        """Tells that a checkpoint could not be written, and makes ready for the next."""
+        step = self._writing
+        try:
+            self._manager.close()
+        except Exception:
+            logging.debug("Closing after a failed checkpoint failed too.", exc_info=True)
+        self._manager = self._open()  # which removes what was written of it
+        message = (
+            f"The checkpoint of step {step} could not be written: {error}\n"
+            f"The latest that could: {self.latest}."
+        )
+        if self._options.on_failure == "stop":
+            raise UserError(message) from error
+        logging.error("%s Training goes on.", message)
+
+    def _damage(self, step: int) -> str | None:
+        """What process 0 finds wrong with a checkpoint."""
+        problem = damage(self._folder / str(step)) if jax.process_index() == 0 else None
+        if jax.process_count() > 1:
+            found = multihost_utils.broadcast_one_to_all(np.bool_(problem is not None))
+            return (problem or "it is damaged") if found else None
+        return problem
+
+    def _set_aside(self, step: int, problem: str) -> None:
+        aside = self._folder.parent / "broken_checkpoints"
+        if jax.process_index() == 0:
+            aside.mkdir(exist_ok=True)
+            copies = len(list(aside.glob(f"{step}*")))
+            (self._folder / str(step)).rename(aside / f"{step}.{copies}")
+        if jax.process_count() > 1:
+            multihost_utils.sync_global_devices(f"set aside {step}")
+        self._manager.reload()
+        logging.error(
+            "The checkpoint of step %d is damaged (%s). It now lies in %s; next: %s.",
+            *(step, problem, aside, self.latest),
+        )
+
+    def _compare_configs(self, step: int, force: bool) -> None:
         saved = self._manager.restore(step, args=ocp.args.Composite(config=ocp.args.JsonRestore()))
         differences = deciding_differences(self._config, check_config(saved["config"]))
-        if differences:
-            listed = "\n".join(f"  {difference}" for difference in differences)
+        if not differences:
+            return
+        listed = "\n".join(f"  {difference}" for difference in differences)
+        if not force:
             raise UserError(
                 f"{self._folder} holds checkpoints of another config:\n{listed}\n"
-                "Set these fields back to resume that run, or give another --workdir."
+                "Set these fields back to resume that run, give another --workdir, or go on with"
+                " the new values by --force."
             )
+        logging.warning("Going on with another config than before:\n%s", listed)
+
+
+def _accuracy(metrics: dict[str, float]) -> float:
+    return metrics[METRIC]

@@ -2,6 +2,7 @@
 
 import json
 
+import jax
 import tensorboardX
 from etils import epath
 
@@ -17,9 +18,14 @@ class MetricsLog:
         workdir: the run's folder.
         step: steps done so far. What an interrupted run logged beyond them is removed, since it
             will be logged again.
+
+    Of several processes, the first one writes.
     """
 
     def __init__(self, workdir: epath.Path, step: int):
+        self._writes = jax.process_index() == 0
+        if not self._writes:
+            return
         path = workdir / "metrics.jsonl"
         _remove_beyond(path, step)
         self._file = path.open("a")
@@ -31,11 +37,14 @@ class MetricsLog:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._file.close()
-        self._tensorboard.close()
+        if self._writes:
+            self._file.close()
+            self._tensorboard.close()
 
     def write(self, step: int, epoch: float, **values: float) -> None:
         """Logs `values` as what holds after `step` steps."""
+        if not self._writes:
+            return
         self._file.write(json.dumps({"step": step, "epoch": epoch, **values}) + "\n")
         self._file.flush()
         for name, value in values.items():

@@ -3,6 +3,7 @@
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import optax
 
 
@@ -35,6 +36,28 @@ def decays(params: Any) -> Any:
     return jax.tree.map(lambda value: value.ndim == 2, params)
 
 
+def layer_scales(params: Any, decay: float) -> Any:
+    """The share of the learning rate that each parameter gets: `decay` to the power of its depth
+    below the classifier.
+
+    Depth is counted as by BEiT (Bao et al. 2021, arXiv 2106.08254): the classifier and the last
+    norm have 0, the last block 1, and what makes the tokens one more than the first block.
+
+    Args:
+        params: of a `VisionTransformer`, as `nnx.to_pure_dict` names them.
+        decay: in (0, 1]; 1 treats all layers alike.
+    """
+    num_blocks = len(params["blocks"])
+
+    def scale(path: Any, _: Any) -> float:
+        first, *rest = (key.key for key in path)
+        if first == "blocks":
+            return decay ** (num_blocks - int(rest[0]))
+        return 1.0 if first in ("norm", "head", "head_dist") else decay ** (num_blocks + 1)
+
+    return jax.tree_util.tree_map_with_path(scale, params)
+
+
 def make_optimizer(options: Any, schedule: optax.Schedule) -> optax.GradientTransformation:
     """AdamW (Loshchilov and Hutter 2019, arXiv 1711.05101) on clipped gradients.
 
@@ -42,6 +65,10 @@ def make_optimizer(options: Any, schedule: optax.Schedule) -> optax.GradientTran
         options: `config.train`.
         schedule: the learning rate of each step.
     """
+
+    def scaled(updates: Any, params: Any) -> Any:
+        return jax.tree.map(jnp.multiply, updates, layer_scales(params, options.layer_decay))
+
     return optax.chain(
         optax.clip_by_global_norm(options.clip_norm),
         optax.adamw(
@@ -51,4 +78,5 @@ def make_optimizer(options: Any, schedule: optax.Schedule) -> optax.GradientTran
             weight_decay=options.weight_decay,
             mask=decays,
         ),
+        optax.stateless(scaled) if options.layer_decay < 1 else optax.identity(),
     )

@@ -34,11 +34,16 @@ def build_model(dataset: Dataset, config: Any) -> VisionTransformer:
         dropout_rate=config.model.dropout_rate,
         patch_drop_rate=config.model.patch_drop_rate,
         plain_patches_first=config.model.plain_patches_first,
+        remat=config.model.remat,
     )
 
 
 def training_batches(
-    model: VisionTransformer, dataset: Dataset, config: Any, num_workers: int | None = None
+    model: VisionTransformer,
+    dataset: Dataset,
+    config: Any,
+    num_workers: int | None = None,
+    part: tuple[int, int] = (0, 1),
 ) -> grain.DatasetIterator:
     """The batches of `config.data`, as the model takes them.
 
@@ -47,7 +52,9 @@ def training_batches(
         dataset: of `load_dataset`.
         config: of `check_config`.
         num_workers: `config.data.num_workers` by default.
+        part: which part of each batch, and of how many equal ones.
     """
+    process_index, process_count = part
     return train_loader(
         dataset,
         config.data,
@@ -57,4 +64,6 @@ def training_batches(
         mean=model.spec.mean,
         std=model.spec.std,
         num_workers=config.data.num_workers if num_workers is None else num_workers,
+        process_index=process_index,
+        process_count=process_count,
     )

@@ -11,7 +11,9 @@ from flax import nnx
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from renyi_jax.data.mix import mixup_cutmix
+from renyi_jax.entropy import attention_entropy
 from renyi_jax.models import VisionTransformer, normalize_images
+from renyi_jax.parallel import BATCH_AXES, constrain
 from renyi_jax.training.state import TrainState
 
 Batch = Mapping[str, Any]
@@ -19,7 +21,10 @@ Metrics = dict[str, Float[Array, ""]]
 
 
 def make_train_step(
-    model: VisionTransformer, optimizer: optax.GradientTransformation, config: Any
+    model: VisionTransformer,
+    optimizer: optax.GradientTransformation,
+    config: Any,
+    shardings: TrainState | None = None,
 ) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
     """A compiled function from a state and a batch to the next state and the batch's metrics.
 
@@ -27,11 +32,13 @@ def make_train_step(
     the seed and the step alone.
 
     Args:
-        model: its shape; its weights come with the state.
+        model: its shape and pruning; its weights come with the state.
         optimizer: of `make_optimizer`.
-        config: of `check_config`; read are the seed, the label smoothing, mixup and CutMix.
+        config: of `check_config`; read are the seed, mixup and CutMix, and of `train` the label
+            smoothing, the entropy regulariser, the accumulation and the moving average.
+        shardings: of `state_shardings`, for the state that comes out; it is called on that mesh.
     """
-    graphdef = nnx.graphdef(model)
+    options = config.train
     spec = model.spec
     mix = functools.partial(
         mixup_cutmix,
@@ -40,47 +47,114 @@ def make_train_step(
         probability=config.data.mix_probability,
         cutmix_probability=config.data.cutmix_probability,
     )
+    gradients_of = _accumulated(make_loss(model, config), options.accumulate_steps)
 
-    def loss_and_accuracy(params: Any, batch: Batch, key: PRNGKeyArray):
-        dropout, pruning, mixing = jax.random.split(key, 3)
-        rngs = nnx.Rngs(dropout=dropout, pruning=pruning)
-        images = normalize_images(batch["image"], spec.mean, spec.std)
-        targets = jax.nn.one_hot(batch["label"], spec.num_classes)
-        targets = optax.smooth_labels(targets, config.train.label_smoothing)
-        images, targets = mix(mixing, images, targets)
-        logits = nnx.merge(graphdef, params)(images, train=True, rngs=rngs)
-        loss = optax.softmax_cross_entropy(logits, targets).mean()
-        return loss, (logits.argmax(axis=-1) == batch["label"]).mean()
-
-    @functools.partial(jax.jit, donate_argnums=0)
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         key = jax.random.fold_in(jax.random.key(config.seed), state.step)
-        (loss, accuracy), gradients = jax.value_and_grad(loss_and_accuracy, has_aux=True)(
-            state.params, batch, key
-        )
+        mixing, key = jax.random.split(key)
+        images = normalize_images(batch["image"], spec.mean, spec.std)
+        targets = jax.nn.one_hot(batch["label"], spec.num_classes)
+        targets = optax.smooth_labels(targets, options.label_smoothing)
+        images, targets = mix(mixing, images, targets)
+        examples = {"image": images, "target": targets, "label": batch["label"]}
+        gradients, metrics = gradients_of(state.params, examples, key)
         updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
-        metrics = {
-            "loss": loss,
-            "accuracy": accuracy,
-            "grad_norm": optax.tree.norm(gradients),
-        }
-        return TrainState(state.step + 1, params, opt_state), metrics
+        metrics["grad_norm"] = optax.tree.norm(gradients)
+        ema = state.ema
+        if ema is not None:
+            ema = moving_average(ema, params, state.step, options.ema_decay)
+        return TrainState(state.step + 1, params, opt_state, ema), metrics
 
-    return train_step
+    return jax.jit(
+        train_step,
+        donate_argnums=0,
+        out_shardings=None if shardings is None else (shardings, None),
+    )
+
+
+def make_loss(
+    model: VisionTransformer, config: Any
+) -> Callable[[Any, Batch, PRNGKeyArray], tuple[Float[Array, ""], Metrics]]:
+    """The loss of weights on `image` [b, height, width, 3], normalised, and `target` [b, classes].
+
+    Cross entropy, plus `train.entropy_weight` times the mean Rényi entropy (nats) of the attention
+    that patches pay in `train.entropy_blocks`, over images, heads and patches.
+    """
+    graphdef = nnx.graphdef(model)
+    options = config.train
+
+    def read(number: int, logits: Float[Array, "b h n n"]) -> Float[Array, ""] | None:
+        if number not in options.entropy_blocks:
+            return None
+        return attention_entropy(logits, options.entropy_alpha, model.spec.num_prefix).mean()
+
+    def loss_and_metrics(params: Any, examples: Batch, key: PRNGKeyArray):
+        dropout, pruning = jax.random.split(key)
+        logits, entropies = nnx.merge(graphdef, params).read_attention(
+            examples["image"],
+            read if options.entropy_weight else None,
+            train=True,
+            rngs=nnx.Rngs(dropout=dropout, pruning=pruning),
+        )
+        loss = optax.softmax_cross_entropy(logits, examples["target"]).mean()
+        accuracy = (logits.argmax(axis=-1) == examples["label"]).mean()
+        metrics = {"loss": loss, "accuracy": accuracy}
+        if options.entropy_weight:
+            metrics["entropy"] = jnp.stack(jax.tree.leaves(entropies)).mean()
+            loss += options.entropy_weight * metrics["entropy"]
+        return loss, metrics
+
+    return loss_and_metrics
+
+
+def _accumulated(loss_and_metrics: Callable, num_parts: int) -> Callable:
+    """Gradients and metrics of a batch that is taken in `num_parts` parts, one after the other."""
+    differentiate = jax.grad(loss_and_metrics, has_aux=True)
+    if num_parts == 1:
+        return differentiate
+
+    def part(array: Array) -> Array:
+        # Every device gives some of its images to each part.
+        array = array.reshape(-1, num_parts, *array.shape[1:])
+        return constrain(jnp.moveaxis(array, 1, 0), None, BATCH_AXES)
+
+    def gradients_of(params: Any, examples: Batch, key: PRNGKeyArray):
+        parts = jax.tree.map(part, examples), jax.random.split(key, num_parts)
+
+        def add(total: Any, examples_and_key: Any):
+            gradients, metrics = differentiate(params, *examples_and_key)
+            return jax.tree.map(jnp.add, total, gradients), metrics
+
+        total, metrics = jax.lax.scan(add, jax.tree.map(jnp.zeros_like, params), parts)
+        gradients = jax.tree.map(lambda sum: sum / num_parts, total)
+        return gradients, jax.tree.map(jnp.mean, metrics)
+
+    return gradients_of
+
+
+def moving_average(average: Any, params: Any, step: Int[Array, ""], decay: float) -> Any:
+    """The exponential moving average of the weights, one step on.
+
+    The decay starts low, at 0.1, and rises with the number of steps done, so that the first weights
+    are soon forgotten.
+    """
+    rate = 1 - jnp.minimum(decay, (1 + step) / (10 + step))
+    return jax.tree.map(lambda mean, new: mean + rate * (new - mean), average, params)
 
 
 def make_count_correct(
     model: VisionTransformer,
-) -> Callable[[Any, Batch], Int[Array, ""]]:
-    """A compiled function from weights and a batch to the number of valid examples right."""
+) -> Callable[[Any, Batch], Int[Array, "2"]]:
+    """A compiled function from weights and a batch to the numbers of examples right, and of all."""
     graphdef = nnx.graphdef(model)
     spec = model.spec
 
     @jax.jit
-    def count_correct(params: Any, batch: Batch) -> Int[Array, ""]:
+    def count_correct(params: Any, batch: Batch) -> Int[Array, "2"]:
         images = normalize_images(batch["image"], spec.mean, spec.std)
         predicted = nnx.merge(graphdef, params)(images).argmax(axis=-1)
-        return jnp.sum((predicted == batch["label"]) & batch["valid"])
+        right = (predicted == batch["label"]) & batch["valid"]
+        return jnp.stack([right.sum(), batch["valid"].sum()])
 
     return count_correct

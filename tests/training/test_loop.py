@@ -138,8 +138,11 @@ def test_validation_counts_every_test_image_once(dataset, make_model, make_confi
     assert accuracy * 23 == pytest.approx(round(accuracy * 23), abs=1e-5)
 
 
-def test_only_the_latest_checkpoints_stay(dataset, make_model, make_config, workdir):
-    config = make_config(checkpoint__every_steps=3, checkpoint__keep=2)
-    train(make_model(), dataset, config, workdir)
+def test_the_latest_checkpoints_and_the_best_one_stay(dataset, make_model, make_config, workdir):
+    config = make_config(checkpoint__every_steps=3, checkpoint__keep=2, checkpoint__keep_best=1)
+    accuracies = iter((0.1, 0.3, 0.2, 0.2))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "make_validation", lambda *_: lambda *_: next(accuracies))
+        train(make_model(), dataset, config, workdir)
     kept = {path.name for path in (workdir / "checkpoints").iterdir()}
-    assert kept == {"18", "20"}
+    assert kept == {"10", "18", "20"}

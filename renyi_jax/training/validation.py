@@ -1,0 +1,52 @@
+"""A look at the test images between two epochs."""
+
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from renyi_jax.data import Dataset, eval_loader
+from renyi_jax.models import VisionTransformer
+from renyi_jax.parallel import BatchPlacement, spread
+from renyi_jax.training.step import make_count_correct
+
+
+def make_validation(
+    model: VisionTransformer, dataset: Dataset, config: Any, mesh: Mesh
+) -> Callable[[Any, Callable[[], bool]], float | None]:
+    """A function from weights to their top-1 on the test split, or on the first batches of it.
+
+    Its second argument says, between two batches, whether to give up; then it returns None.
+
+    Args:
+        model: its shape and pruning.
+        dataset: its test split is read.
+        config: of `check_config`.
+        mesh: where the weights lie. The batch grows to a multiple of the devices.
+    """
+    count_correct = make_count_correct(model)
+    shards = spread(mesh)
+    batch_size = -(-config.evaluate.batch_size // shards) * shards
+    place = BatchPlacement(mesh, batch_size)
+
+    def accuracy(params: Any, is_over: Callable[[], bool]) -> float | None:
+        batches = eval_loader(
+            dataset,
+            batch_size=batch_size,
+            image_size=model.spec.image_size,
+            crop_pct=config.data.crop_pct or model.spec.crop_pct,
+            process_index=place.index,
+            process_count=place.count,
+        )
+        counts = []
+        for batch in itertools.islice(batches, config.train.evaluate_batches or None):
+            if is_over():
+                return None
+            counts.append(count_correct(params, place(batch)))
+        correct, valid = np.sum(jax.device_get(counts), axis=0)
+        return float(correct / valid)
+
+    return accuracy

@@ -1,0 +1,142 @@
+"""What the options of a training step do to its mathematics."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+from tiny import tiny_model, tiny_spec
+
+from renyi_jax.entropy import attention_entropy
+from renyi_jax.models import normalize_images
+from renyi_jax.pruning import PruningConfig
+from renyi_jax.training import TrainState, layer_scales, make_loss, make_optimizer, make_train_step
+from renyi_jax.training.keep_rates import keep_rate_levels
+
+RNG = np.random.default_rng(0)
+BATCH = {
+    "image": RNG.integers(0, 256, (8, 16, 16, 3)).astype(np.uint8),
+    "label": RNG.integers(0, 10, 8).astype(np.int32),
+}
+
+
+@pytest.fixture(scope="module")
+def model():
+    return tiny_model(PruningConfig(blocks=(1, 2), keep_rate=0.7), tiny_spec(depth=2))
+
+
+def params_of(model):
+    return jax.tree.map(jnp.copy, nnx.to_pure_dict(nnx.state(model)))
+
+
+def run(model, config, steps=1):
+    """The state after some steps on one batch, and the metrics of the last."""
+    optimizer = make_optimizer(config.train, optax.constant_schedule(1e-2))
+    state = TrainState.create(params_of(model), optimizer, ema=config.train.ema_decay > 0)
+    step = make_train_step(model, optimizer, config)
+    states = []
+    for _ in range(steps):
+        state, metrics = step(state, BATCH)
+        states.append(jax.tree.map(np.asarray, state))
+    return states, metrics
+
+
+def close(left, right, **tolerances):
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, **tolerances), left, right)
+
+
+def test_a_batch_in_parts_has_the_gradient_of_the_whole(model, make_config):
+    (whole,), metrics = run(model, make_config())
+    (parts,), metrics_of_parts = run(model, make_config(train__accumulate_steps=4))
+    close(metrics, metrics_of_parts, rtol=1e-5)
+    # Of Adam's first moment, which is a tenth of the gradient; the step itself divides by its size.
+    close(whole.opt_state[1][0].mu, parts.opt_state[1][0].mu, rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("remat", ["blocks", "elementwise"])
+def test_recomputing_activations_changes_no_gradient(model, make_config, remat):
+    images = jnp.asarray(RNG.normal(size=(8, 16, 16, 3)), jnp.float32)
+    target = jax.nn.one_hot(BATCH["label"], 10)
+    examples = {"image": images, "target": target, "label": BATCH["label"]}
+    gradients = []
+    for policy in ("none", remat):
+        model.remat = policy
+        loss = make_loss(model, make_config())
+        gradient = jax.jit(jax.grad(lambda p: loss(p, examples, jax.random.key(0))[0]))  # noqa: B023
+        gradients.append(gradient(params_of(model)))
+    model.remat = "none"
+    close(*gradients, rtol=1e-4, atol=1e-6)
+
+
+def test_the_moving_average_is_that_of_the_weights_after_each_step(model, make_config):
+    states, _ = run(model, make_config(train__ema_decay=0.3), steps=4)
+    expected = jax.tree.map(np.asarray, params_of(model))
+    for step, state in enumerate(states):
+        decay = min(0.3, (1 + step) / (10 + step))
+        expected = jax.tree.map(lambda e, p, d=decay: d * e + (1 - d) * p, expected, state.params)
+        close(state.ema, expected, rtol=1e-5, atol=1e-7)
+        assert state.evaluated is state.ema
+
+
+def test_layers_learn_by_powers_of_the_decay(model, make_config):
+    scales = layer_scales(params_of(model), 0.5)
+    assert scales["head"]["kernel"] == scales["norm"]["scale"] == 1
+    assert scales["blocks"][1]["mlp"]["fc1"]["kernel"] == 0.5
+    assert scales["blocks"][0]["attn"]["qkv"]["bias"] == 0.25
+    assert scales["pos_embed"] == scales["cls_token"] == 0.125
+
+    before = params_of(model)
+    (plain,), _ = run(model, make_config())
+    (decayed,), _ = run(model, make_config(train__layer_decay=0.5))
+    moved = [jax.tree.map(jnp.subtract, state.params, before) for state in (plain, decayed)]
+    expected = jax.tree.map(jnp.multiply, moved[0], scales)
+    close(moved[1], expected, rtol=1e-3, atol=1e-6)
+
+
+def test_the_regulariser_is_the_mean_entropy_of_its_blocks(model, make_config):
+    options = {"train__entropy_alpha": 3.0, "train__entropy_blocks": (2,)}
+    _, metrics = run(model, make_config(train__entropy_weight=0.25, **options))
+    images = normalize_images(jnp.asarray(BATCH["image"]), model.spec.mean, model.spec.std)
+
+    def read(number, logits):
+        return attention_entropy(logits, 3.0).mean()
+
+    _, (_, expected) = model.read_attention(images, read)
+    np.testing.assert_allclose(metrics["entropy"], expected, rtol=1e-4)
+
+    examples = {"image": images, "target": jax.nn.one_hot(BATCH["label"], 10)} | {
+        "label": BATCH["label"]
+    }
+    losses = {}
+    for weight in (0.0, 0.25):
+        loss = make_loss(model, make_config(train__entropy_weight=weight, **options))
+        losses[weight] = loss(params_of(model), examples, jax.random.key(0))[0]
+    np.testing.assert_allclose(losses[0.25] - losses[0.0], 0.25 * expected, rtol=1e-3)
+
+
+@pytest.mark.parametrize("weight", [3.0, -3.0])
+def test_the_regulariser_moves_the_entropy_where_its_sign_says(model, make_config, weight):
+    config = make_config(train__entropy_weight=weight, train__entropy_blocks=(1, 2))
+    _, first = run(model, config)
+    _, last = run(model, config, steps=8)
+    assert np.sign(first["entropy"] - last["entropy"]) == np.sign(weight)
+
+
+def test_the_keep_rate_falls_to_its_target_in_as_many_levels_as_asked_for(make_config):
+    pruning = PruningConfig(blocks=(1, 2), keep_rate=(0.7, 0.5))
+    options = make_config(train__keep_rate_epochs=3, train__keep_rate_levels=4).train
+    levels = keep_rate_levels(pruning, options, steps_per_epoch=10)
+    assert [level.first_step for level in levels] == [0, 10, 20, 30]
+    rates = np.array([level.pruning.per_block("keep_rate") for level in levels])
+    np.testing.assert_allclose(rates[:, 0], [1, 0.925, 0.775, 0.7])
+    np.testing.assert_allclose(rates[:, 1], [1, 0.875, 0.625, 0.5])
+    assert levels[-1].pruning == pruning
+
+
+def test_without_a_schedule_the_target_holds_from_the_start(make_config):
+    pruning = PruningConfig(blocks=(1, 2))
+    for fields in ({}, {"train__keep_rate_epochs": 3, "train__keep_rate_levels": 1}):
+        assert keep_rate_levels(pruning, make_config(**fields).train, 10) == [(0, pruning)]
+    scheduled = make_config(train__keep_rate_epochs=3).train
+    assert keep_rate_levels(None, scheduled, 10) == [(0, None)]
