@@ -46,7 +46,10 @@ class Checkpoints:
         try:
             self._manager.close()
         except Exception as error:
-            self._failed(error)
+            try:
+                self._failed(error)
+            finally:
+                self._manager.close()
 
     @property
     def latest(self) -> str:
@@ -77,13 +80,9 @@ class Checkpoints:
         """
         if step == self._manager.latest_step():
             return
+        self.wait()
+        self._writing = step
         try:
-            # Waits for the one before; what it failed by, it raises here.
-            self._manager.wait_until_finished()
-        except Exception as error:
-            self._failed(error)
-        try:
-            self._writing = step
             self._manager.save(
                 step,
                 metrics=None if accuracy is None else {METRIC: accuracy},
@@ -93,6 +92,13 @@ class Checkpoints:
                     config=ocp.args.JsonSave(to_json(self._config)),
                 ),
             )
+        except Exception as error:
+            self._failed(error)
+
+    def wait(self) -> None:
+        """Waits for the checkpoint that is being written; raises as `save`."""
+        try:
+            self._manager.wait_until_finished()
         except Exception as error:
             self._failed(error)
 
@@ -151,8 +157,13 @@ class Checkpoints:
     def _write_digests(self) -> None:
         """Joins the digests to a checkpoint that is complete, before it gets its name."""
         if jax.process_index() == 0:
-            unnamed = list(self._folder.glob(f"{self._writing}.orbax-checkpoint-tmp*"))
-            write_digests(unnamed[0] if unnamed else self._folder / str(self._writing))
+            # On storage that cannot rename, a checkpoint has its name from the start.
+            named = self._folder / str(self._writing)
+            write_digests(next(iter(self._unnamed(self._writing)), named))
+
+    def _unnamed(self, step: int | None) -> list[epath.Path]:
+        """What is written of a checkpoint, until it is whole and gets its name."""
+        return list(self._folder.glob(f"{step}.orbax-checkpoint-tmp*"))
 
     def _failed(self, error: Exception) -> None:
         """Tells that a checkpoint could not be written, and makes ready for the next."""
@@ -161,7 +172,10 @@ class Checkpoints:
             self._manager.close()
         except Exception:
             logging.debug("Closing after a failed checkpoint failed too.", exc_info=True)
-        self._manager = self._open()  # which removes what was written of it
+        if jax.process_index() == 0:
+            for part in self._unnamed(step):
+                part.rmtree(missing_ok=True)
+        self._manager = self._open()
         message = (
             f"The checkpoint of step {step} could not be written: {error}\n"
             f"The latest that could: {self.latest}."

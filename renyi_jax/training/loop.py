@@ -74,7 +74,7 @@ def train(
         state, shardings = initial_state(model, optimizer, config, mesh)
         state = checkpoints.restore(state, batches, force)
         run = _Run(model, dataset, config, optimizer, mesh, shardings, place)
-        if state.step < run.total_steps:
+        if not run.is_over(int(state.step), checkpoints):
             with MetricsLog(workdir, int(state.step)) as log, StopNotice() as notice:
                 state = run.to_the_end(state, batches, checkpoints, log, notice)
         whole = jax.jit(lambda params: params, out_shardings=replicated(mesh))(state.evaluated)
@@ -121,6 +121,10 @@ class _Run:
         self._validate = make_validation(model, dataset, config, mesh)
         self.total_steps = config.train.epochs * self._epoch_steps
 
+    def is_over(self, step: int, checkpoints: Checkpoints) -> bool:
+        """Whether nothing is left to do after so many steps."""
+        return step == self.total_steps and not self._lacks_validation(step, checkpoints)
+
     def to_the_end(
         self,
         state: TrainState,
@@ -135,8 +139,8 @@ class _Run:
         with tqdm(
             total=self.total_steps, initial=start, desc="Training", unit="step", disable=None
         ) as bar:
-            if self._is_validated(start) and checkpoints.accuracy(start) is None:
-                self._log_accuracy(log, bar, start, state, notice)  # stopped before it was
+            if self._lacks_validation(start, checkpoints):
+                self._log_accuracy(log, bar, start, state, notice)
             train_step = self._train_step(start)
             for step in range(start + 1, self.total_steps + 1):
                 if self._starts_level(step - 1) and step - 1 > start:
@@ -203,6 +207,10 @@ class _Run:
         epochs, rest = divmod(step, self._epoch_steps)
         every = self._config.train.evaluate_every_epochs
         return step > 0 and not rest and every > 0 and epochs % every == 0
+
+    def _lacks_validation(self, step: int, checkpoints: Checkpoints) -> bool:
+        """Whether the run was stopped before it looked at the test images."""
+        return self._is_validated(step) and checkpoints.accuracy(step) is None
 
     def _log(self, log: MetricsLog, bar: tqdm, step: int, **values: float) -> None:
         if "loss" in values:

@@ -41,7 +41,7 @@ def make_model():
     return functools.partial(nnx.clone, model)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_config():
     def make(**fields):
         config = default_config()
