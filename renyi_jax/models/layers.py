@@ -32,7 +32,9 @@ class QkvLinear(Linear):
             return super().__call__(tokens).reshape(*tokens.shape[:2], 3, self.num_heads, -1)
         dtype = self.dtype
         heads = (3, self.num_heads, tokens.shape[-1] // self.num_heads)
-        kernel = self.kernel[...].astype(dtype).reshape(tokens.shape[-1], *heads)
+        # Gathered whole, then cut between heads: no device holds all rows of a head before.
+        kernel = constrain(self.kernel[...].astype(dtype), None, None)
+        kernel = kernel.reshape(tokens.shape[-1], *heads)
         kernel = constrain(kernel, None, None, "tensor", None)
         products = jnp.tensordot(tokens.astype(dtype), kernel, axes=1)
         bias = self.bias[...].astype(dtype).reshape(heads)

@@ -27,11 +27,11 @@ MODELS["tiny"] = ModelSpec(
 save = Checkpoints.save
 
 
-def save_or_die(self, state, batches, step):
+def save_or_die(self, state, batches, step, accuracy=None):
     """Dies as it is asked to save at step KILL_AT, while it may still write the one before."""
     if step == int(os.environ.get("KILL_AT", 0)):
         os.kill(os.getpid(), signal.SIGKILL)
-    save(self, state, batches, step)
+    save(self, state, batches, step, accuracy)
 
 
 Checkpoints.save = save_or_die
@@ -78,23 +78,35 @@ def config_file(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def run_main(config_file):
-    """Runs the command as a user does."""
+def start_main(config_file):
+    """Starts the command as a user does."""
 
-    def run(*arguments, config=config_file, **environment) -> subprocess.CompletedProcess:
+    def start(*arguments, config=config_file, **environment) -> subprocess.Popen:
         command = [sys.executable, "-m", "renyi_jax.main", f"--config={config}", *arguments]
         kept = {
             "JAX_COMPILATION_CACHE_DIR": str(config_file.parent / "compilations"),
             "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         }
-        return subprocess.run(
+        return subprocess.Popen(
             command,
             cwd=ROOT,
             env=os.environ | kept | environment,
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
-            timeout=900,
         )
+
+    return start
+
+
+@pytest.fixture(scope="session")
+def run_main(start_main):
+    """Runs the command to its end."""
+
+    def run(*arguments, **options) -> subprocess.CompletedProcess:
+        process = start_main(*arguments, **options)
+        printed, told = process.communicate(timeout=900)
+        return subprocess.CompletedProcess(process.args, process.returncode, printed, told)
 
     return run
 

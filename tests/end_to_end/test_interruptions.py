@@ -1,0 +1,89 @@
+"""Runs of the command that are stopped from outside, at whatever moment."""
+
+import json
+import random
+import shutil
+import signal
+import subprocess
+import time
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+OFTEN = ("--config.checkpoint.every_steps=1", "--config.checkpoint.keep=3")
+
+
+def assert_same_weights(workdir, expected):
+    whole, again = (load_file(folder / "model.safetensors") for folder in (expected, workdir))
+    assert whole.keys() == again.keys()
+    for name, array in whole.items():
+        np.testing.assert_array_equal(again[name], array, err_msg=name)
+
+
+def steps_done(workdir):
+    path = workdir / "metrics.jsonl"
+    return path.read_text().count('"loss"') if path.exists() else 0
+
+
+def wait_for(condition, process, seconds=300):
+    end = time.monotonic() + seconds
+    while process.poll() is None and time.monotonic() < end and not condition():
+        time.sleep(0.05)
+
+
+@pytest.mark.slow
+def test_sigterm_ends_with_status_0_and_the_same_command_goes_on(finished, start_main, tmp_path):
+    process = start_main(f"--workdir={tmp_path}")
+    wait_for(lambda: steps_done(tmp_path) >= 4, process)
+    process.send_signal(signal.SIGTERM)
+    sent = time.monotonic()
+    _, told = process.communicate(timeout=120)
+    assert process.returncode == 0, told
+    assert time.monotonic() - sent < 30
+    assert "Stopped by SIGTERM after step" in told and not (tmp_path / "results.json").exists()
+    _, told = (again := start_main(f"--workdir={tmp_path}")).communicate(timeout=600)
+    assert again.returncode == 0, told
+    assert_same_weights(tmp_path, finished[0])
+
+
+@pytest.mark.slow
+def test_sigterm_after_the_training_ends_with_status_0(finished, start_main, tmp_path):
+    workdir, _ = finished
+    shutil.copytree(workdir, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "results.json").unlink()
+    (tmp_path / "model.safetensors").unlink()
+    process = start_main(f"--workdir={tmp_path}")
+    wait_for((tmp_path / "model.safetensors").exists, process)
+    process.send_signal(signal.SIGTERM)
+    _, told = process.communicate(timeout=120)
+    assert process.returncode == 0, told
+    assert "Stopped by SIGTERM" in told and not (tmp_path / "results.json").exists()
+
+
+@pytest.mark.long
+def test_thirty_kills_at_random_moments_change_nothing(finished, start_main, tmp_path):
+    workdir, _ = finished
+    rng = random.Random(0)
+    kills, whole_runs, seconds = 0, 0, 20.0
+    while kills < 30 or not whole_runs:
+        run = tmp_path / str(whole_runs)
+        process = start_main(f"--workdir={run}", *OFTEN)
+        began = time.monotonic()
+        # From the import of the libraries to the end of training; most while it saves each step.
+        patience = rng.uniform(0, seconds) if kills < 30 else 900
+        try:
+            _, told = process.communicate(timeout=patience)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+            kills += 1
+            continue
+        assert process.returncode == 0, told
+        assert "damaged" not in told
+        assert_same_weights(run, workdir)
+        assert [json.loads(line)["step"] for line in (run / "metrics.jsonl").open()] == [
+            json.loads(line)["step"] for line in (workdir / "metrics.jsonl").open()
+        ]
+        whole_runs, seconds = whole_runs + 1, max(seconds, time.monotonic() - began)
+    print(f"{kills} kills, {whole_runs} whole runs")

@@ -1,0 +1,111 @@
+"""The same run on any mesh: losses, weights and evaluation against those of one device."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+SCRIPT = Path(__file__).with_name("train_on_mesh.py")
+
+MESHES = {
+    "data 8": {"data": 8},
+    "data 2 x fsdp 4": {"data": 2, "fsdp": 4},
+    "data 2 x fsdp 2 x tensor 2": {"data": 2, "fsdp": 2, "tensor": 2},
+}
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory):
+    kept = tmp_path_factory.mktemp("compilations")
+
+    def start(runs, *arguments) -> subprocess.Popen:
+        return subprocess.Popen(
+            [sys.executable, str(SCRIPT), json.dumps(runs), *arguments],
+            env=os.environ | {"KEPT_COMPILATIONS": str(kept), "PYTHONPATH": str(SCRIPT.parents[2])},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    return start
+
+
+def finish(*processes):
+    for process in processes:
+        printed, _ = process.communicate(timeout=800)
+        assert process.returncode == 0, printed
+
+
+@pytest.fixture(scope="module")
+def on_one_device(start, tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("one")
+    finish(start([(str(workdir), {})]))
+    return workdir
+
+
+@pytest.fixture(scope="module")
+def on_eight_devices(start, tmp_path_factory, on_one_device):
+    """The workdir of each mesh, and one whose run went on from one device's checkpoint."""
+    root = tmp_path_factory.mktemp("eight")
+    resumed = root / "resumed"
+    shutil.copytree(on_one_device / "checkpoints", resumed / "checkpoints")
+    for step in ("15", "20"):
+        shutil.rmtree(resumed / "checkpoints" / step)
+    runs = [(str(root / name), mesh) for name, mesh in MESHES.items()]
+    finish(start([*runs, (str(resumed), MESHES["data 2 x fsdp 4"])], "--devices=8"))
+    return root
+
+
+def check_alike(workdir, expected, first_step=1):
+    lines = [
+        [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+        for folder in (workdir, expected)
+    ]
+    lines[1] = [line for line in lines[1] if line["step"] >= first_step]
+    assert [line["step"] for line in lines[0]] == [line["step"] for line in lines[1]]
+    assert sum("loss" in line for line in lines[0]) == 21 - first_step
+    for line, reference in zip(*lines):
+        for name in ("loss", "entropy", "test_accuracy"):
+            if name in reference:
+                np.testing.assert_allclose(line[name], reference[name], rtol=1e-5, atol=1e-5)
+    rows = [json.loads((f / "evaluations.json").read_text()) for f in (workdir, expected)]
+    for row, reference in zip(*rows, strict=True):
+        for name in ("top1", "top5", "num_examples", "kept_on_object"):
+            assert row[name] == pytest.approx(reference[name], abs=1e-6)
+    with np.load(workdir / "weights.npz") as one, np.load(expected / "weights.npz") as other:
+        assert set(one) == set(other)
+        for name in one:
+            np.testing.assert_allclose(one[name], other[name], atol=2e-4, err_msg=name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MESHES)
+def test_eight_devices_train_as_one(name, on_eight_devices, on_one_device):
+    check_alike(on_eight_devices / name, on_one_device)
+
+
+@pytest.mark.slow
+def test_a_run_of_one_device_goes_on_on_eight(on_eight_devices, on_one_device):
+    check_alike(on_eight_devices / "resumed", on_one_device, first_step=11)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mesh", [{}, {"data": 1, "tensor": -1}], ids=["data 4", "tensor 4"])
+def test_two_processes_train_as_one(mesh, start, tmp_path, on_one_device):
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    runs = [(str(tmp_path), mesh)]
+    finish(
+        *(
+            start(runs, "--devices=2", f"--process={process}", f"--port={port}")
+            for process in range(2)
+        )
+    )
+    check_alike(tmp_path, on_one_device)

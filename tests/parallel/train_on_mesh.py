@@ -1,0 +1,74 @@
+"""Trains a tiny model for 20 steps on a mesh and evaluates it; run by test_mesh.py, in processes of
+their own, since the number of devices is decided before JAX starts.
+
+  python tests/parallel/train_on_mesh.py WORKDIR '{"data": 8}' [--devices=8] [--resume]
+"""
+
+import argparse
+import dataclasses
+import json
+import os
+import sys
+from pathlib import Path
+
+os.environ["JAX_PLATFORMS"] = "cpu"
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import jax
+import numpy as np
+from etils import epath
+from flax import nnx
+from tiny import tiny_dataset, tiny_model, tiny_spec
+
+from renyi_jax.config import check_config, default_config
+from renyi_jax.evaluation import run_evaluations
+from renyi_jax.parallel import join_processes
+from renyi_jax.pruning import PruningConfig
+from renyi_jax.training import train
+
+PRUNING = PruningConfig(criterion=("renyi", "cls_attention"), blocks=(1, 2), keep_rate=0.7)
+
+
+def run(workdir: str, mesh: dict[str, int], **fields) -> None:
+    """Leaves metrics.jsonl, weights.npz and evaluations.json."""
+    config = default_config()
+    config.data.update({"batch_size": 8, "flip": True, "mixup": 0.8, "cutmix": 1.0})
+    config.train.update({"epochs": 4, "log_every_steps": 1, "warmup_epochs": 0.5})
+    config.train.update({"ema_decay": 0.9, "entropy_weight": 0.1, "entropy_blocks": (2,)})
+    config.evaluate.batch_size = 8
+    config.evaluate.keep_rates = (1.0, 0.7)
+    config.checkpoint.every_steps = 5
+    config.checkpoint.keep = 9
+    config.mesh.update(mesh)
+    for name, value in fields.items():
+        group, field = name.split("__")
+        config[group][field] = value
+    config = check_config(config)
+    dataset = dataclasses.replace(tiny_dataset(), train=tiny_dataset(40, masks=False).test)
+    model = tiny_model(PRUNING, tiny_spec(depth=2, num_heads=4))
+    model.patch_drop_rate = 0.25
+    for block in model.blocks:
+        block.drop_path.rate = block.mlp.dropout.rate = 0.2
+    folder = epath.Path(workdir)
+    folder.mkdir(parents=True, exist_ok=True)
+    train(model, dataset, config, folder)
+    evaluations = run_evaluations(model, dataset, config, progress=False)
+    if jax.process_index() == 0:
+        leaves = jax.tree_util.tree_leaves_with_path(nnx.to_pure_dict(nnx.state(model)))
+        np.savez(folder / "weights.npz", **{jax.tree_util.keystr(k): v for k, v in leaves})
+        (folder / "evaluations.json").write_text(json.dumps(evaluations))
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("runs", help="JSON: a list of [workdir, mesh]")
+    parser.add_argument("--devices", type=int, default=1)
+    parser.add_argument("--process", type=int)
+    parser.add_argument("--port", type=int)
+    options = parser.parse_args()
+    jax.config.update("jax_num_cpu_devices", options.devices)
+    jax.config.update("jax_compilation_cache_dir", os.environ["KEPT_COMPILATIONS"])
+    if options.process is not None:
+        join_processes(False, f"localhost:{options.port}", 2, options.process)
+    for workdir, mesh in json.loads(options.runs):
+        run(workdir, mesh)
