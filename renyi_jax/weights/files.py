@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import safetensors
 import safetensors.numpy
+from etils import epath
 
 from renyi_jax.errors import UserError
 from renyi_jax.weights.locate import locate
@@ -62,7 +63,7 @@ def write_checkpoint(
     Raises:
         UserError: the file cannot be written.
     """
-    path = Path(path)
+    path = epath.Path(path)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     # safetensors copies the memory of an array as it lies, whatever its strides.
     contiguous = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
