@@ -37,6 +37,7 @@ class QkvLinear(Linear):
         kernel = kernel.reshape(tokens.shape[-1], *heads)
         kernel = constrain(kernel, None, None, "tensor", None)
         products = jnp.tensordot(tokens.astype(dtype), kernel, axes=1)
+        assert self.bias is not None  # nnx.Linear's own default
         bias = self.bias[...].astype(dtype).reshape(heads)
         return constrain(products + bias, BATCH_AXES, None, None, "tensor", None)
 

@@ -1,6 +1,7 @@
 """Batches: which rows a process prepares, and how they become one array over all devices."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import jax
 import numpy as np
@@ -38,7 +39,7 @@ class BatchPlacement:
     def _place(self, part: np.ndarray) -> jax.Array:
         first = self.index * len(part)
 
-        def shard(index: tuple[slice, ...]) -> np.ndarray:
+        def shard(index: Any) -> np.ndarray:
             start, stop, _ = index[0].indices(len(part) * self.count)
             return part[start - first : stop - first]
 

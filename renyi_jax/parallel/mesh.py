@@ -18,7 +18,7 @@ BATCH_AXES = ("data", "fsdp")
 """What the images of a batch are spread over: each device of these sees other images."""
 
 
-def make_mesh(sizes: Mapping[str, int], devices: Sequence[jax.Device] | None = None) -> Mesh:
+def make_mesh(sizes: Mapping[str, int], devices: Sequence[Any] | None = None) -> Mesh:
     """The mesh of `config.mesh`, laid over the devices so that neighbours are near.
 
     Args:
