@@ -55,13 +55,12 @@ def _check_server(url: str) -> None:
     """Asks once, where TFDS would ask ten times over several minutes."""
     try:
         with requests.get(url, stream=True, timeout=_PATIENCE) as response:
-            response.raise_for_status()
-    except requests.HTTPError as error:
-        answer = f"{error.response.status_code} {error.response.reason}"
-        raise UserError(f"{url} cannot be downloaded: its server answers {answer}.") from error
-    except requests.RequestException as error:
-        host = urlsplit(url).netloc
-        raise UserError(f"{url} cannot be downloaded: no connection to {host}.") from error
+            if response.ok:
+                return
+            problem = f"its server answers {response.status_code} {response.reason}"
+    except requests.RequestException:
+        problem = f"no connection to {urlsplit(url).netloc}"
+    raise UserError(f"{url} cannot be downloaded: {problem}.")
 
 
 def manual_dir(dl_manager: Any) -> epath.Path | None:

@@ -18,10 +18,16 @@ MAX_SHARE = 0.01
 
 
 class BrokenImages:
-    """The broken images that the loader of this process met, in whichever of its workers.
+    """The different broken images that one loader met, in whichever of its workers.
 
     Workers are processes of their own, which share nothing but a folder: an empty file in it stands
     for each broken image.
+
+    Of several processes of a run each counts those in its own rows of the batches, and holds that
+    number against the whole split. It cannot be more than the split has, so no run is stopped for
+    fewer than `MAX_SHARE`. One with more is stopped later than on one process: each epoch is
+    shuffled anew, so a process of P meets another P-th of the split in each, and after a few
+    epochs all of it. A resumed run counts anew.
     """
 
     def __init__(self, num_records: int):

@@ -123,7 +123,7 @@ class FgvcAircraft(tfds.core.GeneratorBasedBuilder):
     def _split_generators(self, dl_manager: tfds.download.DownloadManager):
         source = self._source(dl_manager)
         texts = {
-            path.name: content.decode()
+            path.name: content.decode(errors="replace")  # what is not read is no known class
             for path, content in iter_files(
                 source, lambda path: path.suffix == ".txt" and path.name.startswith("images_")
             )
@@ -134,6 +134,8 @@ class FgvcAircraft(tfds.core.GeneratorBasedBuilder):
         }
         for split, annotations in splits.items():
             found = len(annotations.classes["variant"])
+            if not found:
+                raise UserError(f"{source} lists no image of the split {split}.")
             if found != SPLIT_SIZES[split]:
                 logging.warning(
                     "%s lists %d images of the split %s; %d were published.",

@@ -76,9 +76,11 @@ def folder_config(folder: epath.Path) -> FolderConfig:
         split.name: {path.name: _images(path) for path in _folders(split)}
         for split in _folders(folder)
     }
-    splits = {split: classes for split, classes in splits.items() if classes}
+    splits = {split: classes for split, classes in splits.items() if any(classes.values())}
     if "train" not in splits:
-        raise UserError(f"There is no folder {folder}/train with a folder for each class.")
+        raise UserError(
+            f"There is no folder {folder}/train with a folder of images for each class."
+        )
     train = splits["train"]
     for split, classes in splits.items():
         for name, images in classes.items():

@@ -45,8 +45,9 @@ class Imagenet100(tfds.core.GeneratorBasedBuilder):
     RELEASE_NOTES: ClassVar = {"1.0.0": "Initial release."}
     MANUAL_DOWNLOAD_INSTRUCTIONS = (
         "It is taken from TFDS' imagenet2012 as ArrayRecord files. Get ILSVRC2012_img_train.tar "
-        "and ILSVRC2012_img_val.tar from https://image-net.org/download-images, and where "
-        "TensorFlow is installed run:\n"
+        "and ILSVRC2012_img_val.tar from https://image-net.org/download-images, and run this where "
+        "TFDS finds the packages that its commands want (pip install tensorflow apache-beam "
+        "mlcroissant):\n"
         "  tfds build imagenet2012 --file_format=array_record --manual_dir=FOLDER_OF_THE_TWO_FILES "
         "--data_dir=DATA_DIR\n"
         "Then give DATA_DIR as data_dir or as manual_dir."
@@ -89,6 +90,8 @@ class Imagenet100(tfds.core.GeneratorBasedBuilder):
                 file_name = record["file_name"].decode()
                 example = {"image": record["image"], "label": synset, "file_name": file_name}
                 yield file_name, example
+        if not found:
+            raise UserError(f"{imagenet.data_path} has no image of imagenet100 in {split}.")
         if found != SPLIT_SIZES[split]:
             logging.warning(
                 "%s has %d images of imagenet100 in the split %s; %d were published.",

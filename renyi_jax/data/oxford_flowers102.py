@@ -53,6 +53,8 @@ class OxfordFlowers102(_TfdsBuilder, skip_registration=True):
             for split, published in _PUBLISHED_SPLITS.items()
         }
         for split, numbers in splits.items():
+            if not len(numbers):
+                raise UserError(f"{files['splits']} lists no image of the split {split}.")
             if len(numbers) != SPLIT_SIZES[split]:
                 logging.warning(
                     "%s lists %d images of the split %s; %d were published.",

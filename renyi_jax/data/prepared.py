@@ -42,7 +42,8 @@ def check_random_access(builder: tfds.core.DatasetBuilder) -> None:
     if FILE_FORMAT not in formats:
         raise UserError(
             f"{builder.data_path} holds {', '.join(sorted(formats))} files, which cannot be read "
-            f"in any order. Where tensorflow and apache-beam are installed, run:\n"
+            f"in any order. To convert them, run this where TFDS finds the packages that its "
+            f"commands want (pip install tensorflow apache-beam mlcroissant):\n"
             f"  tfds convert_format --dataset_version_dir={builder.data_path} "
             f"--out_file_format={FILE_FORMAT}"
         )

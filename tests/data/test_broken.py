@@ -96,6 +96,17 @@ def test_more_than_one_in_a_hundred_stop_the_training(make_dataset, configure):
         list(batches(dataset, configure()))
 
 
+@pytest.mark.parametrize("process", [0, 1])
+def test_each_of_two_processes_comes_to_meet_all_broken_images(
+    make_dataset, configure, warnings, process
+):
+    dataset = make_dataset(cut_train=(1, 50, 100))
+    loader = batches(dataset, configure(), num_epochs=20, process_index=process, process_count=2)
+    with pytest.raises(UserError, match="3 of 210"):
+        list(loader)
+    assert sum("takes its place" in text for text in warnings) == 3
+
+
 def test_evaluation_stops_at_a_broken_image_and_names_it(make_dataset):
     dataset = make_dataset(cut_test=(4,))
     with pytest.raises(BrokenImageError, match=r"test/a/004\.jpg"):

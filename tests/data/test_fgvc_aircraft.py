@@ -1,3 +1,4 @@
+import hashlib
 import io
 import sys
 
@@ -56,6 +57,9 @@ def test_the_published_classes_and_split_sizes_are_known():
     for level in fgvc_aircraft.LEVELS:
         names = fgvc_aircraft.class_names(level)
         assert names == sorted(set(names))
+    # Of the variants as others spell the published ones too.
+    variants = "\n".join(fgvc_aircraft.class_names("variant"))
+    assert hashlib.sha256(variants.encode()).hexdigest()[:8] == "e1c9e720"
 
 
 def test_the_download_has_a_registered_checksum_and_size():
@@ -203,6 +207,20 @@ def test_an_image_both_trained_and_tested_on_is_refused(files, tmp_path):
         changed[f"{DATA}images_{level}_test.txt"] += b"\n" + line
     archives.write_files(tmp_path / "brought", changed)
     with pytest.raises(UserError, match="both in train and in test: 0034309"):
+        load_dataset(config(tmp_path / "data", tmp_path / "brought"))
+
+
+def test_a_split_without_images_is_refused(files, tmp_path):
+    changed = files | {f"{DATA}images_{level}_val.txt": b"" for level in fgvc_aircraft.LEVELS}
+    archives.write_files(tmp_path / "brought", changed)
+    with pytest.raises(UserError, match="lists no image of the split validation"):
+        load_dataset(config(tmp_path / "data", tmp_path / "brought"))
+
+
+def test_text_that_is_no_unicode_is_told_as_an_unknown_class(files, tmp_path):
+    changed = edited(files, "images_variant_val.txt", lambda text: text + b"\xfc")
+    archives.write_files(tmp_path / "brought", changed)
+    with pytest.raises(UserError, match="which is no variant"):
         load_dataset(config(tmp_path / "data", tmp_path / "brought"))
 
 

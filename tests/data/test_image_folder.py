@@ -53,7 +53,7 @@ WRONG = {
         {"train": {"cat": 1}, "test": {"cat": 1, "dog": 1}},
         "test/dog is a class that nothing can learn: there is no .*/train/dog",
     ),
-    "no training images": ({"test": {"cat": 1}}, "no folder .*/train with a folder for each class"),
+    "no training images": ({"test": {"cat": 1}}, "no folder .*/train with a folder of images"),
 }
 
 
@@ -61,6 +61,13 @@ WRONG = {
 def test_a_wrong_folder_is_refused_with_what_is_wrong(tmp_path, sizes, message):
     folder = archives.write_files(tmp_path / "pets", archives.folder_files(sizes))
     with pytest.raises(UserError, match=message):
+        load_dataset(config(tmp_path, folder))
+
+
+def test_a_split_without_images_is_none(tmp_path):
+    folder = archives.write_files(tmp_path / "pets", archives.folder_files({"train": {"cat": 1}}))
+    (folder / "test" / "cat").mkdir(parents=True)
+    with pytest.raises(UserError, match=r"'test' is not a split .* Known: train"):
         load_dataset(config(tmp_path, folder))
 
 

@@ -66,6 +66,11 @@ def test_name_version_features_and_checksums_are_those_of_tfds():
         ),
         (
             "setid.mat",
+            archives.mat(trnid=np.array([1]), valid=np.array([], int), tstid=np.array([3])),
+            "lists no image of the split validation",
+        ),
+        (
+            "setid.mat",
             archives.mat(trnid=np.array([99]), valid=np.array([2]), tstid=np.array([3])),
             "102flowers.tgz has no image_00099.jpg",
         ),
