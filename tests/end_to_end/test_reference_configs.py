@@ -1,0 +1,123 @@
+"""The six reference configs through the whole job, on tiny archives in the data sets' true formats.
+
+Compiling their models takes a minute each. So the models are made narrow and two blocks deep,
+but for the long test, which runs the configs as they are.
+"""
+
+import dataclasses
+import json
+import math
+import shutil
+from pathlib import Path
+
+import archives
+import pytest
+from safetensors.numpy import load_file
+from tiny import tiny_model
+
+from renyi_jax.models import MODELS, save_weights
+
+pytestmark = pytest.mark.slow
+
+CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+NARROW = {"embed_dim": 24, "num_heads": 3, "depth": 2}
+NARROW_CONFIG = f"""
+import dataclasses
+import importlib
+import sys
+
+from renyi_jax.models import MODELS
+
+sys.path.append({str(CONFIGS)!r})
+for name in ("deit_small_patch16_224", "deit_base_patch16_224"):
+    MODELS[name] = dataclasses.replace(MODELS[name], **{NARROW!r})
+
+
+def get_config(name):
+    return importlib.import_module(name).get_config()
+"""
+
+# Training steps of a batch of 4, test images and classes of what `archives` writes.
+EXPECTED = {"aircraft": (2, 7, 100), "flowers102": (2, 6, 102), "imagenet100": (3, 5, 100)}
+
+
+@pytest.fixture(scope="module")
+def brought(tmp_path_factory):
+    """A folder for each data set, as its user would bring it."""
+    folder = tmp_path_factory.mktemp("brought")
+    for name in EXPECTED:
+        (folder / name).mkdir()
+    archives.write_tar(
+        folder / "aircraft" / "fgvc-aircraft-2013b.tar.gz", archives.aircraft_files()
+    )
+    archives.write_flowers(folder / "flowers102", archives.flowers_files())
+    archives.prepare_imagenet(folder / "imagenet100")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    return tmp_path_factory.mktemp("prepared")
+
+
+@pytest.fixture
+def run_config(run_main, brought, prepared, tmp_path):
+    def run(config, data, *arguments):
+        done = run_main(
+            f"--workdir={tmp_path}",
+            f"--config.data.data_dir={prepared}",
+            f"--config.data.manual_dir={brought / data}",
+            "--config.data.batch_size=4",
+            "--config.data.num_workers=0",
+            "--config.train.epochs=1",
+            "--config.train.warmup_epochs=0",
+            "--config.train.log_every_steps=1",
+            "--config.train.evaluate_every_epochs=0",
+            "--config.model.image_size=48",
+            "--config.evaluate.batch_size=4",
+            "--config.evaluate.keep_rates=()",
+            "--config.evaluate.alphas=(1.0,)",
+            "--config.evaluate.criteria=()",
+            *arguments,
+            config=config,
+        )
+        assert done.returncode == 0, done.stderr
+        steps, examples, classes = EXPECTED[data]
+        log = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+        losses = [line["loss"] for line in log if "loss" in line]
+        assert len(losses) == steps and all(map(math.isfinite, losses))
+        rows = json.loads((tmp_path / "results.json").read_text())["evaluations"]
+        settings = [(row["criterion"], row["alpha"], row["keep_rate"]) for row in rows]
+        assert settings == [("renyi", 2.0, 0.7), ("renyi", 1.0, 0.7)]
+        assert all(row["num_examples"] == examples and 0 <= row["top1"] <= 1 for row in rows)
+        assert load_file(tmp_path / "model.safetensors")["head.weight"].shape[0] == classes
+        assert (tmp_path / "report" / "index.html").exists()
+
+    return run
+
+
+@pytest.mark.parametrize("data", EXPECTED)
+@pytest.mark.parametrize("size", ["s", "b"])
+def test_a_reference_config_trains_evaluates_and_reports(run_config, tmp_path_factory, size, data):
+    folder = tmp_path_factory.mktemp("narrow")
+    (folder / "narrow.py").write_text(NARROW_CONFIG)
+    spec = dataclasses.replace(MODELS["deit_small_patch16_224"], **NARROW)
+    save_weights(tiny_model(spec=spec), folder / "weights.safetensors")
+    run_config(
+        f"{folder}/narrow.py:deit_{size}_{data}",
+        data,
+        f"--config.model.weights={folder}/weights.safetensors",
+        "--config.pruning.blocks=(1,2)",
+    )
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("data", EXPECTED)
+@pytest.mark.parametrize("size", ["s", "b"])
+def test_a_reference_config_runs_with_its_whole_model(run_config, tmp_path, size, data):
+    run_config(
+        CONFIGS / f"deit_{size}_{data}.py",
+        data,
+        "--config.model.weights=",
+    )
+    shutil.rmtree(tmp_path / "checkpoints")  # a gigabyte
