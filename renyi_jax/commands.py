@@ -64,9 +64,18 @@ def _keep_compilations() -> None:
 
 
 def _quiet_libraries() -> None:
-    """Logs what this project says, and the warnings of others, unless --verbosity asks for more."""
+    """Logs what this project says, and the warnings of others, unless --verbosity asks for more.
+
+    Orbax warns of checkpoints without metrics, and prints the trace of what it raises too;
+    `training.checkpoints` tells what matters of it.
+    """
     if flags.FLAGS["verbosity"].present:
         return
-    absl.logging.get_absl_handler().addFilter(
-        lambda record: record.levelno >= logging.WARNING or "renyi_jax" in record.pathname
-    )
+    ours = str(Path(__file__).parent)
+
+    def is_told(record: logging.LogRecord) -> bool:
+        if record.pathname.startswith(ours):
+            return True
+        return record.levelno >= logging.WARNING and "/orbax/" not in record.pathname
+
+    absl.logging.get_absl_handler().addFilter(is_told)
