@@ -30,7 +30,7 @@ class BatchPlacement:
         self._sharding = NamedSharding(mesh, PartitionSpec(BATCH_AXES))
         places = self._sharding.addressable_devices_indices_map((batch_size,)).values()
         rows = np.unique([(range(batch_size)[place[0]]) for place in places if place])
-        self.index, self.count = _part(rows, batch_size)
+        self.index, self.count = part_of(rows, batch_size)
 
     def __call__(self, batch: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
         """The global batch, of this process' part of it."""
@@ -52,9 +52,9 @@ def spread(mesh: Mesh) -> int:
     return int(np.prod([mesh.shape[axis] for axis in BATCH_AXES]))
 
 
-def _part(rows: np.ndarray, batch_size: int) -> tuple[int, int]:
+def part_of(rows: np.ndarray, batch_size: int) -> tuple[int, int]:
     """The part of a batch that these rows are, as its number and the number of such parts."""
     first, length = int(rows[0]), len(rows)
-    if rows[-1] - first + 1 != length or first % length:
+    if rows[-1] - first + 1 != length or first % length or batch_size % length:
         return 0, 1  # scattered rows: this process prepares the whole batch
     return first // length, batch_size // length

@@ -4,7 +4,7 @@ import re
 from typing import Any
 
 import jax
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
 
 from renyi_jax.parallel.mesh import fitting
 
@@ -25,11 +25,11 @@ RULES: tuple[tuple[str, tuple[str | tuple[str, ...] | None, ...]], ...] = (
 lies whole on every device. An axis that does not divide its dimension is left out."""
 
 
-def state_shardings(mesh: Mesh, state: Any) -> Any:
+def state_shardings(mesh: Mesh | AbstractMesh, state: Any) -> Any:
     """The sharding of every array of a state.
 
     Args:
-        mesh: of `make_mesh`.
+        mesh: of `make_mesh`, or its shape alone.
         state: any pytree with the names of the model's parameters at the end of its paths, as those
             of the weights, of the optimiser's moments and of their moving average. Its leaves are
             arrays, or have their shapes.
