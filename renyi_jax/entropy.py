@@ -47,6 +47,9 @@ from renyi_jax.errors import UserError
 _SMALLEST_GAP = 1e-12
 _LARGEST_GAP = 1e12
 
+# The coefficients of (1 - exp(-x)) / x, highest power first; used for 0 <= x < 1/2.
+_RISE_SERIES = tuple((-1.0) ** k / math.factorial(k + 1) for k in range(7, -1, -1))
+
 # The coefficients of ((x - 1) exp(x) + 1) / x^2, highest power first; used for |x| < 1/2.
 _KL_SERIES = np.array([(k + 1) / math.factorial(k + 2) for k in range(8, -1, -1)], np.float32)
 
@@ -140,20 +143,75 @@ def _entropy_of_attention(logits, alpha, *, num_prefix, normalize):
     entropy = _entropy(patches, alpha)
     if normalize or num_prefix == 0:
         return entropy
-    # p = q a, where q is the mass on the patches.
-    log_q = -jax.nn.softplus(_finite_logsumexp(prefix) - _finite_logsumexp(patches))
-    delta, _ = _distance_from_one(alpha)
-    unnormalised = jnp.where(
-        alpha == 1,
-        jnp.exp(log_q) * (entropy - log_q),
-        entropy - jnp.minimum(alpha, _LARGEST_GAP) / delta * log_q,
-    )
+    log_odds = _finite_logsumexp(patches) - _finite_logsumexp(prefix)
+    unnormalised = unnormalised_entropy(entropy, log_odds, alpha)
     return jnp.where(jnp.max(patches, axis=-1) == -jnp.inf, 0, unnormalised)
+
+
+def unnormalised_entropy(
+    entropy: Float[Array, "*rows"], log_odds: Float[Array, "*rows"], alpha: Float[ArrayLike, ""]
+) -> Float[Array, "*rows"]:
+    """What the formula of H_alpha gives on `p = q a`, which sums to q: `H - alpha / delta log q`.
+
+    Args:
+        entropy: `H_alpha(a)`.
+        log_odds: `log(q / (1 - q))`, where q is the mass of the attention on the patches.
+        alpha: the order; at 1 the result is `-sum p log p`.
+    """
+    log_q = -jax.nn.softplus(-log_odds)
+    order = order_of(alpha)
+    return jnp.where(
+        jnp.asarray(alpha) == 1,
+        jnp.exp(log_q) * (entropy - log_q),
+        entropy - order.alpha / order.delta * log_q,
+    )
 
 
 def _finite_logsumexp(logits):
     """logsumexp over the last axis; finite, and with finite gradients, where all is masked."""
     return jax.nn.logsumexp(jnp.maximum(logits, _FLOAT32_MIN / 4), axis=-1)
+
+
+class Order(NamedTuple):
+    """The scalars by which an order enters the formulas."""
+
+    alpha: Array  # kept finite
+    low: Array  # min(alpha, 1)
+    delta: Array  # alpha - 1, kept off 0
+    gap: Array  # |delta|
+
+
+def order_of(alpha: Float[ArrayLike, ""]) -> Order:
+    """`alpha` in (0, inf] as the scalars of the formulas."""
+    alpha = jnp.asarray(alpha)
+    gap = jnp.clip(jnp.abs(alpha - 1), _SMALLEST_GAP, _LARGEST_GAP)
+    delta = jnp.where(alpha < 1, -gap, gap)
+    return Order(jnp.minimum(alpha, _LARGEST_GAP), jnp.minimum(alpha, 1), delta, gap)
+
+
+def terms(t: Float[Array, "*rows"], order: Order) -> tuple[Array, Array, Array]:
+    """`exp(t)`, `exp(alpha t)` and `d = (exp(t) - exp(alpha t)) / delta >= 0`, for `t <= 0`.
+
+    Two exponentials make all three: one is the larger of the first two, and the smaller of them is
+    it times `exp(gap t)`. So nothing overflows, and nothing cancels.
+    """
+    larger = jnp.exp(order.low * t)
+    ratio = jnp.exp(order.gap * t)
+    smaller = larger * ratio
+    above = order.delta > 0
+    z, powers = jnp.where(above, larger, smaller), jnp.where(above, smaller, larger)
+    return z, powers, larger * rise(-t, ratio, order.gap)
+
+
+def rise(
+    x: Float[Array, "*rows"], ratio: Float[Array, "*rows"], gap: Float[Array, ""]
+) -> Float[Array, "*rows"]:
+    """`(1 - ratio) / gap` for `x >= 0` and `ratio = exp(-gap x)`; as gap -> 0 it is x."""
+    y = gap * x
+    series = jnp.full_like(y, _RISE_SERIES[0])
+    for coefficient in _RISE_SERIES[1:]:
+        series = series * y + coefficient
+    return jnp.where(y < 0.5, x * series, (1 - ratio) * (1 / gap))
 
 
 class _Sums(NamedTuple):
@@ -168,27 +226,23 @@ class _Sums(NamedTuple):
 
 
 def _sums(s: Float[Array, "*batch n"], alpha: Float[Array, ""]) -> _Sums:
-    delta, gap = _distance_from_one(alpha)
+    order = order_of(alpha)
     top = jnp.max(s, axis=-1, keepdims=True)
     t = s - jnp.where(top == -jnp.inf, 0, top)
-    z = jnp.exp(t)
-    # The larger of exp(t) and exp(alpha t) is taken out, so that nothing overflows.
-    d = -jnp.exp(jnp.minimum(alpha, 1) * t) * (jnp.expm1(gap * t) * (1 / gap))
+    z, _, d = terms(t, order)
     # Z - 1 leaves one maximum out of the sum: 1 + tiny would lose the digits of tiny.
     is_top = t == 0
     tops = jnp.sum(jnp.where(is_top, z, 0), axis=-1, keepdims=True)
     below = jnp.sum(jnp.where(is_top, 0, z), axis=-1, keepdims=True)
     z_rest = below + jnp.where(tops > 0, tops - 1, 0)
     mean_d = jnp.sum(d, axis=-1, keepdims=True) / (1 + z_rest)
+    return _Sums(t, z, d, z_rest, mean_d, spread(mean_d, order.delta))
+
+
+def spread(mean_d: Float[Array, "*rows"], delta: Float[Array, ""]) -> Float[Array, "*rows"]:
+    """`-log(1 - delta D / Z) / delta`, given `D / Z`: what the entropy has beyond log Z."""
     x = -delta * mean_d
-    spread = mean_d * jnp.where(x == 0, 1, jnp.log1p(x) / jnp.where(x == 0, 1, x))
-    return _Sums(t, z, d, z_rest, mean_d, spread)
-
-
-def _distance_from_one(alpha: Float[Array, ""]) -> tuple[Array, Array]:
-    """`delta = alpha - 1` and its size, kept off 0 and inf."""
-    gap = jnp.clip(jnp.abs(alpha - 1), _SMALLEST_GAP, _LARGEST_GAP)
-    return jnp.where(alpha < 1, -gap, gap), gap
+    return mean_d * jnp.where(x == 0, 1, jnp.log1p(x) / jnp.where(x == 0, 1, x))
 
 
 @jax.custom_jvp
@@ -206,7 +260,9 @@ def _entropy_jvp(primals, tangents):
     if not isinstance(ds, SymbolicZero):
         tangent += jnp.sum(_slope_in_logits(sums, alpha) * ds, axis=-1)
     if not isinstance(dalpha, SymbolicZero):
-        tangent += _slope_in_order(sums, alpha) * dalpha
+        log_a = sums.t - jnp.log1p(sums.z_rest)
+        slope = slope_in_order(log_a, sums.t + sums.spread, order_of(alpha))
+        tangent += jnp.sum(slope, axis=-1) * dalpha
     return entropy, tangent
 
 
@@ -216,32 +272,52 @@ def _total(sums: _Sums, alpha: Float[Array, ""]) -> Float[Array, "*batch"]:
     return jnp.where(alpha > 0, entropy[..., 0], jnp.nan)
 
 
-def _powers(t: Float[Array, "*batch n"], alpha: Float[Array, ""]) -> tuple[Array, Array]:
-    """`exp(alpha t)` and Z_alpha, summed anew because Z - delta D loses digits beside a large Z."""
-    powers = jnp.exp(jnp.minimum(alpha, _LARGEST_GAP) * t)
-    Z_alpha = jnp.sum(powers, axis=-1, keepdims=True)
-    return powers, jnp.where(Z_alpha > 0, Z_alpha, 1)  # 0 where all keys are masked
-
-
 def _slope_in_logits(sums: _Sums, alpha: Float[Array, ""]) -> Float[Array, "*batch n"]:
     """dH / ds_j = alpha (d_j - z_j D / Z) / Z_alpha."""
-    _, Z_alpha = _powers(sums.t, alpha)
-    return jnp.minimum(alpha, _LARGEST_GAP) * (sums.d - sums.z * sums.mean_d) / Z_alpha
+    order = order_of(alpha)
+    # Z_alpha is summed anew because Z - delta D loses digits beside a large Z.
+    powers = jnp.sum(jnp.exp(order.alpha * sums.t), axis=-1, keepdims=True)
+    Z_alpha = jnp.where(powers > 0, powers, 1)  # 0 where all keys are masked
+    return order.alpha * (sums.d - sums.z * sums.mean_d) / Z_alpha
 
 
-def _slope_in_order(sums: _Sums, alpha: Float[Array, ""]) -> Float[Array, "*batch"]:
-    """dH / dalpha = -KL(w || a) / delta^2, and -Var_a[log a] / 2 at alpha = 1.
+def slope_in_logits(
+    log_a: Float[Array, "*rows"], c: Float[Array, "*rows"], order: Order
+) -> tuple[Float[Array, "*rows"], Float[Array, "*rows"]]:
+    """a_j, and `dH / ds_j = -alpha (w_j - a_j) / delta`, each from its own row's results.
 
-    With `x_j = log(w_j / a_j)`, which is delta times the deviation c_j of t_j from a mean, KL is
-    the sum of `w_j (x_j - 1) + a_j`, each >= 0; for small x it is `a_j x_j^2 (1/2 + x_j/3 + ...)`.
+    With `c_j = log a_j + H`, `w_j = a_j exp(delta c_j)`; so at alpha = 1 it is -a_j (log a_j + H).
+
+    Args:
+        log_a: log a_j.
+        c: log a_j + H, summed so that it has its digits: `t_j` plus the spread.
+        order: of the entropy.
     """
-    delta, _ = _distance_from_one(alpha)
-    a = sums.z / (1 + sums.z_rest)
-    powers, Z_alpha = _powers(sums.t, alpha)
-    w = powers / Z_alpha
-    c = jnp.maximum(sums.t + sums.spread, -1e15)  # finite when squared, masked keys too
+    x = order.delta * c
+    larger = jnp.exp(log_a + jnp.maximum(x, 0))  # of a and w
+    ratio = jnp.exp(-jnp.abs(x))
+    a = jnp.where(x > 0, larger * ratio, larger)
+    fall = larger * rise(jnp.abs(c), ratio, order.gap)
+    return a, order.alpha * jnp.where(c > 0, -fall, fall)
+
+
+def slope_in_order(
+    log_a: Float[Array, "*rows"], c: Float[Array, "*rows"], order: Order
+) -> Float[Array, "*rows"]:
+    """The terms of `dH / dalpha = -KL(w || a) / delta^2`, which is -Var_a[log a] / 2 at alpha = 1.
+
+    With `x_j = log(w_j / a_j)`, which is `delta c_j`, KL is the sum of `w_j (x_j - 1) + a_j`, each
+    >= 0; for small x it is `a_j x_j^2 (1/2 + x_j/3 + ...)`.
+
+    Args:
+        log_a: log a_j.
+        c: log a_j + H, as in `slope_in_logits`.
+        order: of the entropy.
+    """
+    delta = order.delta
+    c = jnp.maximum(c, -1e15)  # finite when squared, masked keys too
     x = delta * c
     small = jnp.abs(x) < 0.5
     series = jnp.polyval(_KL_SERIES, jnp.where(small, x, 0))
-    terms = jnp.where(small, a * c**2 * series, (w * (x - 1) + a) / delta**2)
-    return -jnp.sum(terms, axis=-1)
+    a, w = jnp.exp(log_a), jnp.exp(log_a + x)
+    return -jnp.where(small, a * c**2 * series, (w * (x - 1) + a) / delta**2)

@@ -7,11 +7,12 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from renyi_jax.attention import Score, attention
+from renyi_jax.attention import RowEntropy, Score, attention, attention_logits, whole_logits
 from renyi_jax.models.layers import Linear, Mlp, QkvLinear, layer_norm, layer_scale
 from renyi_jax.models.spec import ModelSpec
 from renyi_jax.parallel import BATCH_AXES, constrain
 from renyi_jax.pruning import (
+    CRITERIA,
     REDUCERS,
     PruningStage,
     cls_attention,
@@ -45,7 +46,7 @@ class PruningTrace(NamedTuple):
 
 
 class Attention(nnx.Module):
-    """Multi-head self-attention; `score` reads its logits on the way."""
+    """Multi-head self-attention, read on the way."""
 
     def __init__(self, spec: ModelSpec, dropout_rate: float, dtype, rngs: nnx.Rngs):
         self.qkv = QkvLinear(spec.embed_dim, spec.num_heads, dtype, rngs)
@@ -55,15 +56,18 @@ class Attention(nnx.Module):
     def __call__(
         self,
         values: Float[Array, "b n d"],
-        score: Score,
+        question: Score | RowEntropy | None,
         *,
         train: bool,
         rngs: nnx.Rngs | None,
     ):
+        """The branch; what `question` reads; and the logits of the class token, `[b, h, 1, n]`."""
         qkv = self.qkv(values)
-        attended, scored = attention(qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2], score)
-        projected = self.proj(attended.reshape(values.shape))
-        return self.dropout(projected, deterministic=not train, rngs=rngs), scored
+        query, key, value = qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2]
+        attended, answer = attention(query, key, value, question)
+        branch = self.proj(attended.reshape(values.shape))
+        branch = self.dropout(branch, deterministic=not train, rngs=rngs)
+        return branch, answer, attention_logits(query[:, :1], key)
 
 
 class Block(nnx.Module):
@@ -94,15 +98,23 @@ class Block(nnx.Module):
         rngs: nnx.Rngs | None,
     ) -> tuple[Tokens, PruningTrace | None, Any]:
         values, positions = tokens
-        score = functools.partial(self._score, stage, alpha, key, read)
+        question = self._question(stage, alpha, read)
         drop_path = functools.partial(self.drop_path, deterministic=not train, rngs=rngs)
 
-        branch, (scored, reading) = self.attn(self.norm1(values), score, train=train, rngs=rngs)
+        branch, answer, class_logits = self.attn(
+            self.norm1(values), question, train=train, rngs=rngs
+        )
+        reading = None if read is None else read(answer)
         values = values + drop_path(branch if self.ls1 is None else self.ls1(branch))
 
         trace = None
         if stage is not None:
-            scores, weights = scored
+            logits = answer if question is whole_logits else class_logits
+            if isinstance(question, RowEntropy):
+                scores = -answer.mean(axis=1)
+            else:
+                scores = self._score(stage, alpha, key, logits)
+            weights = cls_attention(logits, self.num_prefix)
             values, positions = self._prune(stage, Tokens(values, positions), scores, weights)
             trace = PruningTrace(scores, positions)
 
@@ -110,20 +122,20 @@ class Block(nnx.Module):
         values = values + drop_path(branch if self.ls2 is None else self.ls2(branch))
         return Tokens(constrain(values, BATCH_AXES, None, None), positions), trace, reading
 
-    def _score(
-        self,
-        stage: PruningStage | None,
-        alpha,
-        key,
-        read: Score | None,
-        logits: Float[Array, "b h n n"],
-    ):
-        """What pruning needs of the logits: importance of every patch, and the weights with which a
-        reducer may fuse; and what `read` makes of them."""
-        reading = None if read is None else read(logits)
+    def _question(self, stage: PruningStage | None, alpha, read: Score | None):
+        """What is asked of the attention: as little as the criterion can do with."""
+        if read is not None:
+            return whole_logits
         if stage is None:
-            return None, reading
-        scores = score_patches(
+            return None
+        criterion = CRITERIA[stage.criterion]
+        if criterion.order is not None and stage.heads == "mean":
+            return RowEntropy(criterion.order(alpha), self.num_prefix, stage.normalize)
+        return whole_logits if criterion.reads in ("own_row", "column") else None
+
+    def _score(self, stage: PruningStage, alpha, key, logits: Float[Array, "b h q n"]):
+        """Importance of every patch; of a criterion that reads no more, `q` is the class token."""
+        return score_patches(
             stage.criterion,
             logits,
             self.num_prefix,
@@ -132,7 +144,6 @@ class Block(nnx.Module):
             heads=stage.heads,
             key=key,
         )
-        return (scores, cls_attention(logits, self.num_prefix)), reading
 
     def _prune(self, stage: PruningStage, tokens: Tokens, scores, weights) -> Tokens:
         """The tokens that go on. With every patch kept, they are the tokens that came."""

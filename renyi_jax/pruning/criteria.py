@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from renyi_jax.entropy import attention_entropy
 from renyi_jax.errors import UserError, nearest
 
-Logits = Float[Array, "b h n n"]
+Logits = Float[Array, "b h q n"]
 Scores = Float[Array, "b m"]
 Alpha = float | Float[Array, ""]
 
@@ -147,12 +147,14 @@ class Criterion(NamedTuple):
         options: those of `score_patches` that the function takes.
         multiply_adds: `(h, n, m)` to those of one image with `h` heads, `n` tokens and `m`
             patches, beyond what attention computes anyway.
+        order: of the entropy that a row of its own is judged by, from alpha; None for the others.
     """
 
     score: Callable[..., Scores]
     reads: Literal["own_row", "class_row", "column", "nothing"]
     options: tuple[str, ...]
     multiply_adds: Callable[[int, int, int], int]
+    order: Callable[[Alpha], Alpha] | None = None
 
     @property
     def is_entropy(self) -> bool:
@@ -170,9 +172,15 @@ def _row_cost(heads: int, _: int, patches: int) -> int:
 
 
 CRITERIA: dict[str, Criterion] = {
-    "renyi": Criterion(renyi, "own_row", ("alpha", "normalize", "heads"), _powers_cost),
-    "shannon": Criterion(shannon, "own_row", ("normalize", "heads"), _powers_cost),
-    "min_entropy": Criterion(min_entropy, "own_row", ("normalize", "heads"), _powers_cost),
+    "renyi": Criterion(
+        renyi, "own_row", ("alpha", "normalize", "heads"), _powers_cost, lambda alpha: alpha
+    ),
+    "shannon": Criterion(
+        shannon, "own_row", ("normalize", "heads"), _powers_cost, lambda alpha: 1.0
+    ),
+    "min_entropy": Criterion(
+        min_entropy, "own_row", ("normalize", "heads"), _powers_cost, lambda alpha: math.inf
+    ),
     "cls_attention": Criterion(cls_attention, "class_row", (), _row_cost),
     "received_attention": Criterion(
         received_attention, "column", ("normalize",), lambda h, n, m: h * m * m

@@ -1,0 +1,143 @@
+"""Times models, pruned and not, and other people's beside them, on the device that JAX finds.
+
+All programs of one model, image size and dtype take turns, so that what slows the machine for a
+while slows all of them alike, and every time is a median. Writes a table, results.json, and
+speed.png.
+
+  python -m renyi_jax.benchmark --model=deit_small_patch16_224 --keep_rates=1,0.7,0.5 \\
+      --criteria=renyi,random --dtype=float32,bfloat16 --peers=timm --out=runs/speed
+"""
+
+import json
+import platform
+from typing import Any
+
+import jax
+from absl import flags
+from etils import epath
+
+from renyi_jax import commands
+from renyi_jax.analysis.speed import speed_bars
+from renyi_jax.config import default_config
+from renyi_jax.errors import UserError, nearest
+from renyi_jax.evaluation.peers import check_peers
+from renyi_jax.evaluation.settings import evaluation_settings
+from renyi_jax.evaluation.speed import Group, measure_group, program_name
+from renyi_jax.files import write_text
+from renyi_jax.models import model_spec
+from renyi_jax.models.registry import DTYPES
+from renyi_jax.pruning import PruningConfig
+
+_MODEL = flags.DEFINE_list("model", None, "Names of models.", required=True)
+_KEEP_RATES = flags.DEFINE_list("keep_rates", ["1", "0.7", "0.5"], "Keep rates; 1 is no pruning.")
+_CRITERIA = flags.DEFINE_list("criteria", ["renyi", "random"], "What scores the patches.")
+_ALPHAS = flags.DEFINE_list("alphas", ["2"], "Orders of the entropy.")
+_IMAGE_SIZE = flags.DEFINE_list("image_size", [], "Sides in pixels; the model's own by default.")
+_BATCH_SIZE = flags.DEFINE_integer("batch_size", 16, "Images in a batch.", lower_bound=1)
+_DTYPE = flags.DEFINE_list("dtype", ["float32"], f"Of the computation: {', '.join(DTYPES)}.")
+_PEERS = flags.DEFINE_list("peers", [], "Who else runs: timm (eager PyTorch, on the CPU).")
+_BUDGET = flags.DEFINE_float("budget", 10.0, "Seconds for each program.", lower_bound=0)
+_PROFILE = flags.DEFINE_bool("profile", False, "Also trace one call of each into OUT/profile.")
+_OUT = flags.DEFINE_string("out", None, "Folder for the results; made if there is none.")
+
+_COLUMNS = {
+    "images/s": "images_per_second",
+    "against unpruned": "against_unpruned",
+    "latency ms": "latency_ms",
+    "GMACs": "gmacs",
+    "of peak": "share_of_matmul_peak",
+    "temporary MiB": "temporary_mib",
+}
+
+
+def main() -> None:
+    check_peers(_PEERS.value)
+    groups, settings = list(_groups()), _settings()
+    out = None
+    if _OUT.value:
+        out = epath.Path(_OUT.value).expanduser()
+        out.mkdir(parents=True, exist_ok=True)
+    rows: list[dict[str, Any]] = []
+    for group in groups:
+        measured = measure_group(
+            group, settings, _PEERS.value, _BUDGET.value, _profiler(out, group)
+        )
+        rows += _compared(measured)
+        print(f"{group.model}, {group.image_size}, {group.dtype}, batch {group.batch_size}:")
+        print(_table(rows[-len(measured) :]), flush=True)
+    if out is None:
+        return
+    device = jax.devices()[0]
+    results = {
+        "device": f"{len(jax.devices())} x {device.device_kind} ({platform.machine()})",
+        "jax": jax.__version__,
+        "rows": rows,
+    }
+    speed_bars(rows).savefig(str(out / "speed.png"), dpi=150)
+    write_text(out / "results.json", json.dumps(results, indent=2) + "\n")
+    print(f"Results: {out / 'results.json'}")
+
+
+def _groups():
+    for name in _DTYPE.value:
+        if name not in DTYPES:
+            raise UserError(
+                f"Unknown dtype {name!r}; known: {', '.join(DTYPES)}.{nearest(name, DTYPES)}"
+            )
+    sizes = [_number(size, "image_size", int) for size in _IMAGE_SIZE.value] or [None]
+    for model in _MODEL.value:
+        for size in sizes:
+            image_size = model_spec(model, image_size=size).image_size
+            for dtype in _DTYPE.value:
+                yield Group(model, image_size, dtype, _BATCH_SIZE.value)
+
+
+def _settings() -> list[PruningConfig | None]:
+    """The plain model, then every combination of the flags."""
+    sweep = default_config().evaluate
+    sweep.keep_rates = (1.0, *(_number(rate, "keep_rates", float) for rate in _KEEP_RATES.value))
+    sweep.criteria = tuple(_CRITERIA.value)
+    sweep.alphas = tuple(_number(alpha, "alphas", float) for alpha in _ALPHAS.value)
+    return evaluation_settings(None, sweep)
+
+
+def _number(text: str, flag: str, kind: type) -> Any:
+    try:
+        return kind(text)
+    except ValueError:
+        raise UserError(f"--{flag}={text}: expected a number.") from None
+
+
+def _profiler(out: epath.Path | None, group: Group):
+    def trace(name: str, call) -> None:
+        if not _PROFILE.value or out is None:
+            return
+        words = f"{group.model} {group.image_size[0]} {group.dtype} {name}".replace(" ", "_")
+        with jax.profiler.trace(str(out / "profile" / words)):
+            jax.block_until_ready(call())
+
+    return trace
+
+
+def _compared(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    plain = next(row for row in rows if row["criterion"] == "none" and not row["peer"])
+    return [
+        row | {"against_unpruned": row["images_per_second"] / plain["images_per_second"]}
+        for row in rows
+    ]
+
+
+def _table(rows: list[dict[str, Any]]) -> str:
+    lines = [["", *_COLUMNS]]
+    for row in rows:
+        values = (row.get(field) for field in _COLUMNS.values())
+        lines.append([program_name(row), *("-" if v is None else f"{v:.3g}" for v in values)])
+    widths = [max(map(len, column)) for column in zip(*lines)]
+    return "\n".join(
+        "  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])])
+        for line in lines
+    )
+
+
+if __name__ == "__main__":
+    commands.run(main)
