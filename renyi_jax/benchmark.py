@@ -24,8 +24,7 @@ from renyi_jax.evaluation.peers import check_peers
 from renyi_jax.evaluation.settings import evaluation_settings
 from renyi_jax.evaluation.speed import Group, measure_group, program_name
 from renyi_jax.files import write_text
-from renyi_jax.models import model_spec
-from renyi_jax.models.registry import DTYPES
+from renyi_jax.models.registry import DTYPES, model_spec
 from renyi_jax.pruning import PruningConfig
 
 _MODEL = flags.DEFINE_list("model", None, "Names of models.", required=True)

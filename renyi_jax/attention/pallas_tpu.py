@@ -203,7 +203,8 @@ def _query_kernel(
     def _():
         sums[...] = jnp.zeros_like(sums)
 
-    _, d_logits = _cotangents(per_query, query, d_attended, key, value, block, num_keys, order)
+    rows = per_query, query, d_attended
+    d_logits = _cotangents(*rows, key, value, block, num_keys, order)[1]
     sums[...] += _dot(key_columns[0], d_logits.astype(key.dtype))
 
     @pl.when(block == blocks - 1)

@@ -12,8 +12,8 @@ from flax import nnx
 from renyi_jax.evaluation.peers import PEERS
 from renyi_jax.evaluation.settings import describe
 from renyi_jax.evaluation.throughput import seconds_per_call
-from renyi_jax.models import VisionTransformer, create_model, flops, model_spec
-from renyi_jax.models.registry import DTYPES
+from renyi_jax.models import VisionTransformer, create_model, flops
+from renyi_jax.models.registry import DTYPES, model_spec
 from renyi_jax.pruning import PruningConfig
 
 # One row of results.json.
