@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all."""
+"""Files on disks and in buckets."""
 
 from etils import epath
 
@@ -8,3 +8,13 @@ def write_text(path: epath.Path, text: str) -> None:
     beside = path.with_name(f".{path.name}.part")
     beside.write_text(text)
     beside.replace(path)
+
+
+def append_text(path: epath.Path, text: str) -> None:
+    """Adds `text` to the end of a file, which it makes if there is none."""
+    if "://" in str(path):
+        # Objects of a bucket cannot grow: this writes another.
+        write_text(path, (path.read_text() if path.exists() else "") + text)
+    else:
+        with path.open("a") as file:
+            file.write(text)

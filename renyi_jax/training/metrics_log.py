@@ -6,7 +6,7 @@ import jax
 import tensorboardX
 from etils import epath
 
-from renyi_jax.files import write_text
+from renyi_jax.files import append_text, write_text
 
 
 class MetricsLog:
@@ -26,9 +26,8 @@ class MetricsLog:
         self._writes = jax.process_index() == 0
         if not self._writes:
             return
-        path = workdir / "metrics.jsonl"
-        _remove_beyond(path, step)
-        self._file = path.open("a")
+        self._path = workdir / "metrics.jsonl"
+        _remove_beyond(self._path, step)
         self._tensorboard = tensorboardX.SummaryWriter(
             str(workdir / "tensorboard"), purge_step=step + 1
         )
@@ -38,15 +37,13 @@ class MetricsLog:
 
     def __exit__(self, *_: object) -> None:
         if self._writes:
-            self._file.close()
             self._tensorboard.close()
 
     def write(self, step: int, epoch: float, **values: float) -> None:
         """Logs `values` as what holds after `step` steps."""
         if not self._writes:
             return
-        self._file.write(json.dumps({"step": step, "epoch": epoch, **values}) + "\n")
-        self._file.flush()
+        append_text(self._path, json.dumps({"step": step, "epoch": epoch, **values}) + "\n")
         for name, value in values.items():
             self._tensorboard.add_scalar(name, value, step)
 
