@@ -2,11 +2,18 @@
 
 from etils import epath
 
+from renyi_jax.errors import UserError
+
 
 def write_text(path: epath.Path, text: str) -> None:
     """Writes beside `path`, then renames, so that `path` never holds a part of `text`."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: epath.Path, data: bytes) -> None:
+    """`write_text` of bytes."""
     beside = path.with_name(f".{path.name}.part")
-    beside.write_text(text)
+    beside.write_bytes(data)
     beside.replace(path)
 
 
@@ -18,3 +25,20 @@ def append_text(path: epath.Path, text: str) -> None:
     else:
         with path.open("a") as file:
             file.write(text)
+
+
+def make_folder(flag: str, path: epath.PathLike) -> epath.Path:
+    """The folder that a flag names, made if there is none.
+
+    Raises:
+        UserError: it cannot be written to.
+    """
+    folder = epath.Path(path).expanduser().absolute()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / ".writable"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise UserError(f"--{flag}={folder} is no folder to write to: {error.strerror}.") from error
+    return folder

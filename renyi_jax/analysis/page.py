@@ -100,15 +100,21 @@ def picture(figure: Figure, alt: str, caption: str = "", vector: bool = True) ->
         vector: SVG or PNG.
     """
     kind, mime = ("svg", "svg+xml") if vector else ("png", "png")
-    drawn = io.BytesIO()
-    # Without a salt and with a date, the same numbers would draw another file each time.
-    with matplotlib.rc_context({"svg.hashsalt": "renyi_jax"}):
-        metadata = {"Date": None} if vector else None
-        figure.savefig(drawn, format=kind, dpi=140, metadata=metadata)
-    data = base64.b64encode(drawn.getvalue()).decode()
+    data = base64.b64encode(encode(figure, kind)).decode()
     above = f"<figcaption>{caption}</figcaption>" if caption else ""
     image = f'<img alt="{html.escape(alt)}" src="data:image/{mime};base64,{data}">'
     return f"<figure>{above}{image}</figure>\n"
+
+
+def encode(figure: Figure, kind: str, dpi: int = 140) -> bytes:
+    """A figure as a file of this kind, "svg" or "png"."""
+    drawn = io.BytesIO()
+    # Without a salt and with a date, the same numbers would draw another file each time.
+    with matplotlib.rc_context({"svg.hashsalt": "renyi_jax"}):
+        figure.savefig(
+            drawn, format=kind, dpi=dpi, metadata={"Date": None} if kind == "svg" else {}
+        )
+    return drawn.getvalue()
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]], strong: int) -> str:

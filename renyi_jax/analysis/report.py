@@ -2,37 +2,20 @@
 
 import html
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 from etils import epath
-from flax import nnx
-from jaxtyping import Array
 
 from renyi_jax.analysis import page
-from renyi_jax.analysis.figures import (
-    Evaluation,
-    curves,
-    is_plain,
-    order_curves,
-    pruning_panels,
-    text_of,
-)
-from renyi_jax.analysis.patch_maps import StageMap, stage_maps
+from renyi_jax.analysis.figures import Evaluation, curves, is_plain, order_curves
+from renyi_jax.analysis.report_pictures import attention, examples, first_batch
+from renyi_jax.analysis.style import text_of
 from renyi_jax.config import to_json
-from renyi_jax.data import Dataset, eval_loader
+from renyi_jax.data import Dataset
 from renyi_jax.files import write_text
-from renyi_jax.models import (
-    PruningTrace,
-    VisionTransformer,
-    normalize_images,
-    patches_on_object,
-)
-
-NUM_EXAMPLES = 8
+from renyi_jax.models import VisionTransformer
 
 # An ml_collections.ConfigDict: its attributes have no types that could be checked.
 Config = Any
@@ -75,6 +58,7 @@ def _parts(
     yield "<h2>Every evaluation</h2>\n"
     yield _table(results)
     yield f'<p class="note" style="margin-top:12px">{_measured(results)}</p>\n'
+    batch = first_batch(model, dataset, config)
     if model.pruning is not None:
         yield "<h2>What it keeps</h2>\n"
         yield (
@@ -85,7 +69,14 @@ def _parts(
             + (", beside those on the labelled object" if dataset.has_object_masks else "")
             + ".</p>\n"
         )
-        yield page.grid("two", _examples(model, dataset, config))
+        yield page.grid("two", examples(model, dataset, batch))
+    yield "<h2>What its attention is like</h2>\n"
+    yield (
+        '<p class="note">On the same images, without dropping any patch: the entropy of the '
+        "attention that each patch pays, in every block; how it is spread where patches are "
+        "dropped; and how it goes with the distance that attention reaches.</p>\n"
+    )
+    yield page.grid("two", attention(model, batch))
     yield (
         "<details><summary>The config of this run</summary>"
         f"<pre>{html.escape(json.dumps(to_json(config), indent=2))}</pre></details>\n"
@@ -214,68 +205,6 @@ def _measured(results: Sequence[Evaluation]) -> str:
             "pixel of the labelled object."
         )
     return " ".join(sentences)
-
-
-def _examples(model: VisionTransformer, dataset: Dataset, config: Config) -> Iterator[str]:
-    """One picture for each of the first test images."""
-    spec, pruning = model.spec, model.pruning
-    loader = eval_loader(
-        dataset,
-        batch_size=NUM_EXAMPLES,
-        image_size=spec.image_size,
-        crop_pct=config.data.crop_pct or spec.crop_pct,
-    )
-    batch = next(iter(loader))
-    assert pruning is not None
-    images = normalize_images(jnp.asarray(batch["image"]), spec.mean, spec.std)
-    logits, trace = jax.device_get(_traced(model, images))
-    shown = np.flatnonzero(batch["valid"]).tolist()
-    maps = {image: stage_maps(pruning, trace, spec.grid_size, image) for image in shown}
-    limits = _limits(maps.values())
-    on_object = None
-    if dataset.has_object_masks:
-        masks = patches_on_object(jnp.asarray(batch["object_mask"]), spec.patch_size)
-        on_object = np.asarray(masks).reshape(-1, *spec.grid_size)
-    for image, stages in maps.items():
-        label, predicted = (
-            _class_name(dataset, which)
-            for which in (int(batch["label"][image]), int(logits[image].argmax()))
-        )
-        right = label == predicted
-        verdict = f"{'✓' if right else '✗'} predicted {html.escape(predicted)}"
-        yield page.picture(
-            pruning_panels(
-                batch["image"][image],
-                stages,
-                limits,
-                None if on_object is None else on_object[image],
-            ),
-            f"Test image of class {label}: the scores of its patches in each pruned block, and "
-            "the patches left.",
-            f"<strong>{html.escape(label)}</strong> · "
-            f'<span class="{"good" if right else "bad"}">{verdict}</span>',
-            vector=False,
-        )
-
-
-def _traced(model: VisionTransformer, images: Array) -> tuple[Array, tuple[PruningTrace, ...]]:
-    """Logits and what each pruned block decided."""
-    graphdef, params = nnx.split(model)
-    forward = jax.jit(lambda params, images: nnx.merge(graphdef, params)(images, return_trace=True))
-    return forward(params, images)
-
-
-def _limits(maps: Iterable[Sequence[StageMap]]) -> list[tuple[float, float]]:
-    """The range of each block's values over all images."""
-    by_stage = zip(*maps)
-    values = [np.stack([stage.values for stage in stages]) for stages in by_stage]
-    return [(float(np.nanmin(each)), float(np.nanmax(each))) for each in values]
-
-
-def _class_name(dataset: Dataset, which: int) -> str:
-    """A model may have more classes than the data set."""
-    names = dataset.class_names
-    return names[which] if which < len(names) else f"class {which}"
 
 
 def _signed(number: float) -> str:

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from renyi_jax.analysis.figures import curves, order_curves, pruning_panels, text_of
+from renyi_jax.analysis.figures import curves, order_curves
+from renyi_jax.analysis.panels import pruning_panels
 from renyi_jax.analysis.patch_maps import StageMap
+from renyi_jax.analysis.style import text_of
 
 
 def row(criterion="renyi", keep_rate=0.7, alpha=None, top1=0.8, reducer="drop"):
@@ -63,6 +65,18 @@ def test_axes_carry_their_units():
     axes = curves(ROWS, "images_per_second", "top1").axes[0]
     assert axes.get_xlabel() == "throughput (images/s)"
     assert axes.get_ylabel() == "top-1 accuracy (%)"
+
+
+def test_intervals_are_whiskers_about_the_points():
+    sure = [row | {"top1_interval": [row["top1"] - 0.02, row["top1"] + 0.01]} for row in ROWS]
+    axes = curves(sure, "gmacs", "top1").axes[0]
+    spans = {
+        tuple(np.round(segment[:, 1], 6))
+        for bars in axes.containers
+        for segment in bars.lines[2][0].get_segments()
+    }
+    assert spans == {(78, 81), (80, 83), (68, 71), (58, 61)}
+    assert drawn(axes.figure).std() > 0
 
 
 def test_orders_stand_side_by_side_up_to_infinity():

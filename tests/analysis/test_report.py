@@ -9,7 +9,7 @@ from test_figures import ROWS
 from tiny import tiny_dataset, tiny_model, tiny_spec
 
 from renyi_jax.analysis import write_report
-from renyi_jax.analysis.figures import text_of
+from renyi_jax.analysis.style import text_of
 from renyi_jax.config import default_config
 from renyi_jax.pruning import PruningConfig
 
@@ -89,8 +89,8 @@ def test_the_table_has_every_evaluation(written):
 def test_eight_test_images_are_shown_and_every_picture_is_described(written):
     pictures = [attrs for tag, attrs in Page(written).tags if tag == "img"]
     kinds = [attrs["src"].split(";")[0] for attrs in pictures]
-    assert kinds.count("data:image/png") == 8
-    assert kinds.count("data:image/svg+xml") == 4
+    assert kinds.count("data:image/png") == 8 + 2
+    assert kinds.count("data:image/svg+xml") == 4 + 2
     assert all(attrs["alt"] for attrs in pictures)
     assert len(written) < 3e6
 
@@ -105,5 +105,5 @@ def test_fused_tokens_few_test_images_and_no_masks_are_shown_too(tmp_path):
     pruning = PruningConfig(criterion="cls_attention", reducer="fuse", blocks=(1, 2))
     page = Page(report(tmp_path, rows, pruning, tiny_dataset(3, masks=False)))
     kinds = [attrs["src"].split(";")[0] for tag, attrs in page.tags if tag == "img"]
-    assert kinds.count("data:image/png") == 3
+    assert kinds.count("data:image/png") == 3 + 2
     assert "on object" not in page.text.lower()

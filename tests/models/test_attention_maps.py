@@ -5,13 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from tiny import tiny_model, tiny_spec
 
 import renyi_jax
 from renyi_jax.errors import UserError
 from renyi_jax.models import attention_statistics
 from renyi_jax.models.attention_maps import attention_distance
 from renyi_jax.pruning import PruningConfig
-from tests.tiny import tiny_model, tiny_spec
 
 PRUNING = PruningConfig(keep_rate=0.5, blocks=(1, 2), reducer="fuse")
 

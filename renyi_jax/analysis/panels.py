@@ -1,0 +1,143 @@
+"""Figures of one picture: what each block makes of its patches, and which of them stay."""
+
+import functools
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float, UInt8
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.patches import Rectangle
+
+from renyi_jax.analysis.patch_maps import StageMap, grey_out
+from renyi_jax.analysis.style import ENTROPY_MAP, GONE, INK, show, text_of, words
+
+Picture = UInt8[np.ndarray, "height width 3"]
+
+_MAPS_PER_ROW = 6
+
+
+def entropy_panels(
+    image: Picture, maps: Float[np.ndarray, "orders blocks rows columns"], alphas: Sequence[float]
+) -> Figure:
+    """The entropy of every patch in every block, for each order (arXiv 2604.03803, figures 1, 2).
+
+    The blocks of one order share their colours, so that what changes with the depth shows.
+
+    Args:
+        image: as it was before normalisation.
+        maps: of `entropy_maps`, for this image; hatched where they are NaN.
+        alphas: the orders.
+    """
+    height, width, _ = image.shape
+    num_blocks = maps.shape[1]
+    columns = min(_MAPS_PER_ROW, num_blocks)
+    rows = math.ceil(num_blocks / columns)
+    side = 1.3 * height / width
+    # The picture stands beside the maps, as high as all their rows where that is not too wide.
+    photo = min(rows, 2)
+    figure = Figure(
+        figsize=(1.3 * (columns + photo) + 0.9, len(alphas) * (rows * (side + 0.25) + 0.35)),
+        layout=ConstrainedLayoutEngine(w_pad=0.03, h_pad=0.02, wspace=0, hspace=0),
+    )
+    bands: Any = figure.subfigures(len(alphas), 1, squeeze=False)
+    for band, alpha, blocks in zip(bands[:, 0], alphas, maps):
+        band.suptitle(f"Entropy of order α = {text_of(alpha)}", fontsize=11, color=INK)
+        grid = band.add_gridspec(rows, columns + 1, width_ratios=(photo, *[1] * columns))
+        size = (height, width)
+        show(band.add_subplot(grid[:, 0]), image, "image", size)
+        low, high = float(np.nanmin(blocks)), float(np.nanmax(blocks))
+        panels = []
+        for number, values in enumerate(blocks):
+            row, column = divmod(number, columns)
+            axes = band.add_subplot(grid[row, column + 1])
+            colours = _show_values(axes, values, f"block {number + 1}", size, low, high)
+            panels.append(axes)
+        bar = band.colorbar(colours, ax=panels, aspect=12 * rows, pad=0.01, fraction=0.03)
+        bar.outline.set_visible(False)
+        bar.set_label("entropy (nats)", fontsize=9, color=INK)
+        bar.ax.tick_params(labelsize=8, length=0, colors=INK)
+    return figure
+
+
+def kept_panels(image: Picture, by_criterion: Mapping[str, Sequence[StageMap]]) -> Figure:
+    """The patches left after each pruned block, one row for each criterion (figure 4).
+
+    Args:
+        image: as it was before normalisation.
+        by_criterion: what each criterion decided in the same blocks.
+    """
+    height, width, _ = image.shape
+    stages = next(iter(by_criterion.values()))
+    rows, columns = len(by_criterion), 1 + len(stages)
+    side = 1.7 * height / width
+    figure = Figure(
+        figsize=(1.7 * columns + 0.3, rows * (side + 0.05) + 0.35),
+        layout=ConstrainedLayoutEngine(w_pad=0.03, h_pad=0.03, wspace=0, hspace=0),
+    )
+    grid: np.ndarray = figure.subplots(rows, columns, squeeze=False)
+    for row, (criterion, maps) in enumerate(by_criterion.items()):
+        show(grid[row, 0], image, "image" if row == 0 else "", (height, width))
+        grid[row, 0].set_ylabel(words(criterion), fontsize=10, color=INK)
+        for axes, stage in zip(grid[row, 1:], maps):
+            left = f"block {stage.block}: {stage.kept.sum()} of {stage.kept.size} left"
+            show(axes, grey_out(image, stage.kept), "" if row else left, (height, width))
+    return figure
+
+
+def pruning_panels(
+    image: Picture,
+    stages: Sequence[StageMap],
+    limits: Sequence[tuple[float, float]],
+    on_object: Bool[np.ndarray, "rows columns"] | None = None,
+) -> Figure:
+    """One image on its way through the pruned blocks.
+
+    Above, the image and what each block judged its patches by, hatched where a patch was gone
+    already; below, the patches on the object and those that each block kept, the others greyed out.
+
+    Args:
+        image: as it was before normalisation.
+        stages: the pruned blocks, in order.
+        limits: the lowest and the highest colour of each.
+        on_object: the patches that lie on the labelled object, where it is known.
+    """
+    height, width, _ = image.shape
+    columns = 1 + len(stages)
+    side = 1.4 * height / width
+    layout = ConstrainedLayoutEngine(w_pad=0.04, h_pad=0.02, wspace=0, hspace=0)
+    figure = Figure(figsize=(1.4 * columns, 2 * side + 0.9), layout=layout)
+    grid: np.ndarray = figure.subplots(
+        3, columns, squeeze=False, gridspec_kw={"height_ratios": (side, 0.07, side)}
+    )
+    draw = functools.partial(show, size=(height, width))
+    draw(grid[0, 0], image, "image")
+    grid[1, 0].axis("off")
+    if on_object is None:
+        grid[2, 0].axis("off")
+    else:
+        draw(grid[2, 0], grey_out(image, on_object), f"{on_object.sum()} on the object")
+    for column, (stage, (low, high)) in enumerate(zip(stages, limits), start=1):
+        above, bar, below = grid[:, column]
+        colours = _show_values(
+            above, stage.values, f"block {stage.block}", (height, width), low, high
+        )
+        figure.colorbar(colours, cax=bar, orientation="horizontal").outline.set_visible(False)
+        bar.set_xticks([low, high], labels=[f"{low:.2f}", f"{high:.2f}"], fontsize=8, color=INK)
+        for label, side_of_bar in zip(bar.get_xticklabels(), ("left", "right")):
+            label.set_horizontalalignment(side_of_bar)
+        bar.tick_params(length=0, pad=2)
+        bar.set_xlabel(stage.quantity, fontsize=8, color=INK, labelpad=0)
+        draw(below, grey_out(image, stage.kept), f"{stage.kept.sum()} of {stage.kept.size} left")
+    return figure
+
+
+def _show_values(axes: Axes, values, title: str, size: tuple[int, int], low: float, high: float):
+    """Values of patches as colours, hatched where they are NaN."""
+    masked = np.ma.masked_invalid(values)
+    if masked.mask.any():
+        axes.add_patch(Rectangle((0, 0), size[1], size[0], **GONE))
+    return show(axes, masked, title, size, vmin=low, vmax=high, cmap=ENTROPY_MAP)

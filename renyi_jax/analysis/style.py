@@ -1,0 +1,80 @@
+"""How all figures look alike: colours that the colour-blind tell apart, axes, and pictures."""
+
+import math
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from renyi_jax.pruning import CRITERIA
+
+# Okabe and Ito's colours, in an order that neighbours differ.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#4D4D4D")
+MARKERS = "osD^vP<>X"
+INK, SOFT, FAINT = "#1f2933", "#52606d", "#dfe4e8"
+LINE = {"linewidth": 1.8, "markersize": 7, "markeredgecolor": "white", "markeredgewidth": 0.7}
+GONE = {"facecolor": "#eef0f2", "edgecolor": "#b9c1c9", "hatch": "//////", "linewidth": 0}
+"""Of a patch that was dropped before."""
+
+ENTROPY_MAP = "viridis"
+DEPTH_MAP = "cividis"
+
+
+def text_of(value: Any) -> str:
+    """A value in words: "0.7", "∞", "0.7, 0.5", and "–" for none."""
+    if value is None:
+        return "–"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(text_of, value))
+    if value in ("inf", math.inf):
+        return "∞"
+    return value if isinstance(value, str) else f"{value:g}"
+
+
+def words(name: str) -> str:
+    """The name of a criterion as people read it."""
+    return name.replace("_", " ")
+
+
+def criterion_style(criterion: str) -> tuple[str, str]:
+    """Colour and marker: a criterion looks the same in every figure, whichever others are in it."""
+    names = list(CRITERIA)
+    number = names.index(criterion) if criterion in names else len(names)
+    return COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
+
+
+def tidy(axes: Axes, x_label: str, y_label: str) -> None:
+    """Labels axes, and takes away what is not needed to read them."""
+    axes.set_xlabel(x_label, color=INK)
+    axes.set_ylabel(y_label, color=INK)
+    axes.grid(color=FAINT, linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.tick_params(colors=INK, length=0)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color("#9aa5b1")
+
+
+def show(axes: Axes, pixels: Any, title: str, size: tuple[int, int], **colours: Any) -> Any:
+    """Draws pixels, or values of patches, over the (height, width) of the picture they belong to.
+
+    Returns:
+        What a colour bar is made of.
+    """
+    axes.set(xticks=[], yticks=[])
+    axes.spines[:].set_visible(False)
+    axes.set_title(title, fontsize=9, color=INK, pad=4)
+    # As pixels, not as smooth shades, which would hide that a patch has one value.
+    options = {"interpolation": "nearest", **colours} if colours else {}
+    return axes.imshow(pixels, extent=(0, size[1], size[0], 0), zorder=2, **options)
+
+
+def legend(figure: Figure) -> None:
+    """Below all axes, where it covers nothing."""
+    figure.legend(
+        loc="outside lower center",
+        ncols=3,
+        frameon=False,
+        fontsize=9,
+        labelcolor=INK,
+        markerscale=0.8,
+    )

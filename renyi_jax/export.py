@@ -1,0 +1,78 @@
+"""Writes a pruned model as one file that JAX runs without this package, at any batch size.
+
+The weights are in it; a JSON file beside it says what it takes and gives. To run it:
+
+  jax.export.deserialize(bytearray(open("model.jax", "rb").read())).call(images)
+
+  python -m renyi_jax.export --model=deit_small_patch16_224 --weights=deit_small.safetensors \\
+      --keep_rate=0.7 --alpha=2 --output=model.jax
+"""
+
+import json
+
+import jax
+from absl import flags
+from etils import epath
+
+from renyi_jax import commands
+from renyi_jax.errors import UserError
+from renyi_jax.files import write_bytes, write_text
+from renyi_jax.inference import read_class_names
+from renyi_jax.inference.artifact import (
+    INPUTS,
+    PLATFORMS,
+    describe_artifact,
+    deviation,
+    export_model,
+)
+from renyi_jax.inference.classify import check_class_names
+from renyi_jax.model_flags import define_model
+
+_load_model = define_model()
+_OUTPUT = flags.DEFINE_string(
+    "output", None, "The file to write; NAME.json comes beside it.", required=True
+)
+_ALPHA_INPUT = flags.DEFINE_bool(
+    "alpha_input", False, "Make alpha a second argument, instead of a part of the program."
+)
+_INPUT = flags.DEFINE_enum(
+    "input", "float32", list(INPUTS), "Normalised images, or pixels that the program normalises."
+)
+_PLATFORMS = flags.DEFINE_list(
+    "platforms", ["cpu", "cuda", "tpu"], f"Where it shall run, of {', '.join(PLATFORMS)}."
+)
+_CLASS_NAMES = flags.DEFINE_string(
+    "class_names", None, "Text file of the class names, one a line, to be noted beside it."
+)
+
+
+def main() -> None:
+    target = epath.Path(_OUTPUT.value).expanduser()
+    if target.is_dir():
+        raise UserError(f"--output={target} is a folder; expected the name of a file.")
+    names = read_class_names(_CLASS_NAMES.value) if _CLASS_NAMES.value else None
+    model = _load_model()
+    if names is not None:
+        check_class_names(names, model.spec.num_classes)
+    exported = export_model(
+        model,
+        alpha_input=_ALPHA_INPUT.value,
+        input_dtype=_INPUT.value,
+        platforms=_PLATFORMS.value,
+    )
+    description = describe_artifact(model, exported, names)
+    data = bytes(exported.serialize())
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write_text(target.with_name(f"{target.name}.json"), json.dumps(description, indent=2))
+        write_bytes(target, data)
+    except OSError as error:
+        raise UserError(f"--output={target} cannot be written: {error.strerror}.") from error
+    size = f"{len(data) / 1e6:.1f} MB, for {', '.join(exported.platforms)}"
+    print(f"Wrote {target}: {size}; {target.name}.json says what it takes.")
+    if {"gpu": "cuda"}.get(jax.default_backend(), jax.default_backend()) in exported.platforms:
+        print(f"Run here, it differs from the model by {deviation(model, exported):.1e} at most.")
+
+
+if __name__ == "__main__":
+    commands.run(main)

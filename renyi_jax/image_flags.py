@@ -1,0 +1,52 @@
+"""The flag --image of the commands that take pictures."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from absl import flags
+
+from renyi_jax.errors import UserError
+from renyi_jax.inference import find_pictures
+
+
+def define_images() -> flags.FlagHolder:
+    """The flag --image, whose values `find_images` reads; wants `parse_images`."""
+    return flags.DEFINE_multi_string(
+        "image", [], "A picture, or a folder of pictures; several, if it is repeated."
+    )
+
+
+def parse_images(argv: Sequence[str]) -> list[str]:
+    """Parses a command line whose arguments that are no flags are pictures too."""
+    program, *more = flags.FLAGS(argv)
+    images = flags.FLAGS["image"]
+    images.value = [*(images.value or ()), *more]
+    return [program]
+
+
+def find_images(sources: Sequence[str]) -> tuple[list[Path], list[UserError]]:
+    """The files that the values of --image stand for, and why others stand for none.
+
+    Raises:
+        UserError: without any value.
+    """
+    if not sources:
+        raise UserError("No picture is given: --image=FILE, or a folder; several may follow.")
+    files, refused = [], []
+    for source in sources:
+        several = "," in source and not Path(source).exists()
+        for part in source.split(",") if several else [source]:
+            try:
+                files += find_pictures(part)
+            except UserError as error:
+                refused.append(error)
+    return files, refused
+
+
+def tell_refused(refused: Sequence[UserError], count: int) -> None:
+    """Raises one `UserError` for all pictures that were refused, of `count` in all."""
+    if len(refused) == 1 == count:
+        raise refused[0]
+    if refused:
+        lines = "".join(f"\n  {error}" for error in refused)
+        raise UserError(f"{len(refused)} of {count} pictures could not be read:{lines}")

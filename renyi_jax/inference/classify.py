@@ -1,0 +1,149 @@
+"""Pictures to classes, through one compiled program."""
+
+import dataclasses
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Bool, Float, UInt8
+
+from renyi_jax.analysis.patch_maps import on_grid
+from renyi_jax.errors import UserError
+from renyi_jax.inference.pictures import Source, crop_picture, read_picture
+from renyi_jax.models import VisionTransformer, normalize_images
+
+
+@dataclasses.dataclass(frozen=True)
+class Prediction:
+    """What a model says of one picture.
+
+    Attributes:
+        pixels: the picture as the model saw it.
+        probabilities: one per class.
+        class_names: likewise.
+        kept: the patches that the last pruned block left; all of them without pruning.
+    """
+
+    pixels: UInt8[np.ndarray, "height width 3"]
+    probabilities: Float[np.ndarray, "classes"]
+    class_names: Sequence[str]
+    kept: Bool[np.ndarray, "rows columns"]
+
+    def top(self, count: int = 5) -> list[tuple[str, float]]:
+        """The most probable classes and their probabilities, the best first."""
+        best: list[int] = np.argsort(-self.probabilities, kind="stable")[:count].tolist()
+        return [(self.class_names[each], float(self.probabilities[each])) for each in best]
+
+
+class Classifier:
+    """Classifies pictures of any kind and shape.
+
+    Args:
+        model: with a head; its pruning acts.
+        class_names: one per class; "class 0" and so on by default.
+        batch_size: pictures of one call of the compiled program. The last batch is filled up, so
+            that nothing is compiled twice.
+
+    Raises:
+        UserError: the model has no head, or not as many classes as there are names.
+    """
+
+    def __init__(
+        self,
+        model: VisionTransformer,
+        class_names: Sequence[str] | None = None,
+        batch_size: int = 16,
+    ):
+        spec = model.spec
+        if not spec.num_classes:
+            raise UserError("The model has no classifier: its weights were published without one.")
+        if class_names is None:
+            class_names = [f"class {number}" for number in range(spec.num_classes)]
+        check_class_names(class_names, spec.num_classes)
+        self.class_names = class_names
+        self.batch_size = batch_size
+        self._spec = spec
+        self._alpha = model.pruning.per_block("alpha") if model.pruning else ()
+        graphdef, self._params = nnx.split(model)
+
+        @jax.jit
+        def forward(params, pixels, alpha):
+            images = normalize_images(pixels, spec.mean, spec.std)
+            logits, trace = nnx.merge(graphdef, params)(images, alpha, return_trace=True)
+            return jax.nn.softmax(logits), trace[-1].kept if trace else None
+
+        self._forward = forward
+
+    def __call__(
+        self, sources: Iterable[Source], alpha: float | Sequence[float] | None = None
+    ) -> Iterator[Prediction | UserError]:
+        """One prediction for each picture, in order, as their batches are done.
+
+        Args:
+            sources: what `read_picture` takes.
+            alpha: another order of the entropy than the model's; nothing is compiled again.
+
+        Yields:
+            A `Prediction`, or for a picture that cannot be read the `UserError` that says why.
+        """
+        for batch in _batched(sources, self.batch_size):
+            read = [self._read(source) for source in batch]
+            pixels = [each for each in read if isinstance(each, np.ndarray)]
+            predictions = iter(self._classify(pixels, alpha) if pixels else ())
+            for each in read:
+                yield each if isinstance(each, UserError) else next(predictions)
+
+    def _read(self, source: Source) -> np.ndarray | UserError:
+        try:
+            return crop_picture(read_picture(source), self._spec.image_size, self._spec.crop_pct)
+        except UserError as error:
+            return error
+
+    def _classify(self, pixels: list[np.ndarray], alpha) -> Iterator[Prediction]:
+        batch = np.zeros((self.batch_size, *pixels[0].shape), np.uint8)
+        batch[: len(pixels)] = pixels
+        alpha = self._alpha if alpha is None else alpha
+        alphas = jnp.broadcast_to(jnp.asarray(alpha, jnp.float32), (len(self._alpha),))
+        probabilities, kept = jax.device_get(self._forward(self._params, batch, alphas))
+        rows, columns = self._spec.grid_size
+        for number, image in enumerate(pixels):
+            grid = np.ones((rows, columns), bool)
+            if kept is not None:
+                positions = kept[number]
+                grid = ~np.isnan(on_grid(np.zeros(len(positions)), positions, (rows, columns)))
+            yield Prediction(image, probabilities[number], self.class_names, grid)
+
+
+def read_class_names(path: str | Path) -> list[str]:
+    """The class names of a text file, one a line, in the order of the classes.
+
+    Raises:
+        UserError: the file cannot be read, or has an empty line between two names.
+    """
+    try:
+        names = [line.strip() for line in Path(path).read_text("utf-8").rstrip().splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is no text in UTF-8"
+        raise UserError(f"The class names in {path} cannot be read: {reason}.") from error
+    if "" in names:
+        raise UserError(f"{path}: line {names.index('') + 1} is empty; expected a class name.")
+    return names
+
+
+def check_class_names(names: Sequence[str], num_classes: int) -> None:
+    """Raises `UserError` where there is not one name for each class."""
+    if len(names) != num_classes:
+        raise UserError(
+            f"There are {len(names)} class names, and the model has {num_classes} classes;"
+            " expected one line for each."
+        )
+
+
+def _batched(sources: Iterable[Source], size: int) -> Iterator[list[Source]]:
+    remaining = iter(sources)
+    while batch := list(itertools.islice(remaining, size)):
+        yield batch

@@ -1,0 +1,89 @@
+"""Names what is in pictures, with a model that prunes.
+
+Prints the most probable classes of each picture. --image takes a file or a folder, and may be
+repeated; further arguments are pictures too, so that a pattern of the shell works. A picture that
+cannot be read is told at the end, with exit status 2, once all others are done.
+
+  python -m renyi_jax.predict --model=deit_small_patch16_224 --weights=deit_small.safetensors \\
+      --class_names=imagenet.txt --save-kept --out=predictions --image photos/*.jpg
+"""
+
+import json
+from typing import Any
+
+from absl import flags
+from PIL import Image
+
+from renyi_jax import commands
+from renyi_jax.analysis.patch_maps import grey_out
+from renyi_jax.errors import UserError
+from renyi_jax.files import make_folder, write_text
+from renyi_jax.image_flags import define_images, find_images, parse_images, tell_refused
+from renyi_jax.inference import Classifier, Prediction, describe, read_class_names
+from renyi_jax.model_flags import define_model
+
+_load_model = define_model()
+_IMAGES = define_images()
+_CLASS_NAMES = flags.DEFINE_string(
+    "class_names", None, "Text file of the class names, one a line, in the order of the classes."
+)
+_TOP = flags.DEFINE_integer("top", 5, "Classes told of each picture.", lower_bound=1)
+_BATCH_SIZE = flags.DEFINE_integer("batch_size", 16, "Pictures at a time.", lower_bound=1)
+_OUT = flags.DEFINE_string("out", None, "Folder for results.json and what --save_kept writes.")
+_SAVE_KEPT = flags.DEFINE_bool(
+    "save_kept", False, "Write each picture into --out with its dropped patches greyed out."
+)
+flags.DEFINE_alias("save-kept", "save_kept")
+
+_OVERLAY_SIDE = 448
+
+
+def main() -> None:
+    if _SAVE_KEPT.value and not _OUT.value:
+        raise UserError("--save_kept needs --out=DIR, a folder for what it writes.")
+    names = read_class_names(_CLASS_NAMES.value) if _CLASS_NAMES.value else None
+    files, refused = find_images(_IMAGES.value)
+    model = _load_model()
+    classifier = Classifier(model, names, _BATCH_SIZE.value)
+    folder = make_folder("out", _OUT.value) if _OUT.value else None
+
+    rows: list[dict[str, Any]] = []
+    for file, prediction in zip(files, classifier(files)):
+        if isinstance(prediction, UserError):
+            refused.append(prediction)
+            continue
+        best = prediction.top(_TOP.value)
+        print(f"{file}: " + ", ".join(f"{name} {100 * share:.1f} %" for name, share in best))
+        rows.append(
+            {
+                "image": str(file),
+                "classes": [name for name, _ in best],
+                "probabilities": [share for _, share in best],
+                "patches_kept": int(prediction.kept.sum()),
+            }
+        )
+        if folder and _SAVE_KEPT.value:
+            rows[-1]["kept"] = _save_overlay(folder, f"{len(rows):04d}_{file.stem}.png", prediction)
+    if folder:
+        results = {
+            "model": describe(model),
+            "images": rows,
+            "refused": [str(error) for error in refused],
+        }
+        write_text(folder / "results.json", json.dumps(results, indent=2) + "\n")
+    tell_refused(refused, len(rows) + len(refused))
+
+
+def _save_overlay(folder: Any, name: str, prediction: Prediction) -> str:
+    """Writes the picture as the model saw it, where it is small enlarged to whole pixels."""
+    overlay = Image.fromarray(grey_out(prediction.pixels, prediction.kept))
+    factor = max(1, _OVERLAY_SIDE // max(overlay.size))
+    overlay = overlay.resize(
+        (overlay.width * factor, overlay.height * factor), Image.Resampling.NEAREST
+    )
+    overlay.save(folder / name)
+    return name
+
+
+if __name__ == "__main__":
+    commands.run(main, parse_images)

@@ -1,0 +1,170 @@
+"""Draws what pruning sees and does, as PNG, SVG and one page.
+
+For each picture: the entropy of its patches in every block, for every order of --alphas, and the
+patches that each of --criteria keeps. For all pictures together: how entropy is spread and where it
+is cut, and how it goes with the distance that attention reaches. From the results.json of
+renyi_jax.main or renyi_jax.evaluate: accuracy against multiply-adds and against throughput.
+
+  python -m renyi_jax.visualize --model=vit_small_patch14_dinov2 --weights=dinov2.safetensors \\
+      --image_size=392 --alphas=1,2,4 --criteria=renyi,cls_attention --out=figures --image *.jpg
+  python -m renyi_jax.visualize --results=runs/quickstart/results.json --out=figures
+
+It writes results.json too: the means behind the figures.
+"""
+
+import dataclasses
+import html
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from absl import flags
+from matplotlib.figure import Figure
+
+from renyi_jax import commands
+from renyi_jax.analysis import page
+from renyi_jax.analysis.distributions import correlation, depth_figure, entropy_histograms
+from renyi_jax.analysis.figures import curves, read_results
+from renyi_jax.analysis.panels import entropy_panels, kept_panels
+from renyi_jax.analysis.pictures import AttentionReading, read_attention, read_pruning
+from renyi_jax.errors import UserError
+from renyi_jax.files import make_folder, write_bytes, write_text
+from renyi_jax.image_flags import define_images, find_images, parse_images, tell_refused
+from renyi_jax.inference import crop_picture, describe, read_picture
+from renyi_jax.model_flags import define_model, numbers
+from renyi_jax.models import VisionTransformer
+from renyi_jax.pruning import PruningConfig
+
+_load_model = define_model(required=False)
+_IMAGES = define_images()
+_ALPHAS = flags.DEFINE_list("alphas", ["1", "2", "4"], "Orders of the entropy to draw.")
+_CRITERIA = flags.DEFINE_list(
+    "criteria", ["renyi", "cls_attention"], "Whose kept patches are drawn, beside --criterion's."
+)
+_RESULTS = flags.DEFINE_string("results", None, "A results.json with evaluations.")
+_OUT = flags.DEFINE_string("out", None, "Folder of the figures.", required=True)
+_DPI = flags.DEFINE_integer("dpi", 140, "Of the PNG files.", lower_bound=20)
+
+
+class Drawn(NamedTuple):
+    """A figure, the name of its files, and what it shows."""
+
+    name: str
+    figure: Figure
+    caption: str
+
+
+def main() -> None:
+    if not _IMAGES.value and not _RESULTS.value:
+        raise UserError("Nothing to draw: give --image=FILE, or --results=FILE, or both.")
+    folder = make_folder("out", _OUT.value)
+    drawn = list(_draw_results(Path(_RESULTS.value))) if _RESULTS.value else []
+    results: dict[str, Any] = {}
+    refused: list[UserError] = []
+    pictures: dict[str, np.ndarray] = {}
+    if _IMAGES.value:
+        alphas = numbers("alphas", _ALPHAS.value)
+        files, refused = find_images(_IMAGES.value)
+        model = _load_model()
+        for file in files:
+            try:
+                picture = crop_picture(
+                    read_picture(file), model.spec.image_size, model.spec.crop_pct
+                )
+                pictures[f"{len(pictures) + 1:02d}_{file.stem}"] = picture
+            except UserError as error:
+                refused.append(error)
+        if pictures:
+            reading = read_attention(model, np.stack(list(pictures.values())), alphas)
+            results = {"model": describe(model), **_means(reading, alphas)}
+            drawn += _draw_pictures(model, pictures, reading, alphas)
+    parts = [f"<h1>{html.escape(_title())}</h1>\n"]
+    for each in drawn:
+        for kind in ("png", "svg"):
+            write_bytes(folder / f"{each.name}.{kind}", page.encode(each.figure, kind, _DPI.value))
+        parts.append(page.picture(each.figure, each.caption, html.escape(each.caption), False))
+    write_text(folder / "index.html", page.page(_title(), parts))
+    write_text(folder / "results.json", json.dumps(results, indent=2) + "\n")
+    print(f"{len(drawn)} figures: {folder / 'index.html'}")
+    tell_refused(refused, len(pictures) + len(refused))
+
+
+def _title() -> str:
+    return f"What pruning does in {flags.FLAGS.model}" if flags.FLAGS.model else "Pruning compared"
+
+
+def _draw_results(file: Path) -> Iterator[Drawn]:
+    rows = read_results(file)
+    for x, words in (("gmacs", "multiply-adds"), ("images_per_second", "throughput")):
+        yield Drawn(
+            f"accuracy_{words.replace('-', '_')}",
+            curves(rows, x, "top1"),
+            f"Top-1 accuracy over {words}, one line for each criterion.",
+        )
+
+
+def _draw_pictures(
+    model: VisionTransformer,
+    pictures: Mapping[str, np.ndarray],
+    reading: AttentionReading,
+    alphas: Sequence[float],
+) -> Iterator[Drawn]:
+    for number, (name, pixels) in enumerate(pictures.items()):
+        yield Drawn(
+            f"{name}_entropy",
+            entropy_panels(pixels, reading.maps[:, :, number], alphas),
+            f"{name}: the entropy of the attention that each patch pays, mean over heads.",
+        )
+    if model.pruning is not None:
+        yield from _draw_pruning(model, model.pruning, pictures, alphas)
+    yield Drawn(
+        "entropy_and_distance",
+        depth_figure(reading.entropies, reading.distances, alphas),
+        "Entropy of attention, and the distance that it reaches, by block and head.",
+    )
+
+
+def _draw_pruning(
+    model: VisionTransformer,
+    pruning: PruningConfig,
+    pictures: Mapping[str, np.ndarray],
+    alphas: Sequence[float],
+) -> Iterator[Drawn]:
+    pixels = np.stack(list(pictures.values()))
+    own = [pruning.criterion] if isinstance(pruning.criterion, str) else []
+    criteria: list[str] = list(dict.fromkeys([*own, *_CRITERIA.value]))
+    settings = [dataclasses.replace(pruning, criterion=criterion) for criterion in criteria]
+    by_criterion = dict(zip(criteria, read_pruning(model, pixels, settings)))
+    for number, (name, picture) in enumerate(pictures.items()):
+        yield Drawn(
+            f"{name}_kept",
+            kept_panels(picture, {each: maps[number] for each, maps in by_criterion.items()}),
+            f"{name}: the patches left after each pruned block, one row for each criterion.",
+        )
+    settings = [dataclasses.replace(pruning, criterion="renyi", alpha=alpha) for alpha in alphas]
+    yield Drawn(
+        "entropy_histograms",
+        entropy_histograms(dict(zip(alphas, read_pruning(model, pixels, settings)))),
+        "The entropy of the patches that enter each pruned block, and where it is cut.",
+    )
+
+
+def _means(reading: AttentionReading, alphas: Sequence[float]) -> dict[str, Any]:
+    """The numbers behind the figures, by block and head."""
+    return {
+        "attention_distance_pixels": reading.distances.tolist(),
+        "entropy_nats": [
+            {
+                "alpha": "inf" if alpha == float("inf") else alpha,
+                "by_block_and_head": entropy.tolist(),
+                "correlation_with_distance": correlation(entropy, reading.distances),
+            }
+            for alpha, entropy in zip(alphas, reading.entropies)
+        ],
+    }
+
+
+if __name__ == "__main__":
+    commands.run(main, parse_images)

@@ -1,0 +1,124 @@
+"""`predict`, `visualize` and `export` as a user runs them."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+NAME = "vit_nano_patch4_56"
+MODEL = (f"--model={NAME}", f"--weights=embedded:{NAME}")
+GARMENTS = (
+    *("T-shirt", "trouser", "pullover", "dress", "coat"),
+    *("sandal", "shirt", "sneaker", "bag", "boot"),
+)
+
+
+def run(command, *arguments):
+    return subprocess.run(
+        [sys.executable, "-m", f"renyi_jax.{command}", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Four pictures and two files that are none."""
+    folder = tmp_path_factory.mktemp("pictures")
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (60, 80, 3), np.uint8)
+    Image.fromarray(pixels).save(folder / "a.png")
+    Image.fromarray(pixels).convert("CMYK").save(folder / "b.jpg")
+    Image.new("RGB", (1, 1)).save(folder / "c.gif")
+    Image.fromarray(pixels[..., 0].astype(np.uint16) * 257).save(folder / "d.png")
+    (folder / "empty.png").touch()
+    (folder / "words.jpg").write_text("no picture")
+    (folder / "names.txt").write_text("\n".join(GARMENTS))
+    (folder / "few.txt").write_text("cat\ndog\n")
+    return folder
+
+
+def test_pictures_are_named_and_the_others_told_at_the_end(folder, tmp_path):
+    out = tmp_path / "out"
+    done = run(
+        *("predict", *MODEL, f"--class_names={folder / 'names.txt'}", "--batch_size=3", "--top=2"),
+        *("--save-kept", f"--out={out}", "--image", folder, folder / "absent.png"),
+    )
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert "3 of 7 pictures could not be read" in done.stderr
+    assert all(name in done.stderr for name in ("absent.png", "empty.png", "words.jpg"))
+    lines = done.stdout.splitlines()
+    assert [line.split(":")[0] for line in lines] == [
+        str(folder / name) for name in ("a.png", "b.jpg", "c.gif", "d.png")
+    ]
+    assert all(sum(garment in line for garment in GARMENTS) >= 2 for line in lines)
+    results = json.loads((out / "results.json").read_text())
+    assert len(results["refused"]) == 3
+    for row in results["images"]:
+        assert row["patches_kept"] == 68
+        assert 0 < row["probabilities"][1] <= row["probabilities"][0] <= 1
+        assert Image.open(out / row["kept"]).size == (448, 448)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((*MODEL, "--class_names={folder}/few.txt"), "2 class names, and the model has 10"),
+        (("--model=vit_tiny_patch16_224", MODEL[1]), f"The file fits {NAME}."),
+        ((*MODEL, "--save_kept"), "--save_kept needs --out"),
+    ],
+)
+def test_a_mistake_is_told_before_any_picture(folder, arguments, message):
+    arguments = [argument.format(folder=folder) for argument in arguments]
+    done = run("predict", *arguments, f"--image={folder / 'a.png'}")
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not done.stdout
+
+
+@pytest.mark.slow
+def test_every_figure_is_drawn(folder, tmp_path):
+    row = {"criterion": "none", "reducer": None, "alpha": None, "keep_rate": 1.0, "top1": 0.8}
+    row |= {"gmacs": 0.2, "images_per_second": 10.0}
+    pruned = row | {"criterion": "renyi", "reducer": "drop", "alpha": 2.0, "keep_rate": 0.7}
+    results = tmp_path / "results.json"
+    results.write_text(json.dumps({"evaluations": [pruned | {"gmacs": 0.1}, row]}))
+    out = tmp_path / "out"
+    done = run(
+        *("visualize", *MODEL, "--alphas=1,inf", "--criteria=cls_attention", f"--out={out}"),
+        *("--dpi=40", f"--results={results}", "--image", folder / "a.png", folder / "words.jpg"),
+    )
+    assert done.returncode == 2
+    assert "1 of 2 pictures could not be read" in done.stderr
+    drawn = (
+        *("01_a_entropy", "01_a_kept", "entropy_histograms", "entropy_and_distance"),
+        *("accuracy_multiply_adds", "accuracy_throughput"),
+    )
+    files = {f"{name}.{kind}" for name in drawn for kind in ("png", "svg")}
+    assert {file.name for file in out.iterdir()} == files | {"index.html", "results.json"}
+    means = json.loads((out / "results.json").read_text())
+    assert np.shape(means["attention_distance_pixels"]) == (12, 4)
+    assert [each["alpha"] for each in means["entropy_nats"]] == [1.0, "inf"]
+    assert all(np.shape(each["by_block_and_head"]) == (12, 4) for each in means["entropy_nats"])
+
+
+def test_an_artifact_is_written_with_what_it_takes_beside_it(folder, tmp_path):
+    file = tmp_path / "deep" / "model.jax"
+    done = run(
+        *("export", *MODEL, "--alpha=4", "--platforms=cpu,tpu", f"--output={file}"),
+        f"--class_names={folder / 'names.txt'}",
+    )
+    assert done.returncode == 0, done.stderr
+    assert f"Wrote {file}" in done.stdout
+    about = json.loads((tmp_path / "deep" / "model.jax.json").read_text())
+    assert about["class_names"] == list(GARMENTS)
+    assert about["platforms"] == ["cpu", "tpu"]
+    assert about["pruning"]["alpha"] == 4.0
+    assert about["mean"] == [0.5, 0.5, 0.5]
+    assert {each.name for each in file.parent.iterdir()} == {"model.jax", "model.jax.json"}
