@@ -138,11 +138,15 @@ def _entropy_of_probs(probs, alpha, *, axis):
 
 @partial(jax.jit, static_argnames=("num_prefix", "normalize"))
 def _entropy_of_attention(logits, alpha, *, num_prefix, normalize):
-    rows = logits[..., num_prefix:, :].astype(jnp.float32)
-    prefix, patches = rows[..., :num_prefix], rows[..., num_prefix:]
-    entropy = _entropy(patches, alpha)
+    logits = logits.astype(jnp.float32)
+    # A slice of the keys would be written out; to mask them costs no pass of its own.
+    is_prefix = np.arange(logits.shape[-1]) < num_prefix
+    entropy = _entropy(logits + np.where(is_prefix, -np.inf, 0).astype(np.float32), alpha)
+    entropy = entropy[..., num_prefix:]
     if normalize or num_prefix == 0:
         return entropy
+    rows = logits[..., num_prefix:, :]
+    prefix, patches = rows[..., :num_prefix], rows[..., num_prefix:]
     log_odds = _finite_logsumexp(patches) - _finite_logsumexp(prefix)
     unnormalised = unnormalised_entropy(entropy, log_odds, alpha)
     return jnp.where(jnp.max(patches, axis=-1) == -jnp.inf, 0, unnormalised)
@@ -214,9 +218,10 @@ def rise(
     return jnp.where(y < 0.5, x * series, (1 - ratio) * (1 / gap))
 
 
-class _Sums(NamedTuple):
+class RowSums(NamedTuple):
     """The terms and sums of the module's formula: terms [..., n], sums [..., 1]."""
 
+    top: Array  # max s
     t: Array  # s - max s
     z: Array  # exp(t)
     d: Array  # (exp(t) - exp(alpha t)) / delta
@@ -225,18 +230,24 @@ class _Sums(NamedTuple):
     spread: Array  # -log(1 - delta D / Z) / delta
 
 
-def _sums(s: Float[Array, "*batch n"], alpha: Float[Array, ""]) -> _Sums:
-    order = order_of(alpha)
+def row_sums(s: Float[Array, "*batch n"], order: Order) -> RowSums:
+    """The sums over the last axis.
+
+    Without a comparison or a choice per logit, XLA on CPU runs each sum as one pass over `s`, all
+    cores at work; with one, it writes arrays of the size of `s` in between. So the maxima, which Z
+    leaves out by one because 1 + tiny would lose the digits of tiny, are told by arithmetic.
+    """
     top = jnp.max(s, axis=-1, keepdims=True)
     t = s - jnp.where(top == -jnp.inf, 0, top)
-    z, _, d = terms(t, order)
-    # Z - 1 leaves one maximum out of the sum: 1 + tiny would lose the digits of tiny.
-    is_top = t == 0
-    tops = jnp.sum(jnp.where(is_top, z, 0), axis=-1, keepdims=True)
-    below = jnp.sum(jnp.where(is_top, 0, z), axis=-1, keepdims=True)
-    z_rest = below + jnp.where(tops > 0, tops - 1, 0)
+    z = jnp.exp(t)
+    # The larger of exp(t) and exp(alpha t) is taken out, so that nothing overflows.
+    d = jnp.exp(order.low * t) * (jnp.expm1(order.gap * t) * (-1 / order.gap))
+    is_below = jnp.minimum(t * -1e30, 1)  # no two float32 logits are nearer than 1e-30, but equal
+    below = jnp.sum(z * is_below, axis=-1, keepdims=True)
+    tops = jnp.sum(1 - is_below, axis=-1, keepdims=True)
+    z_rest = below + jnp.maximum(tops - 1, 0)
     mean_d = jnp.sum(d, axis=-1, keepdims=True) / (1 + z_rest)
-    return _Sums(t, z, d, z_rest, mean_d, spread(mean_d, order.delta))
+    return RowSums(top, t, z, d, z_rest, mean_d, spread(mean_d, order.delta))
 
 
 def spread(mean_d: Float[Array, "*rows"], delta: Float[Array, ""]) -> Float[Array, "*rows"]:
@@ -248,13 +259,13 @@ def spread(mean_d: Float[Array, "*rows"], delta: Float[Array, ""]) -> Float[Arra
 @jax.custom_jvp
 def _entropy(s: Float[Array, "*batch n"], alpha: Float[Array, ""]) -> Float[Array, "*batch"]:
     """H_alpha of softmax(s) over the last axis."""
-    return _total(_sums(s, alpha), alpha)
+    return _total(row_sums(s, order_of(alpha)), alpha)
 
 
 @partial(_entropy.defjvp, symbolic_zeros=True)
 def _entropy_jvp(primals, tangents):
     (s, alpha), (ds, dalpha) = primals, tangents
-    sums = _sums(s, alpha)
+    sums = row_sums(s, order_of(alpha))
     entropy = _total(sums, alpha)
     tangent = jnp.zeros_like(entropy)
     if not isinstance(ds, SymbolicZero):
@@ -266,13 +277,13 @@ def _entropy_jvp(primals, tangents):
     return entropy, tangent
 
 
-def _total(sums: _Sums, alpha: Float[Array, ""]) -> Float[Array, "*batch"]:
+def _total(sums: RowSums, alpha: Float[Array, ""]) -> Float[Array, "*batch"]:
     entropy = jnp.log1p(sums.z_rest) + sums.spread
     # A traced order cannot be refused; nan at least does not look like an entropy.
     return jnp.where(alpha > 0, entropy[..., 0], jnp.nan)
 
 
-def _slope_in_logits(sums: _Sums, alpha: Float[Array, ""]) -> Float[Array, "*batch n"]:
+def _slope_in_logits(sums: RowSums, alpha: Float[Array, ""]) -> Float[Array, "*batch n"]:
     """dH / ds_j = alpha (d_j - z_j D / Z) / Z_alpha."""
     order = order_of(alpha)
     # Z_alpha is summed anew because Z - delta D loses digits beside a large Z.

@@ -11,7 +11,12 @@ from renyi_jax.attention import chunked, pallas_gpu, pallas_tpu
 from renyi_jax.attention.running import order_scalars
 
 PLAIN_TOKENS = 640
-"""With more tokens than this the attention matrix is not held."""
+"""With more tokens than this the attention matrix is not held.
+
+On the CPU both take as long (docs/speed.md), so memory decides: the logits of an image of 384
+pixels (577 tokens, 6 heads) are 8 MB, and training at the usual sizes keeps the attention rather
+than compute it twice. On no accelerator was the number measured.
+"""
 
 
 def forward(*arguments):

@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from renyi_jax.attention.running import RowStatistics, fold, no_keys, statistics
-from renyi_jax.entropy import Order, order_of, slope_in_logits, slope_in_order
+from renyi_jax.attention.running import RowStatistics
+from renyi_jax.entropy import Order, order_of, row_sums, slope_in_logits, slope_in_order
 
 QUERIES = 256
 """Queries that are held at a time, with all their logits."""
@@ -33,9 +33,8 @@ def forward(
 
     def attend(query):
         logits = _logits(query, key)
-        running, z, _ = fold(no_keys((*logits.shape[:3], 1)), logits, order, axis=-1)
-        weights = (z / (1 + running.rest)).astype(value.dtype)
-        return weights @ value, _without_keys(statistics(running, order))
+        weights = jax.nn.softmax(logits, axis=-1).astype(value.dtype)
+        return weights @ value, _statistics(logits, order)
 
     return _per_chunk(attend, (query,))
 
@@ -128,16 +127,21 @@ def order_cotangent(
     return total
 
 
+def _statistics(logits: Float[Array, "b h c m"], order: Order | None) -> RowStatistics:
+    if order is None:
+        top = logits.max(axis=-1)
+        return RowStatistics(top, jax.nn.logsumexp(logits, axis=-1) - top, jnp.zeros_like(top))
+    sums = row_sums(logits, order)
+    rows = RowStatistics(sums.top, jnp.log1p(sums.z_rest), sums.spread)
+    return RowStatistics(*(each[..., 0] for each in rows))
+
+
 def _logits(query: Float[Array, "b h c d"], key: Float[Array, "b h m d"]):
     return jnp.matmul(query, jnp.swapaxes(key, 2, 3), preferred_element_type=jnp.float32)
 
 
 def _outer(rows: Float[Array, "b h c m"], tokens: Float[Array, "b h c d"]):
     return jnp.matmul(jnp.swapaxes(rows, 2, 3), tokens, preferred_element_type=jnp.float32)
-
-
-def _without_keys(rows: RowStatistics) -> RowStatistics:
-    return RowStatistics(*(each[..., 0] for each in rows))
 
 
 def _per_chunk(function: Callable[..., Any], arrays: Any) -> Any:

@@ -95,8 +95,12 @@ def program_name(row: Row) -> str:
         return row["peer"]
     if row["criterion"] == "none":
         return "unpruned"
-    alpha = "" if row["alpha"] is None else f" {row['alpha']}"
-    return f"{row['criterion']}{alpha} at {row['keep_rate']}"
+    alpha = "" if row["alpha"] is None else f" {_short(row['alpha'])}"
+    return f"{row['criterion']}{alpha} at {_short(row['keep_rate'])}"
+
+
+def _short(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _our_programs(
