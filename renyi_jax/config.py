@@ -17,6 +17,7 @@ from renyi_jax.config_fields import (
     integer,
     number,
     one_of,
+    optional,
     per_block,
     several,
     span,
@@ -26,7 +27,7 @@ from renyi_jax.data.crop import INTERPOLATIONS
 from renyi_jax.errors import UserError, nearest
 from renyi_jax.models.registry import DTYPES, MODELS, model_spec
 from renyi_jax.models.vit import REMATERIALIZATIONS, check_blocks
-from renyi_jax.pruning import CRITERIA, REDUCERS, PruningConfig
+from renyi_jax.pruning import CRITERIA, KEY_SIMILARITY, MERGE, REDUCERS, PruningConfig
 from renyi_jax.pruning.config import HEADS
 
 # An ml_collections.ConfigDict: its attributes have no types that could be checked.
@@ -57,13 +58,16 @@ FIELDS: dict[str, Field | dict[str, Field]] = {
     },
     # As in PruningConfig; keep_rate=1.0 is the plain model.
     "pruning": {
-        "criterion": per_block(one_of(_PRUNING.criterion, CRITERIA)),
+        # "renyi" by default; the reducer "merge" takes none.
+        "criterion": optional(per_block(one_of(_PRUNING.criterion, (*CRITERIA, KEY_SIMILARITY)))),
         "alpha": per_block(number(_PRUNING.alpha, "(0, inf]")),
         "keep_rate": per_block(number(_PRUNING.keep_rate, "(0, 1]")),
         "blocks": several(_PRUNING.blocks, integer(1, at_least=1)),
-        "reducer": one_of(_PRUNING.reducer, REDUCERS),
+        "reducer": one_of(_PRUNING.reducer, (*REDUCERS, MERGE)),
         "normalize": flag(_PRUNING.normalize),
         "heads": one_of(_PRUNING.heads, HEADS),
+        "keep_mass": per_block(number(_PRUNING.keep_mass, "(0, 1]")),
+        "r": optional(per_block(integer(0, at_least=0))),
     },
     "data": {
         "name": text("cluttered_fashion_mnist"),
@@ -156,7 +160,8 @@ FIELDS: dict[str, Field | dict[str, Field]] = {
         "keep_rates": several((), number(1.0, "(0, 1]"), decides=False),
         "alphas": several((), number(1.0, "(0, inf]"), decides=False),
         "criteria": several((), one_of("renyi", CRITERIA), decides=False),
-        "reducers": several((), one_of("drop", REDUCERS), decides=False),
+        "reducers": several((), one_of("drop", (*REDUCERS, MERGE)), decides=False),
+        "keep_masses": several((), number(1.0, "(0, 1]"), decides=False),
     },
     # Devices on each axis, over all processes; -1 is those that the others leave.
     "mesh": {
@@ -298,6 +303,7 @@ def _across_fields(config: dict[str, Any]) -> Iterator[str]:
     model, train = config["model"], config["train"]
     try:
         pruning = PruningConfig(**config["pruning"])
+        config["pruning"]["criterion"] = pruning.criterion
     except UserError as error:
         pruning = None
         yield f"config.pruning: {str(error).removeprefix('PruningConfig: ')}"

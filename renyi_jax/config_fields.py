@@ -129,6 +129,15 @@ def per_block(item: Field) -> Field:
     return Field(item.default, f"{item.expected}, or one for each pruned block", parse)
 
 
+def optional(item: Field) -> Field:
+    """What `item` takes, or None, the default, where something else decides."""
+
+    def parse(value: Any) -> Any:
+        return None if value is None else item.parse(value)
+
+    return Field(None, f"{item.expected}, or None", parse, item.decides)
+
+
 def image_size(**options) -> Field:
     """What `create_model` takes as the size of its images; 0 for the model's own."""
     side, positive = integer(0, at_least=0), integer(1, at_least=1)

@@ -22,6 +22,8 @@ class Stage(NamedTuple):
     reducer: str = "drop"
     normalize: bool = True
     heads: str = "mean"
+    keep_mass: float = 1.0
+    r: int | None = None
 
 
 class Forward(NamedTuple):
@@ -61,6 +63,10 @@ def forward(
 
 def _forward_one(weights, image, image_index, patch_size, num_heads, stages, random_scores):
     stage_of = {stage.block: stage for stage in stages}
+
+    def draw(size):
+        return list(random_scores(size)[image_index])
+
     tokens = []
     for top in range(0, image.shape[0], patch_size):
         for left in range(0, image.shape[1], patch_size):
@@ -81,31 +87,26 @@ def _forward_one(weights, image, image_index, patch_size, num_heads, stages, ran
         token + embedding[i - offset] if i >= offset else token for i, token in enumerate(tokens)
     ]
 
+    sizes = [1.0] * len(tokens)
     scores_of_stages, kept_of_stages = [], []
     depth = 1 + max(int(name.split(".")[1]) for name in weights if name.startswith("blocks."))
     for block in range(1, depth + 1):
         name = f"blocks.{block - 1}"
         normed = [_norm(weights, f"{name}.norm1", token) for token in tokens]
-        attention, branch = _attention(weights, f"{name}.attn", normed, num_heads)
+        attention, keys, branch = _attention(weights, f"{name}.attn", normed, sizes, num_heads)
         tokens = [
             token + _scaled(weights, f"{name}.ls1", added) for token, added in zip(tokens, branch)
         ]
         if block in stage_of:
             stage = stage_of[block]
-            if stage.criterion == "random":
-                scores = list(random_scores(len(positions))[image_index])
+            if stage.reducer == "merge":
+                scores, tokens, sizes, positions = _merge(
+                    stage, keys, tokens, sizes, positions, num_prefix
+                )
             else:
-                scores = importance(attention, num_prefix, stage)
-            kept = kept_indices(scores, stage.keep_rate)
-            patches = tokens[num_prefix:]
-            reduced = [patches[i] for i in kept]
-            positions_left = [positions[i] for i in kept]
-            dropped = [i for i in range(len(patches)) if i not in kept]
-            if stage.reducer == "fuse" and dropped:
-                cls_row = np.mean([head[0, num_prefix:] for head in attention], axis=0)
-                reduced.append(sum(cls_row[i] * patches[i] for i in dropped))
-                positions_left.append(-1)
-            tokens, positions = tokens[:num_prefix] + reduced, positions_left
+                scores, tokens, sizes, positions = _prune(
+                    stage, attention, tokens, sizes, positions, num_prefix, draw
+                )
             scores_of_stages.append(np.array(scores))
             kept_of_stages.append(np.array(positions))
         branch = []
@@ -121,6 +122,69 @@ def _forward_one(weights, image, image_index, patch_size, num_heads, stages, ran
     if "head_dist.kernel" in weights:
         logits = (logits + _dense(weights, "head_dist", tokens[1])) / 2
     return logits, scores_of_stages, kept_of_stages
+
+
+def _prune(stage, attention, tokens, sizes, positions, num_prefix, draw):
+    patches, there = tokens[num_prefix:], [size > 0 for size in sizes[num_prefix:]]
+    if stage.criterion == "random":
+        scores = draw(len(patches))
+    else:
+        scores = importance(attention, num_prefix, stage)
+    scores = [score if real else -math.inf for score, real in zip(scores, there)]
+    kept = kept_indices(scores, stage.keep_rate)
+    needed = kept if stage.keep_mass == 1 else needed_indices(scores, kept, stage.keep_mass)
+    reduced = [patches[i] for i in kept]
+    sizes_left = [float(there[i] and i in needed) for i in kept]
+    places = [positions[i] if size else -2 for i, size in zip(kept, sizes_left)]
+    dropped = [i for i in range(len(patches)) if i not in kept]
+    if stage.reducer == "fuse" and dropped:
+        cls_row = np.mean([head[0, num_prefix:] for head in attention], axis=0)
+        reduced.append(sum(cls_row[i] * patches[i] for i in dropped))
+        places.append(-1)
+        sizes_left.append(1.0)
+    return scores, tokens[:num_prefix] + reduced, sizes[:num_prefix] + sizes_left, places
+
+
+def needed_indices(scores: list[float], kept: list[int], keep_mass: float) -> list[int]:
+    """The fewest of `kept`, the best first, that hold the share of the mass log n - H."""
+    number = sum(score > -math.inf for score in scores)
+    mass = [max(math.log(number) + score, 0.0) for score in scores]
+    needed: list[int] = []
+    for i in sorted(kept, key=lambda i: (-scores[i], i)):
+        if needed and sum(mass[j] for j in needed) >= keep_mass * sum(mass):
+            break
+        needed.append(i)
+    return needed
+
+
+def _merge(stage, keys, tokens, sizes, positions, num_prefix):
+    """ToMe: tokens at even places, counted with the prefix, merge into those at odd places."""
+    length = len(tokens)
+    sources = [i for i in range(num_prefix, length) if i % 2 == 0]
+    sinks = [i for i in range(num_prefix, length) if i % 2 == 1]
+    best = {}
+    for i in sources:
+        cosines = [
+            keys[i] @ keys[j] / math.sqrt(keys[i] @ keys[i] * (keys[j] @ keys[j])) for j in sinks
+        ]
+        best[i] = max(zip(cosines, sinks))
+    removed = stage.r
+    if removed is None:
+        removed = len(positions) - math.ceil(Fraction(stage.keep_rate) * len(positions))
+    merged = sorted(sources, key=lambda i: -best[i][0])[: min(removed, len(positions) // 2)]
+    scores = [-best[i][0] if i in best else 1.0 for i in range(num_prefix, length)]
+    if not merged:
+        return scores, tokens, sizes, positions
+    groups = {i: [i] for i in range(length) if i not in merged}
+    for i in merged:
+        groups[best[i][1]].append(i)
+    order = [*range(num_prefix), *(i for i in sources if i not in merged), *sinks]
+    averaged = [
+        sum(sizes[j] * tokens[j] for j in groups[i]) / sum(sizes[j] for j in groups[i])
+        for i in order
+    ]
+    places = [positions[i - num_prefix] for i in order[num_prefix:]]
+    return scores, averaged, [sum(sizes[j] for j in groups[i]) for i in order], places
 
 
 def importance(attention: list[np.ndarray], num_prefix: int, stage: Stage) -> list[float]:
@@ -168,7 +232,7 @@ def norm(column: np.ndarray, order: float) -> float:
 def entropy(row: np.ndarray, alpha: float) -> float:
     """Rényi's formula, taken literally."""
     if alpha == 1:
-        return -sum(p * math.log(p) for p in row)
+        return -sum(p * math.log(p) for p in row if p > 0)
     if alpha == math.inf:
         return -math.log(max(row))
     return math.log(sum(p**alpha for p in row)) / (1 - alpha)
@@ -180,24 +244,25 @@ def kept_indices(scores: Sequence[float], keep_rate: str) -> list[int]:
     return sorted(sorted(range(len(scores)), key=lambda i: (-scores[i], i))[:count])
 
 
-def _attention(weights, name, tokens, num_heads):
-    """The attention matrix of every head, and what they add to the tokens."""
+def _attention(weights, name, tokens, sizes, num_heads):
+    """The attention matrix of every head, the mean key of every token, and what is added to it."""
     length, width = len(tokens), len(tokens[0])
-    size = width // num_heads
+    head_size = width // num_heads
     qkv = np.array([_dense(weights, f"{name}.qkv", token) for token in tokens])
     query, key, value = qkv[:, :width], qkv[:, width : 2 * width], qkv[:, 2 * width :]
     matrices, outputs = [], []
     for head in range(num_heads):
-        part = slice(head * size, (head + 1) * size)
+        part = slice(head * head_size, (head + 1) * head_size)
         matrix = np.zeros((length, length))
         for i in range(length):
-            logits = [query[i, part] @ key[j, part] / math.sqrt(size) for j in range(length)]
-            powers = np.exp(np.array(logits) - max(logits))
+            logits = [query[i, part] @ key[j, part] / math.sqrt(head_size) for j in range(length)]
+            powers = np.array(sizes) * np.exp(np.array(logits) - max(logits))
             matrix[i] = powers / powers.sum()
         matrices.append(matrix)
         outputs.append(matrix @ value[:, part])
     joined = np.concatenate(outputs, axis=1)
-    return matrices, [_dense(weights, f"{name}.proj", row) for row in joined]
+    keys = key.reshape(length, num_heads, head_size).mean(axis=1)
+    return matrices, keys, [_dense(weights, f"{name}.proj", row) for row in joined]
 
 
 def _dense(weights, name, vector):

@@ -38,7 +38,7 @@ def stage_maps(
     maps = []
     positions = np.arange(grid_size[0] * grid_size[1])
     for block, criterion, stage in zip(pruning.blocks, pruning.per_block("criterion"), trace):
-        is_entropy = CRITERIA[criterion].is_entropy
+        is_entropy = criterion in CRITERIA and CRITERIA[criterion].is_entropy
         scores = np.asarray(stage.scores[image])
         values = on_grid(-scores if is_entropy else scores, positions, grid_size)
         positions = np.asarray(stage.kept[image])

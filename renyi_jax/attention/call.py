@@ -44,8 +44,8 @@ def attention(
         read: what is wanted of the logits. A `RowEntropy` needs no attention matrix, and where
             there are many tokens none is held. A function reads the float32 logits
             `[b, h, n, n]`, and so makes them be held.
-        sizes: how many tokens each key stands for, as in `plain.attention`; they too make the
-            logits be held.
+        sizes: how many tokens each key stands for, as in `plain.attention_logits`; they too make
+            the logits be held.
 
     Returns:
         The attended values, and what was read: entropies `[b, h, n - num_prefix]`, what the

@@ -11,12 +11,19 @@ Score = Callable[[Float[Array, "b h n n"]], Any]
 
 
 def attention_logits(
-    query: Float[Array, "b q h d"], key: Float[Array, "b n h d"]
+    query: Float[Array, "b q h d"],
+    key: Float[Array, "b n h d"],
+    sizes: Float[Array, "b n"] | None = None,
 ) -> Float[Array, "b h q n"]:
-    """The scaled attention logits `s[b, h, i, j] = q_i . k_j / sqrt(d)`, in float32."""
+    """The scaled attention logits `s[b, h, i, j] = q_i . k_j / sqrt(d)`, in float32.
+
+    With `sizes`, how many tokens each key stands for, plus their logarithm: the softmax then counts
+    a key so often, the proportional attention of ToMe (arXiv 2210.09461, equation 1). 0 masks it.
+    """
     scale = query.shape[-1] ** -0.5
     keys_last = jnp.moveaxis(key, (1, 2), (3, 1))
-    return jnp.matmul(_heads_first(query * scale), keys_last, preferred_element_type=jnp.float32)
+    logits = jnp.matmul(_heads_first(query * scale), keys_last, preferred_element_type=jnp.float32)
+    return logits if sizes is None else logits + jnp.log(sizes)[:, None, None, :]
 
 
 def attention(
@@ -33,16 +40,13 @@ def attention(
         key: keys.
         value: values; the output has their dtype.
         score: reads the float32 logits and returns what a criterion needs of them.
-        sizes: how many tokens each key stands for, which the softmax then counts so often: the
-            proportional attention of ToMe (arXiv 2210.09461, equation 1). 0 masks a key.
+        sizes: how many tokens each key stands for, as in `attention_logits`.
 
     Returns:
         The attended values, and what `score` returned. The softmax is
         computed in float32 whatever the dtype of the operands.
     """
-    logits = attention_logits(query, key)
-    if sizes is not None:
-        logits = logits + jnp.log(sizes)[:, None, None, :]
+    logits = attention_logits(query, key, sizes)
     weights = jax.nn.softmax(logits, axis=-1).astype(value.dtype)
     attended = jnp.swapaxes(weights @ _heads_first(value), 1, 2)
     return attended, score(logits)

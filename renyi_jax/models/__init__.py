@@ -6,7 +6,7 @@ from renyi_jax.models.attention_maps import (
     attention_statistics,
     entropy_maps,
 )
-from renyi_jax.models.block import FUSED, PruningTrace
+from renyi_jax.models.block import FUSED, MASKED, PruningTrace
 from renyi_jax.models.flops import flops
 from renyi_jax.models.preprocess import normalize_images, patches_on_object
 from renyi_jax.models.registry import MODELS, create_model, list_models
@@ -16,6 +16,7 @@ from renyi_jax.models.weights import load_weights, save_weights, to_timm
 
 __all__ = [
     "FUSED",
+    "MASKED",
     "MODELS",
     "AttentionStatistics",
     "ModelSpec",

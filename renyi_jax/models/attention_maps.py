@@ -147,6 +147,7 @@ def _on_grid(values, positions, model: VisionTransformer) -> np.ndarray:
     orders, batch, _ = values.shape
     # One more cell than the grid has takes what has no place in it.
     cells = np.full((orders, batch, model.spec.num_patches + 1), np.nan, np.float32)
-    cells[:, np.arange(batch)[:, None], positions] = values
+    places = np.maximum(positions, -1)
+    cells[:, np.arange(batch)[:, None], places] = values
     cells[:, np.arange(batch)[:, None], -1] = np.nan
     return cells[..., :-1].reshape(orders, batch, *model.spec.grid_size)

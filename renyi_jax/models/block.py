@@ -13,36 +13,69 @@ from renyi_jax.models.spec import ModelSpec
 from renyi_jax.parallel import BATCH_AXES, constrain
 from renyi_jax.pruning import (
     CRITERIA,
+    MERGE,
     REDUCERS,
     PruningStage,
     cls_attention,
-    keep_count,
+    match,
+    merge,
     score_patches,
     select,
+    select_mass,
 )
 
 FUSED = -1
 """The position of a fused token, which has no place in the patch grid."""
 
+MASKED = -2
+"""The position of a place that the image no longer needs, and that attention masks."""
+
 
 class Tokens(NamedTuple):
-    """Tokens on their way through the blocks, and where in the patch grid they came from."""
+    """Tokens on their way through the blocks.
+
+    Attributes:
+        values: the tokens, prefix first.
+        positions: where in the patch grid the patches came from.
+        sizes: how many patches each token stands for: more than one where some merged, 0 where one
+            is masked; None where every token is one.
+    """
 
     values: Float[Array, "b n d"]
     positions: Int[Array, "b m"]
+    sizes: Float[Array, "b n"] | None = None
+
+    def plus(self, branch: Float[Array, "b n d"]) -> "Tokens":
+        """The tokens after a residual sum."""
+        return self._replace(values=self.values + branch)
 
 
 class PruningTrace(NamedTuple):
     """What one pruned block decided.
 
     Attributes:
-        scores: importance of the patches that entered the block.
-        kept: those that left it, as positions in the original patch grid, ascending; a token that
-            the reducer fused comes last, as `FUSED`.
+        scores: importance of the patches that entered the block; -inf for masked ones.
+        kept: those that left it, as positions in the original patch grid, ascending (merged ones in
+            the order of ToMe); a token that the reducer fused comes last, as `FUSED`, and a place
+            that the image does not need is `MASKED`.
     """
 
     scores: Float[Array, "b m"]
     kept: Int[Array, "b k"]
+
+
+class Reading(NamedTuple):
+    """What a block gets to know of its attention.
+
+    Attributes:
+        answer: to what it asked: entropies, logits, or None.
+        class_logits: of the class token, `[b, h, 1, n]`.
+        keys: averaged over heads.
+    """
+
+    answer: Any
+    class_logits: Float[Array, "b h 1 n"]
+    keys: Float[Array, "b n head_dim"]
 
 
 class Attention(nnx.Module):
@@ -56,18 +89,19 @@ class Attention(nnx.Module):
     def __call__(
         self,
         values: Float[Array, "b n d"],
+        sizes: Float[Array, "b n"] | None,
         question: Score | RowEntropy | None,
         *,
         train: bool,
         rngs: nnx.Rngs | None,
-    ):
-        """The branch; what `question` reads; and the logits of the class token, `[b, h, 1, n]`."""
+    ) -> tuple[Float[Array, "b n d"], Reading]:
         qkv = self.qkv(values)
         query, key, value = qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2]
-        attended, answer = attention(query, key, value, question)
+        attended, answer = attention(query, key, value, question, sizes)
         branch = self.proj(attended.reshape(values.shape))
         branch = self.dropout(branch, deterministic=not train, rngs=rngs)
-        return branch, answer, attention_logits(query[:, :1], key)
+        class_logits = attention_logits(query[:, :1], key, sizes)
+        return branch, Reading(answer, class_logits, key.mean(axis=2))
 
 
 class Block(nnx.Module):
@@ -97,45 +131,47 @@ class Block(nnx.Module):
         train: bool,
         rngs: nnx.Rngs | None,
     ) -> tuple[Tokens, PruningTrace | None, Any]:
-        values, positions = tokens
         question = self._question(stage, alpha, read)
         drop_path = functools.partial(self.drop_path, deterministic=not train, rngs=rngs)
 
-        branch, answer, class_logits = self.attn(
-            self.norm1(values), question, train=train, rngs=rngs
+        branch, seen = self.attn(
+            self.norm1(tokens.values), tokens.sizes, question, train=train, rngs=rngs
         )
-        reading = None if read is None else read(answer)
-        values = values + drop_path(branch if self.ls1 is None else self.ls1(branch))
+        reading = None if read is None else read(seen.answer)
+        tokens = tokens.plus(drop_path(branch if self.ls1 is None else self.ls1(branch)))
 
         trace = None
-        if stage is not None:
-            logits = answer if question is whole_logits else class_logits
-            if isinstance(question, RowEntropy):
-                scores = -answer.mean(axis=1)
-            else:
-                scores = self._score(stage, alpha, key, logits)
-            weights = cls_attention(logits, self.num_prefix)
-            values, positions = self._prune(stage, Tokens(values, positions), scores, weights)
-            trace = PruningTrace(scores, positions)
+        if stage is not None and stage.reducer == MERGE:
+            tokens, trace = self._merge(stage, tokens, seen.keys)
+        elif stage is not None:
+            scores, weights = self._score(stage, question, seen, alpha, key)
+            tokens, trace = self._prune(stage, tokens, scores, weights)
 
-        branch = self.mlp(self.norm2(values), train=train, rngs=rngs)
-        values = values + drop_path(branch if self.ls2 is None else self.ls2(branch))
-        return Tokens(constrain(values, BATCH_AXES, None, None), positions), trace, reading
+        branch = self.mlp(self.norm2(tokens.values), train=train, rngs=rngs)
+        tokens = tokens.plus(drop_path(branch if self.ls2 is None else self.ls2(branch)))
+        values = constrain(tokens.values, BATCH_AXES, None, None)
+        return tokens._replace(values=values), trace, reading
 
     def _question(self, stage: PruningStage | None, alpha, read: Score | None):
         """What is asked of the attention: as little as the criterion can do with."""
         if read is not None:
             return whole_logits
-        if stage is None:
+        if stage is None or stage.reducer == MERGE:
             return None
         criterion = CRITERIA[stage.criterion]
         if criterion.order is not None and stage.heads == "mean":
             return RowEntropy(criterion.order(alpha), self.num_prefix, stage.normalize)
         return whole_logits if criterion.reads in ("own_row", "column") else None
 
-    def _score(self, stage: PruningStage, alpha, key, logits: Float[Array, "b h q n"]):
-        """Importance of every patch; of a criterion that reads no more, `q` is the class token."""
-        return score_patches(
+    def _score(
+        self, stage: PruningStage, question: Score | RowEntropy | None, seen: Reading, alpha, key
+    ) -> tuple[Float[Array, "b m"], Float[Array, "b m"]]:
+        """Importance of every patch, and the weights with which a reducer may fuse."""
+        logits = seen.answer if question is whole_logits else seen.class_logits
+        weights = cls_attention(logits, self.num_prefix)
+        if isinstance(question, RowEntropy):
+            return -seen.answer.mean(axis=1), weights
+        scores = score_patches(
             stage.criterion,
             logits,
             self.num_prefix,
@@ -144,16 +180,45 @@ class Block(nnx.Module):
             heads=stage.heads,
             key=key,
         )
+        return scores, weights
 
-    def _prune(self, stage: PruningStage, tokens: Tokens, scores, weights) -> Tokens:
+    def _prune(
+        self, stage: PruningStage, tokens: Tokens, scores: Float[Array, "b m"], weights
+    ) -> tuple[Tokens, PruningTrace]:
         """The tokens that go on. With every patch kept, they are the tokens that came."""
-        num_patches = scores.shape[1]
-        count = keep_count(num_patches, stage.keep_rate)
-        if count == num_patches:
-            return tokens
-        kept = select(scores, count)
+        values, positions, sizes = tokens
+        if sizes is not None:
+            scores = jnp.where(sizes[:, self.num_prefix :] > 0, scores, -jnp.inf)
+        count = stage.count(scores.shape[1])
+        if count == scores.shape[1] and stage.keep_mass == 1:
+            return tokens, PruningTrace(scores, positions)
+
+        if stage.keep_mass == 1:
+            kept, is_needed = select(scores, count), None
+        else:
+            kept, is_needed = select_mass(scores, count, stage.keep_mass)
+
         reducer = REDUCERS[stage.reducer]
-        values = reducer.reduce(tokens.values, kept, weights, self.num_prefix)
-        positions = jnp.take_along_axis(tokens.positions, kept, axis=1)
+        values = reducer.reduce(values, kept, weights, self.num_prefix)
+        positions = jnp.take_along_axis(positions, kept, axis=1)
         fused = ((0, 0), (0, reducer.extra_tokens))
-        return Tokens(values, jnp.pad(positions, fused, constant_values=FUSED))
+        positions = jnp.pad(positions, fused, constant_values=FUSED)
+        if is_needed is not None:
+            positions = jnp.where(is_needed, positions, MASKED)
+        if is_needed is not None or sizes is not None:
+            there = jnp.pad(positions != MASKED, ((0, 0), (self.num_prefix, 0)), constant_values=1)
+            sizes = there.astype(jnp.float32)
+        return Tokens(values, positions, sizes), PruningTrace(scores, positions)
+
+    def _merge(
+        self, stage: PruningStage, tokens: Tokens, keys: Float[Array, "b n d"]
+    ) -> tuple[Tokens, PruningTrace]:
+        """The tokens that go on, those with the most similar keys merged (ToMe)."""
+        values, positions, sizes = tokens
+        count = stage.count(positions.shape[1])
+        matching = match(keys, self.num_prefix, count)
+        if count < positions.shape[1]:
+            sizes = jnp.ones(values.shape[:2]) if sizes is None else sizes
+            values, sizes = merge(values, sizes, matching, self.num_prefix)
+            positions = jnp.take_along_axis(positions, matching.left, axis=1)
+        return Tokens(values, positions, sizes), PruningTrace(matching.scores, positions)

@@ -1,10 +1,11 @@
 """Multiply-adds of one image, counted from the shapes."""
 
 import dataclasses
+from collections.abc import Sequence
 
 from renyi_jax.models.spec import ModelSpec
 from renyi_jax.models.vit import VisionTransformer
-from renyi_jax.pruning import CRITERIA, REDUCERS, PruningConfig, PruningStage, keep_count
+from renyi_jax.pruning import CRITERIA, MERGE, REDUCERS, PruningConfig, PruningStage
 
 
 def flops(model: VisionTransformer, image_size: int | tuple[int, int] | None = None) -> int:
@@ -25,8 +26,18 @@ def flops(model: VisionTransformer, image_size: int | tuple[int, int] | None = N
     return count_flops(spec, model.pruning)
 
 
-def count_flops(spec: ModelSpec, pruning: PruningConfig | None) -> int:
-    """`flops` of a model that need not exist."""
+def count_flops(
+    spec: ModelSpec, pruning: PruningConfig | None, kept: Sequence[int] | None = None
+) -> int:
+    """`flops` of a model that need not exist.
+
+    Args:
+        spec: its shape.
+        pruning: which blocks are pruned, and how.
+        kept: the patches that leave each pruned block, where an image keeps fewer than it might
+            (`PruningConfig.keep_mass`): the count is then that of its own patches, as if the places
+            that are masked did not exist.
+    """
     stages = pruning.stages() if pruning else {}
     width, patches = spec.embed_dim, spec.num_patches
     total = patches * 3 * spec.patch_size**2 * width
@@ -34,18 +45,26 @@ def count_flops(spec: ModelSpec, pruning: PruningConfig | None) -> int:
         tokens = spec.num_prefix + patches
         total += 4 * tokens * width**2 + 2 * tokens**2 * width
         if number in stages:
-            cost, patches = _stage_flops(spec, stages[number], patches)
-            total += cost
+            stage = stages[number]
+            left = stage.count(patches) if kept is None else kept[stage.index]
+            total += _pruning_flops(spec, stage, patches, left)
+            patches = left + (_extra_tokens(stage) if left < patches else 0)
         total += 2 * (spec.num_prefix + patches) * width * spec.mlp_dim
     return total + (1 + spec.distilled) * width * spec.num_classes
 
 
-def _stage_flops(spec: ModelSpec, stage: PruningStage, patches: int) -> tuple[int, int]:
-    """What one pruned block spends on pruning, and the patches that leave it."""
-    count = keep_count(patches, stage.keep_rate)
-    if count == patches:
-        return 0, patches
-    criterion, reducer = CRITERIA[stage.criterion], REDUCERS[stage.reducer]
-    cost = criterion.multiply_adds(spec.num_heads, spec.num_prefix + patches, patches)
-    cost += reducer.extra_tokens * (patches - count) * spec.embed_dim
-    return cost, count + reducer.extra_tokens
+def _pruning_flops(spec: ModelSpec, stage: PruningStage, patches: int, left: int) -> int:
+    """What one pruned block spends on choosing among `patches` and on reducing them to `left`."""
+    if left == patches and stage.keep_mass == 1:
+        return 0
+    if stage.reducer == MERGE:
+        head_dim = spec.embed_dim // spec.num_heads
+        similarities = (patches // 2) * (patches - patches // 2) * head_dim
+        return similarities + 2 * patches * spec.embed_dim  # times its size, and divided by it
+    tokens = spec.num_prefix + patches
+    scoring = CRITERIA[stage.criterion].multiply_adds(spec.num_heads, tokens, patches)
+    return scoring + REDUCERS[stage.reducer].extra_tokens * (patches - left) * spec.embed_dim
+
+
+def _extra_tokens(stage: PruningStage) -> int:
+    return 0 if stage.reducer == MERGE else REDUCERS[stage.reducer].extra_tokens

@@ -265,14 +265,22 @@ def _run_block(stage, read: Score | None, train: bool, block: Block, tokens, alp
 
 def _draw_key(stage: PruningStage, number: int, rngs: nnx.Rngs | None) -> PRNGKeyArray | None:
     """The key of a criterion that draws its scores."""
-    if "key" not in CRITERIA[stage.criterion].options:
+    criterion = CRITERIA.get(stage.criterion)
+    if criterion is None or "key" not in criterion.options:
         return None
     return jax.random.key(number) if rngs is None else rngs.pruning()
 
 
 def check_blocks(pruning: PruningConfig | None, spec: ModelSpec) -> None:
-    """Raises `UserError` where a pruned block is beyond the last of the model."""
-    if pruning is not None and pruning.blocks[-1] > spec.depth:
+    """Raises `UserError` where a model cannot be pruned so."""
+    if pruning is None:
+        return
+    for name in {"head_variance", "head_mad"} & set(pruning.per_block("criterion")):
+        if spec.num_heads == 1:
+            raise UserError(
+                f"PruningConfig: criterion {name!r} compares heads, and the model has one."
+            )
+    if pruning.blocks[-1] > spec.depth:
         raise UserError(
             f"PruningConfig: block {pruning.blocks[-1]} is beyond the last;"
             f" the model has {spec.depth} blocks, counted from 1."

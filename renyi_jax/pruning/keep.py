@@ -6,7 +6,7 @@ from fractions import Fraction
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from renyi_jax.errors import UserError
 
@@ -57,3 +57,30 @@ def select(scores: Float[Array, "b n"], count: int) -> Int[Array, "b k"]:
     """The indices of the `count` highest scores, in ascending order; ties go to the lower index."""
     _, indices = jax.lax.top_k(scores, count)
     return jnp.sort(indices, axis=-1)
+
+
+def select_mass(
+    scores: Float[Array, "b n"], count: int, keep_mass: float
+) -> tuple[Int[Array, "b k"], Bool[Array, "b k"]]:
+    """`select`, and which of the selected an image goes on with: as many as its entropy asks for.
+
+    The mass of a patch is `log n - H`, by which its attention differs from attention to all `n`
+    patches of the image alike (Rényi's divergence from the uniform distribution): an even row
+    says nothing. The fewest patches, the best first, that hold `keep_mass` of the image's mass go
+    on, one at least.
+
+    Args:
+        scores: `-H` in nats, normalised over the patches; -inf for patches that are gone.
+        count: patches to select: the most that an image can keep.
+        keep_mass: the share, in (0, 1].
+    """
+    there = scores > -jnp.inf
+    uniform = jnp.log(there.sum(axis=-1, keepdims=True).astype(scores.dtype))
+    mass = jnp.where(there, jnp.maximum(uniform + scores, 0), 0)
+    ranked, indices = jax.lax.top_k(scores, count)
+    best_first = jnp.take_along_axis(mass, indices, axis=-1)
+    held_before = jnp.cumsum(best_first, axis=-1) - best_first
+    is_needed = held_before < keep_mass * mass.sum(axis=-1, keepdims=True)
+    goes_on = (is_needed & (ranked > -jnp.inf)).at[:, 0].set(True)
+    in_order = jnp.argsort(indices, axis=-1)
+    return jnp.sort(indices, axis=-1), jnp.take_along_axis(goes_on, in_order, axis=-1)

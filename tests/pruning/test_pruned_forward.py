@@ -27,9 +27,11 @@ def pruned(**fields) -> PruningConfig:
 
 def stages_of(pruning: PruningConfig, alphas: np.ndarray) -> list[reference.Stage]:
     rates = map(str, pruning.per_block("keep_rate"))
+    rows = zip(pruning.blocks, pruning.per_block("criterion"), alphas.tolist(), rates)
+    lasts = zip(pruning.per_block("keep_mass"), pruning.per_block("r"))
     return [
-        reference.Stage(*row, pruning.reducer, pruning.normalize, pruning.heads)
-        for row in zip(pruning.blocks, pruning.per_block("criterion"), alphas.tolist(), rates)
+        reference.Stage(*row, pruning.reducer, pruning.normalize, pruning.heads, *last)
+        for row, last in zip(rows, lasts)
     ]
 
 
@@ -103,6 +105,45 @@ def test_a_criterion_and_a_keep_rate_for_each_block_prune_as_the_plain_version()
 )
 def test_every_kind_of_model_is_pruned_as_the_plain_version(changes):
     check(pruned(criterion=("renyi", "received_attention", "cls_attention")), tiny_spec(**changes))
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"keep_rate": (0.8, 0.5, 0.7)}, {"r": 5}, {"r": (3, 0, 100)}],
+    ids=["keep rates", "one r", "an r for each block, of which one is beyond half"],
+)
+@pytest.mark.parametrize("changes", [{}, {"distilled": True}, {"num_registers": 2}], ids=str)
+def test_merging_matches_and_averages_as_the_plain_version(fields, changes):
+    check(pruned(reducer="merge", **fields), tiny_spec(**changes))
+
+
+@pytest.mark.parametrize("keep_mass", [0.5, (0.9, 0.6, 1.0)], ids=str)
+def test_adaptive_keep_counts_mask_as_the_plain_version(keep_mass):
+    criteria = ("renyi", "shannon", "cls_attention") if isinstance(keep_mass, tuple) else "renyi"
+    check(pruned(criterion=criteria, keep_mass=keep_mass, keep_rate=0.8), alphas=[1.0, 4.0])
+
+
+def test_an_image_counts_for_itself_alone_under_adaptive_keep_counts():
+    """The masked places are no part of it: fewer of them give the same logits."""
+    tight, loose = (
+        tiny_model(pruned(keep_mass=0.3, keep_rate=(rate, 1.0, 1.0))) for rate in (0.7, 1.0)
+    )
+    logits, trace = compiled(loose)(IMAGES, 2.0, None)
+    needed = [(np.asarray(stage.kept) >= 0).sum(axis=1) for stage in trace]
+    assert all((counts >= 1).all() for counts in needed) and (needed[0] < 12).all()
+    np.testing.assert_allclose(compiled(tight)(IMAGES, 2.0, None)[0], logits, atol=1e-5)
+
+
+def test_merging_nothing_is_bitwise_the_plain_model():
+    plain = tiny_model()
+    expected = jax.jit(lambda images: plain(images))(jnp.asarray(IMAGES))
+    whole = plain.with_pruning(pruned(reducer="merge", r=0))
+    np.testing.assert_array_equal(jax.jit(lambda images: whole(images))(IMAGES), expected)
+
+
+def test_a_model_of_one_head_has_no_spread_over_heads():
+    with pytest.raises(ValueError, match=r"head_mad.*compares heads"):
+        tiny_model(pruned(criterion="head_mad"), tiny_spec(num_heads=1))
 
 
 @pytest.mark.parametrize("criteria", THREES, ids="-".join)

@@ -29,6 +29,22 @@ from renyi_jax.pruning import PruningConfig
         ({"reducer": "droop"}, "Did you mean 'drop'"),
         ({"heads": "means"}, "Did you mean 'mean'"),
         ({"normalize": "yes"}, "normalize must be True or False"),
+        ({"keep_mass": 0.0}, "keep_mass must lie in"),
+        ({"keep_mass": (0.9, 0.9)}, "keep_mass has 2 values for 3"),
+        ({"reducer": "merge", "r": -1}, "r must be an integer"),
+        ({"reducer": "merge", "r": 1.5}, "r must be an integer"),
+        ({"reducer": "merge", "criterion": "renyi"}, "by the similarity of their keys"),
+        ({"reducer": "merge", "keep_rate": 0.4}, "at least 0.5, got 0.4"),
+        ({"reducer": "merge", "keep_mass": 0.9}, "makes one token of several"),
+        ({"reducer": "fuse", "keep_mass": 0.9}, "makes one token of several"),
+        ({"criterion": "key_similarity"}, "needs reducer 'merge'"),
+        ({"r": 8}, "with reducer 'drop' give keep_rate"),
+        ({"keep_mass": 0.9, "normalize": False}, "needs normalize=True"),
+        ({"keep_mass": 0.9, "criterion": "cls_attention"}, "'cls_attention' does not"),
+        (
+            {"keep_mass": (0.9, 1, 1), "criterion": ("renyi", "renyi", "column_norm")},
+            "masked some of them away",
+        ),
     ],
     ids=lambda value: str(value) if isinstance(value, dict) else "",
 )
@@ -53,3 +69,13 @@ def test_one_value_stands_for_every_block():
     assert list(stages) == [4, 7, 10]
     assert [stage.keep_rate for stage in stages.values()] == [0.9, 0.7, 0.5]
     assert {stage.criterion for stage in stages.values()} == {"renyi"}
+
+
+def test_the_criterion_is_entropy_unless_patches_are_merged():
+    assert PruningConfig().criterion == "renyi"
+    assert PruningConfig(reducer="merge").criterion == "key_similarity"
+
+
+def test_merging_takes_away_at_most_half_of_the_patches():
+    stages = PruningConfig(reducer="merge", r=(13, 0, 99)).stages().values()
+    assert [stage.count(50) for stage in stages] == [37, 50, 25]
