@@ -1,66 +1,99 @@
-"""What one batch adds to the counts behind every accuracy and share."""
+"""What a model makes of every single image, and the numbers that follow from it."""
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 
-class Counts(NamedTuple):
-    """Sums over the test images seen so far, as int32 scalars.
+class Outcomes(NamedTuple):
+    """One entry per image: of a batch on the device, or of a whole test split as numpy arrays.
 
     Attributes:
-        examples: images.
-        top1: images whose label has the highest logit; ties go to the lower class.
-        top5: images whose label is among the five highest, or among all where there are fewer.
-        patches: patches left after the last pruned block; a fused token is none.
-        patches_on_object: those of them that lie on the labelled object.
+        predicted: the class with the highest logit; ties go to the lower class.
+        top1: whether it is the label.
+        top5: whether the label is among the five highest, or among all where there are fewer.
+        nll: the negative log likelihood of the label, in nats.
+        kept: the patches that leave each pruned block; a fused token is none.
+        on_object: of the patches left after the last, those that lie on the labelled object; 0
+            where the objects are not known.
     """
 
-    examples: Int[Array, ""]
-    top1: Int[Array, ""]
-    top5: Int[Array, ""]
-    patches: Int[Array, ""]
-    patches_on_object: Int[Array, ""]
-
-    @classmethod
-    def zero(cls) -> "Counts":
-        return cls(*(jnp.zeros((), jnp.int32) for _ in cls._fields))
+    predicted: Int[Array | np.ndarray, "b"]
+    top1: Bool[Array | np.ndarray, "b"]
+    top5: Bool[Array | np.ndarray, "b"]
+    nll: Float[Array | np.ndarray, "b"]
+    kept: Int[Array | np.ndarray, "b stages"]
+    on_object: Int[Array | np.ndarray, "b"]
 
 
-def count_batch(
+def judge(
     logits: Float[Array, "b classes"],
     labels: Int[Array, "b"],
-    valid: Bool[Array, "b"],
-    positions: Int[Array, "b k"],
+    positions: Sequence[Int[Array, "b _"]],
     on_object: Bool[Array, "b n"] | None,
-) -> Counts:
-    """The counts of one batch.
+) -> Outcomes:
+    """The outcomes of one batch.
 
     Args:
         logits: of the model.
         labels: true classes.
-        valid: False for the images that only fill up the batch; they count for nothing.
-        positions: the patches left after the last pruned block, as positions in the patch grid;
-            below 0 for tokens that are no patch.
+        positions: the patches that leave each pruned block, as positions in the patch grid; below
+            0 for tokens that are no patch. Empty for the plain model.
         on_object: whether each patch lies on the object, or None where the objects are not known.
     """
     _, ranked = jax.lax.top_k(logits, min(5, logits.shape[1]))
     hits = ranked == labels[:, None]
-    is_patch = (positions >= 0) & valid[:, None]
+    log_likelihood = jnp.take_along_axis(jax.nn.log_softmax(logits), labels[:, None], axis=1)
+    counts = [jnp.sum(each >= 0, axis=1, dtype=jnp.int32) for each in positions]
     if on_object is None:
-        is_on_object = jnp.zeros_like(is_patch)
+        is_on_object = jnp.zeros((len(labels), 1), bool)
+    elif positions:
+        last = positions[-1]
+        is_on_object = jnp.take_along_axis(on_object, jnp.maximum(last, 0), axis=1) & (last >= 0)
     else:
-        is_on_object = is_patch & jnp.take_along_axis(on_object, jnp.maximum(positions, 0), axis=1)
-
-    def total(flags: Bool[Array, "..."]) -> Int[Array, ""]:
-        return jnp.sum(flags, dtype=jnp.int32)
-
-    return Counts(
-        examples=total(valid),
-        top1=total(hits[:, 0] & valid),
-        top5=total(hits.any(axis=1) & valid),
-        patches=total(is_patch),
-        patches_on_object=total(is_on_object),
+        is_on_object = on_object
+    return Outcomes(
+        predicted=ranked[:, 0],
+        top1=hits[:, 0],
+        top5=hits.any(axis=1),
+        nll=-log_likelihood[:, 0],
+        kept=jnp.stack(counts, axis=1) if counts else jnp.zeros((len(labels), 0), jnp.int32),
+        on_object=jnp.sum(is_on_object, axis=1, dtype=jnp.int32),
     )
+
+
+def summarize(
+    outcomes: Outcomes, plain: Outcomes | None, *, num_patches: int, has_object_masks: bool
+) -> dict[str, Any]:
+    """The metrics of one setting over the test split, as JSON holds them.
+
+    Args:
+        outcomes: of the setting.
+        plain: of the same weights without pruning, where they are known.
+        num_patches: of the whole patch grid.
+        has_object_masks: whether `kept_on_object` means something.
+
+    Returns:
+        `top1`, `top5`, `num_examples`, `nll` (its mean), `mean_kept` (patches that leave each
+        pruned block, mean over images), with `plain` the `agreement` (share of the images that
+        both give the same class), and with masks `kept_on_object` (of the patches left over all
+        images, the share that lies on the object).
+    """
+    number = len(outcomes.top1)
+    row = {
+        "top1": float(np.mean(outcomes.top1)),
+        "top5": float(np.mean(outcomes.top5)),
+        "num_examples": number,
+        "nll": float(np.mean(outcomes.nll, dtype=np.float64)),
+        "mean_kept": np.mean(outcomes.kept, axis=0, dtype=np.float64).tolist(),
+    }
+    if plain is not None:
+        row["agreement"] = float(np.mean(outcomes.predicted == plain.predicted))
+    if has_object_masks:
+        left = outcomes.kept[:, -1].sum() if outcomes.kept.shape[1] else number * num_patches
+        row["kept_on_object"] = float(outcomes.on_object.sum() / left)
+    return row

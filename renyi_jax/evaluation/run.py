@@ -1,32 +1,46 @@
 """The evaluation of a model under its own pruning and a sweep of others: the rows of results.json.
 
-Each batch of the test split is decoded and sent to the device once, then counted under every
-setting; the counts stay on the device until the end.
+Each batch of the test split is decoded and sent to the device once, then judged under every
+setting, image by image.
 """
 
 import functools
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from tqdm import tqdm
 
 from renyi_jax.data import Dataset, eval_loader
 from renyi_jax.errors import UserError
-from renyi_jax.evaluation.metrics import Counts, count_batch
+from renyi_jax.evaluation.metrics import Outcomes, summarize
+from renyi_jax.evaluation.programs import Batch, Programs, alphas_of
 from renyi_jax.evaluation.settings import describe, evaluation_settings, program_of
 from renyi_jax.evaluation.throughput import seconds_per_call
-from renyi_jax.models import VisionTransformer, flops, normalize_images, patches_on_object
+from renyi_jax.models import VisionTransformer
+from renyi_jax.models.flops import count_flops
 from renyi_jax.pruning import PruningConfig
-
-Batch = dict[str, Any]
-Program = Callable[..., Counts]
 
 # An ml_collections.ConfigDict: its attributes have no types that could be checked.
 Config = Any
+Setting = PruningConfig | None
+
+
+class Measurement(NamedTuple):
+    """What was measured of one setting.
+
+    Attributes:
+        outcomes: of every test image, as numpy arrays, in the order of the test split.
+        images_per_second: of the compiled evaluation step (normalisation, model, judgement) on one
+            batch that lies on the device already, median over repetitions.
+        peak_memory: bytes of device memory of that step, as `Program` has them.
+    """
+
+    outcomes: Outcomes
+    images_per_second: float
+    peak_memory: int | None
 
 
 def run_evaluations(
@@ -38,35 +52,137 @@ def run_evaluations(
         model: the trained model; its pruning is the first row.
         dataset: its test split is read once, whatever the number of settings.
         config: the fields read are `seed`, `data.num_workers`, `data.crop_pct` (0 is the model's
-            own), and of `evaluate`: `batch_size`, `keep_rates`, `alphas`, `criteria`, `reducers`.
+            own), and of `evaluate`: `batch_size`, and the lists of the sweep.
         progress: whether to show a progress bar.
 
     Returns:
-        One dict per setting, which JSON can hold:
-
-        - `criterion`, `reducer`, `alpha`, `keep_rate`: the setting. The plain model is the row of
-          keep rate 1, with criterion "none" and None for the others; alpha is None where the
-          criterion has no order, and "inf" for infinity.
-        - `top1`, `top5`: shares in [0, 1] of the `num_examples` test images.
-        - `gmacs`: 10^9 multiply-adds of one image, by `flops`.
-        - `images_per_second`: of the compiled evaluation step (normalisation, model, counting) on
-          one batch that lies on the device already, median over repetitions in which the settings
-          take turns. Rows that differ in alpha alone run the same program, and share its timing.
-        - `kept_on_object`, where the data set has masks: of the patches left after the last pruned
-          block, over all images, the share that lies on the labelled object (any pixel does). The
-          plain model's is the share of all patches.
+        One dict per setting, of `describe` and `measured_row`.
 
     Raises:
         UserError: a setting that cannot be run, or an empty test split.
     """
     settings = evaluation_settings(model.pruning, config.evaluate)
-    models = {program_of(setting): model.with_pruning(setting) for setting in settings}
-    params = nnx.split(model)[1]
-    programs = {name: _compiled(pruned) for name, pruned in models.items()}
-    key = jax.random.key(config.seed)
-    alphas = [_alphas(setting) for setting in settings]
-    counts = [Counts.zero() for _ in settings]
+    measured, _ = measure(Programs(model), model, dataset, config, settings, progress=progress)
+    plain = measured[settings.index(None)].outcomes if None in settings else None
+    return [
+        measured_row(setting, measurement, plain, model, dataset)
+        for setting, measurement in zip(settings, measured)
+    ]
 
+
+def measured_row(
+    setting: Setting,
+    measurement: Measurement,
+    plain: Outcomes | None,
+    model: VisionTransformer,
+    dataset: Dataset,
+) -> dict[str, Any]:
+    """One row of results.json.
+
+    - `criterion`, `reducer`, `alpha`, `keep_rate`, `keep_mass`, `r`: the setting. The plain model
+      is the row of keep rate 1, with criterion "none".
+    - The metrics of `summarize`.
+    - `gmacs`: 10^9 multiply-adds of one image, by `flops`; under adaptive keep counts the mean over
+      the images, each with its own patches. `gmacs_padded` counts the places that are masked, which
+      are computed too: what the compiled program spends.
+    - `images_per_second`, `peak_memory`: as in `Measurement`.
+    """
+    return {
+        **describe(setting),
+        **summarize(
+            measurement.outcomes,
+            plain,
+            num_patches=model.spec.num_patches,
+            has_object_masks=dataset.has_object_masks,
+        ),
+        "gmacs": _mean_flops(model, setting, np.asarray(measurement.outcomes.kept)) / 1e9,
+        "gmacs_padded": count_flops(model.spec, setting) / 1e9,
+        "images_per_second": measurement.images_per_second,
+        "peak_memory": measurement.peak_memory,
+    }
+
+
+def measure(
+    programs: Programs,
+    model: VisionTransformer,
+    dataset: Dataset,
+    config: Config,
+    settings: Sequence[Setting],
+    *,
+    timed: Sequence[Setting] = (),
+    place: Callable[[Batch], Batch] = jax.device_put,
+    progress: bool = True,
+) -> tuple[list[Measurement], dict[Setting, float]]:
+    """Judges every test image under every setting, and times the programs against each other.
+
+    Args:
+        programs: of this model or another of its shape; what they lack is compiled.
+        model: whose weights are taken.
+        dataset: its test split is read once.
+        config: as in `run_evaluations`.
+        settings: the prunings.
+        timed: further settings, whose programs are only timed, in turns with the others.
+        place: puts a batch on the devices.
+        progress: whether to show a progress bar.
+
+    Returns:
+        One measurement per setting, and the images per second of every program by `program_of`.
+
+    Raises:
+        UserError: an empty test split.
+    """
+    params = nnx.split(model)[1]
+    key = jax.random.key(config.seed)
+    batch_size = config.evaluate.batch_size
+    judged: list[list[Outcomes]] = [[] for _ in settings]
+    first: Batch = {}
+    pending: tuple[Any, Any] | None = None
+
+    def collect(valid: np.ndarray, outcomes: Sequence[Outcomes]) -> None:
+        for kept, of_batch in zip(judged, jax.device_get(outcomes)):
+            kept.append(Outcomes(*(np.asarray(field)[valid] for field in of_batch)))
+
+    for number, host_batch in enumerate(_batches(model, dataset, config, progress)):
+        batch = place(host_batch)
+        first = first or batch
+        batch_key = jax.random.fold_in(key, number)
+        outcomes = [
+            programs.get(setting, params, batch, key).run(
+                params, batch, alphas_of(setting), batch_key
+            )
+            for setting in settings
+        ]
+        # The device may run one batch ahead, not more: the batches in flight are in its memory.
+        if pending is not None:
+            collect(*pending)
+        pending = np.asarray(host_batch["valid"]), outcomes
+    if pending is None:
+        raise UserError(f"The test split of {dataset.name} is empty (config.data.test_split).")
+    collect(*pending)
+
+    by_program = {
+        program_of(setting): programs.get(setting, params, first, key)
+        for setting in (*settings, *timed)
+    }
+    calls = {
+        name: functools.partial(program.run, params, first, alphas_of(name), key)
+        for name, program in by_program.items()
+    }
+    for call in calls.values():
+        jax.block_until_ready(call())  # warms up
+    speeds = {name: batch_size / seconds for name, seconds in seconds_per_call(calls).items()}
+    measurements = [
+        Measurement(
+            Outcomes(*map(np.concatenate, zip(*of_setting))),
+            speeds[program_of(setting)],
+            by_program[program_of(setting)].peak_memory,
+        )
+        for setting, of_setting in zip(settings, judged)
+    ]
+    return measurements, speeds
+
+
+def _batches(model: VisionTransformer, dataset: Dataset, config: Config, progress: bool):
     batch_size = config.evaluate.batch_size
     loader = eval_loader(
         dataset,
@@ -75,83 +191,13 @@ def run_evaluations(
         crop_pct=config.data.crop_pct or model.spec.crop_pct,
         num_workers=config.data.num_workers,
     )
-    first: Batch = {}
-    num_batches = -(-len(dataset.test) // batch_size)
-    bar = tqdm(loader, "evaluating", num_batches, unit="batch", disable=not progress)
-    for number, host_batch in enumerate(bar):
-        batch: Batch = jax.device_put(host_batch)
-        first = first or batch
-        # The device may lag one batch behind, not more: the batches in flight are in its memory.
-        jax.block_until_ready(counts)
-        batch_key = jax.random.fold_in(key, number)
-        counts = [
-            programs[program_of(setting)](params, batch, alpha, batch_key, total)
-            for setting, alpha, total in zip(settings, alphas, counts)
-        ]
-    if not first:
-        raise UserError(f"The test split of {dataset.name} is empty (config.data.test_split).")
-
-    calls = {
-        program_of(setting): functools.partial(
-            programs[program_of(setting)], params, first, alpha, key, Counts.zero()
-        )
-        for setting, alpha in zip(settings, alphas)
-    }
-    seconds = seconds_per_call(calls)
-    return [
-        _row(
-            setting,
-            jax.device_get(total),
-            gmacs=flops(models[program_of(setting)]) / 1e9,
-            images_per_second=batch_size / seconds[program_of(setting)],
-            has_object_masks=dataset.has_object_masks,
-        )
-        for setting, total in zip(settings, counts)
-    ]
+    total = -(-len(dataset.test) // batch_size)
+    return tqdm(loader, "evaluating", total, unit="batch", disable=not progress)
 
 
-def _compiled(model: VisionTransformer) -> Program:
-    # The graph is bound, not a static argument: hashing it would cost a millisecond a call.
-    return jax.jit(functools.partial(_count, nnx.split(model)[0]))
-
-
-def _count(graphdef, params, batch: Batch, alpha, key, total: Counts) -> Counts:
-    """`total` and what `batch` adds to it."""
-    model = nnx.merge(graphdef, params)
-    images = normalize_images(batch["image"], model.spec.mean, model.spec.std)
-    logits, trace = model(images, alpha, return_trace=True, rngs=nnx.Rngs(pruning=key))
-    every_patch = jnp.arange(model.spec.num_patches)
-    positions = (
-        trace[-1].kept if trace else jnp.broadcast_to(every_patch, (len(images), len(every_patch)))
-    )
-    on_object = None
-    if "object_mask" in batch:
-        on_object = patches_on_object(batch["object_mask"], model.spec.patch_size)
-    added = count_batch(logits, batch["label"], batch["valid"], positions, on_object)
-    return jax.tree.map(jnp.add, total, added)
-
-
-def _alphas(setting: PruningConfig | None) -> np.ndarray:
-    """One order per pruned block, an argument of the compiled program."""
-    return np.asarray(setting.per_block("alpha") if setting else (), np.float32)
-
-
-def _row(
-    setting: PruningConfig | None,
-    counts: Counts,
-    *,
-    gmacs: float,
-    images_per_second: float,
-    has_object_masks: bool,
-) -> dict[str, Any]:
-    row = {
-        **describe(setting),
-        "top1": float(counts.top1 / counts.examples),
-        "top5": float(counts.top5 / counts.examples),
-        "num_examples": int(counts.examples),
-        "gmacs": gmacs,
-        "images_per_second": images_per_second,
-    }
-    if has_object_masks:
-        row["kept_on_object"] = float(counts.patches_on_object / counts.patches)
-    return row
+def _mean_flops(model: VisionTransformer, setting: Setting, kept: np.ndarray) -> float:
+    if setting is None or all(mass == 1 for mass in setting.per_block("keep_mass")):
+        return float(count_flops(model.spec, setting))
+    counts, numbers = np.unique(kept, axis=0, return_counts=True)
+    each = [count_flops(model.spec, setting, row) for row in counts.tolist()]
+    return float(np.average(each, weights=numbers))

@@ -1,5 +1,6 @@
 """A run of `renyi_jax.main` that takes seconds: few images, a small model, compilations kept."""
 
+import functools
 import os
 import subprocess
 import sys
@@ -78,11 +79,11 @@ def config_file(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def start_main(config_file):
-    """Starts the command as a user does."""
+def start_command(config_file):
+    """Starts a command as a user does."""
 
-    def start(*arguments, config=config_file, **environment) -> subprocess.Popen:
-        command = [sys.executable, "-m", "renyi_jax.main", f"--config={config}", *arguments]
+    def start(name, *arguments, config=config_file, **environment) -> subprocess.Popen:
+        command = [sys.executable, "-m", f"renyi_jax.{name}", f"--config={config}", *arguments]
         kept = {
             "JAX_COMPILATION_CACHE_DIR": str(config_file.parent / "compilations"),
             "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
@@ -100,15 +101,27 @@ def start_main(config_file):
 
 
 @pytest.fixture(scope="session")
-def run_main(start_main):
-    """Runs the command to its end."""
+def start_main(start_command):
+    """Starts the main job."""
+    return functools.partial(start_command, "main")
 
-    def run(*arguments, **options) -> subprocess.CompletedProcess:
-        process = start_main(*arguments, **options)
+
+@pytest.fixture(scope="session")
+def run_command(start_command):
+    """Runs a command to its end."""
+
+    def run(name, *arguments, **options) -> subprocess.CompletedProcess:
+        process = start_command(name, *arguments, **options)
         printed, told = process.communicate(timeout=900)
         return subprocess.CompletedProcess(process.args, process.returncode, printed, told)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def run_main(run_command):
+    """Runs the main job to its end."""
+    return functools.partial(run_command, "main")
 
 
 @pytest.fixture(scope="session")

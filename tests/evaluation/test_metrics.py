@@ -1,60 +1,66 @@
-"""The counts of one batch."""
+"""The outcomes of one batch, and the metrics over a test split."""
 
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
-from renyi_jax.evaluation.metrics import count_batch
-from renyi_jax.models import FUSED, patches_on_object
+from renyi_jax.evaluation.metrics import Outcomes, judge, summarize
+from renyi_jax.models import FUSED, MASKED, patches_on_object
 
 
-def counted(logits, labels, valid=None, positions=None, on_object=None):
-    batch = len(labels)
-    counts = count_batch(
+def judged(logits, labels, positions=(), on_object=None) -> Outcomes:
+    outcomes = judge(
         jnp.asarray(logits, jnp.float32),
         jnp.asarray(labels, jnp.int32),
-        jnp.asarray([True] * batch if valid is None else valid),
-        jnp.asarray([[0]] * batch if positions is None else positions, jnp.int32),
+        [jnp.asarray(each, jnp.int32) for each in positions],
         None if on_object is None else jnp.asarray(on_object),
     )
-    return {name: int(count) for name, count in counts._asdict().items()}
+    return Outcomes(*map(np.asarray, outcomes))
 
 
-def test_top_1_and_top_5_agree_with_a_full_sort():
+def test_top_1_top_5_and_likelihood_agree_with_their_definitions():
     rng = np.random.default_rng(0)
     logits, labels = rng.normal(size=(200, 10)), rng.integers(0, 10, 200)
     ranked = np.argsort(-logits, axis=1)
-    counts = counted(logits, labels)
-    assert counts["top1"] == np.sum(ranked[:, 0] == labels)
-    assert counts["top5"] == np.sum([label in row[:5] for label, row in zip(labels, ranked)])
-
-
-def test_images_that_fill_up_the_batch_count_for_nothing():
-    logits = np.eye(4, 10)
-    counts = counted(
-        logits, [0, 1, 2, 3], [True, True, False, False], [[0, 1]] * 4, [[True, False]] * 4
-    )
-    assert counts == {
-        "examples": 2,
-        "top1": 2,
-        "top5": 2,
-        "patches": 4,
-        "patches_on_object": 2,
-    }
+    outcomes = judged(logits, labels)
+    np.testing.assert_array_equal(outcomes.predicted, ranked[:, 0])
+    np.testing.assert_array_equal(outcomes.top1, ranked[:, 0] == labels)
+    np.testing.assert_array_equal(outcomes.top5, (ranked[:, :5] == labels[:, None]).any(axis=1))
+    probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    expected = -np.log(probabilities[np.arange(200), labels])
+    np.testing.assert_allclose(outcomes.nll, expected, rtol=1e-5)
 
 
 def test_with_fewer_than_five_classes_every_label_is_among_the_top_5():
-    assert counted(np.eye(3), [2, 1, 0])["top5"] == 3
+    assert judged(np.eye(3), [2, 1, 0]).top5.all()
 
 
 def test_a_model_that_gives_only_nan_is_not_right_about_everything():
-    assert counted(np.full((10, 10), np.nan), range(10))["top1"] <= 1
+    assert judged(np.full((10, 10), np.nan), range(10)).top1.sum() <= 1
 
 
-def test_fused_tokens_are_no_patches():
-    counts = counted(
-        np.zeros((1, 10)), [0], positions=[[1, 2, FUSED]], on_object=[[True, True, False, True]]
+def test_fused_and_masked_tokens_are_no_patches():
+    outcomes = judged(
+        np.zeros((1, 10)),
+        [0],
+        positions=[[[0, 1, 2, FUSED]], [[1, MASKED, FUSED]]],
+        on_object=[[True, True, False, True]],
     )
-    assert (counts["patches"], counts["patches_on_object"]) == (2, 1)
+    assert outcomes.kept.tolist() == [[3, 1]]
+    assert outcomes.on_object.tolist() == [1]
+
+
+def test_the_plain_model_keeps_every_patch():
+    outcomes = judged(np.zeros((2, 10)), [0, 1], on_object=[[True, True, False], [False] * 3])
+    row = summarize(outcomes, outcomes, num_patches=3, has_object_masks=True)
+    assert row["kept_on_object"] == pytest.approx(2 / 6)
+    assert row["mean_kept"] == [] and row["agreement"] == 1.0
+
+
+def test_agreement_is_with_the_class_that_the_plain_model_gives_right_or_wrong():
+    pruned, plain = judged(np.eye(4, 10), [0, 0, 0, 0]), judged(np.eye(4, 10)[::-1], [0, 0, 0, 0])
+    assert summarize(pruned, plain, num_patches=3, has_object_masks=False)["agreement"] == 0.0
+    assert summarize(pruned, pruned, num_patches=3, has_object_masks=False)["agreement"] == 1.0
 
 
 def test_a_patch_lies_on_the_object_where_any_of_its_pixels_does():

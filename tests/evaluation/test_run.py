@@ -13,7 +13,10 @@ from renyi_jax import flops
 from renyi_jax.config import default_config
 from renyi_jax.errors import UserError
 from renyi_jax.evaluation import run_evaluations
+from renyi_jax.evaluation.programs import Programs
+from renyi_jax.evaluation.run import measure
 from renyi_jax.models import normalize_images
+from renyi_jax.models.flops import count_flops
 from renyi_jax.pruning import PruningConfig
 
 TRAINED = PruningConfig(blocks=(1, 2))
@@ -83,8 +86,9 @@ def test_the_rows_are_json_in_the_order_of_the_sweep(rows):
     ]
     assert json.loads(json.dumps(rows, allow_nan=False)) == rows
     fields = {
-        *("criterion", "reducer", "alpha", "keep_rate", "top1", "top5", "num_examples"),
-        *("gmacs", "images_per_second", "kept_on_object"),
+        *("criterion", "reducer", "alpha", "keep_rate", "keep_mass", "r"),
+        *("top1", "top5", "num_examples", "nll", "agreement", "mean_kept", "kept_on_object"),
+        *("gmacs", "gmacs_padded", "images_per_second", "peak_memory"),
     }
     assert all(set(row) == fields for row in rows)
 
@@ -99,7 +103,40 @@ def test_a_sweep_over_five_alphas_compiles_once(count_compilations):
     with count_compilations() as compiled:
         rows = evaluate(alphas=(0.5, 1.0, 2.0, 4.0, float("inf")))
     assert len(rows) == 5
-    assert sum("_count" in name for name in compiled) == 1
+    assert sum("_evaluate" in name for name in compiled) == 1
+
+
+def test_a_program_runs_on_other_weights_without_being_compiled_again(count_compilations):
+    programs = Programs(tiny_model(TRAINED, SPEC))
+    with count_compilations() as compiled:
+        predicted = [
+            measure(
+                programs,
+                tiny_model(None, SPEC, seed),
+                DATASET,
+                config_with(),
+                [TRAINED],
+                progress=False,
+            )[0][0].outcomes.predicted
+            for seed in (0, 1)
+        ]
+    assert sum("_evaluate" in name for name in compiled) == 1
+    assert predicted[0].tolist() != predicted[1].tolist()
+
+
+def test_adaptive_counts_are_told_by_their_mean_and_by_each_images_own_multiply_adds():
+    adaptive = PruningConfig(blocks=(1, 2), keep_mass=0.5)
+    (row,) = evaluate(trained=adaptive)
+    model = tiny_model(adaptive, SPEC)
+    images = np.stack([DATASET.test[index]["image"] for index in range(len(DATASET.test))])
+    images = normalize_images(jnp.asarray(images), SPEC.mean, SPEC.std)
+    _, trace = jax.jit(lambda images: model(images, return_trace=True))(images)
+    kept = np.stack([np.sum(np.asarray(stage.kept) >= 0, axis=1) for stage in trace], axis=1)
+    assert len(np.unique(kept, axis=0)) > 1
+    assert row["mean_kept"] == kept.mean(axis=0).tolist()
+    each = [count_flops(SPEC, adaptive, counts) for counts in kept.tolist()]
+    assert row["gmacs"] == pytest.approx(np.mean(each) / 1e9, rel=1e-12)
+    assert row["gmacs"] < row["gmacs_padded"] == flops(model) / 1e9
 
 
 def test_the_model_is_left_as_it_was():

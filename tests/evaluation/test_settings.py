@@ -14,7 +14,7 @@ TRAINED = PruningConfig(criterion="renyi", alpha=2.0, keep_rate=0.7, blocks=(1, 
 
 
 def settings(trained=TRAINED, **options):
-    empty = {"keep_rates": (), "alphas": (), "criteria": (), "reducers": ()}
+    empty = dict.fromkeys(("keep_rates", "keep_masses", "alphas", "criteria", "reducers"), ())
     return evaluation_settings(trained, ml_collections.ConfigDict({**empty, **options}))
 
 
@@ -77,6 +77,8 @@ def test_a_row_is_json_even_of_infinite_orders_and_of_values_per_block():
         "reducer": "drop",
         "alpha": ["inf", 1.0],
         "keep_rate": [0.9, 0.5],
+        "keep_mass": 1.0,
+        "r": None,
     }
 
 
@@ -84,6 +86,33 @@ def test_settings_that_differ_in_alpha_alone_share_a_program():
     orders = settings(alphas=(0.5, 1.0, 2.0, 4.0, math.inf))
     assert len(orders) == 5
     assert len({program_of(setting) for setting in orders}) == 1
+
+
+def test_merging_is_swept_once_whatever_the_criteria_and_orders():
+    rows = names(reducers=("drop", "merge"), criteria=("renyi", "random"), alphas=(1.0, 2.0))
+    assert [row for row in rows if row[1] == "merge"] == [("key_similarity", "merge", None, 0.7)]
+    assert names(PruningConfig(reducer="merge", blocks=(1, 2)), reducers=("drop",))[1:] == [
+        ("renyi", "drop", 2.0, 0.7)
+    ]
+
+
+def test_a_sweep_over_keep_rates_takes_the_place_of_fixed_numbers_of_merges():
+    trained = PruningConfig(reducer="merge", r=3, blocks=(1, 2))
+    assert [describe(setting)["r"] for setting in settings(trained)] == [3]
+    swept = settings(trained, keep_rates=(0.5,))
+    assert [(describe(each)["r"], describe(each)["keep_rate"]) for each in swept] == [
+        (3, None),
+        (None, 0.5),
+    ]
+
+
+def test_keep_counts_adapt_where_the_criterion_is_an_entropy():
+    swept = settings(keep_masses=(1.0, 0.9), criteria=("shannon", "random"))
+    assert [(each.criterion, each.keep_mass) for each in swept[1:]] == [
+        ("shannon", 1.0),
+        ("random", 1.0),
+        ("shannon", 0.9),
+    ]
 
 
 def test_a_wrong_name_in_the_sweep_is_refused():

@@ -1,0 +1,227 @@
+"""Evaluates prunings side by side, on the same weights, images and clock, without training.
+
+The pruning of the config and every combination of the sweep. What is finished is not run again:
+start the command once more with other lists, and it adds to what it has.
+
+  python -m renyi_jax.evaluate --config=configs/quickstart.py --checkpoint=runs/quickstart \\
+      --keep_rates=1,0.7,0.5 --alphas=1,2,4 --criteria=renyi,cls_attention,random --out=runs/sweep
+
+Several checkpoints, or seeds, give one row each setting with the mean over them; {seed} in a path
+stands for each of --seeds. Without it, seeds decide what criterion "random" draws.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import ml_collections
+import numpy as np
+from absl import flags, logging
+from etils import epath
+
+from renyi_jax import commands
+from renyi_jax.analysis.figures import curves
+from renyi_jax.config import check_config, pruning_config, to_json
+from renyi_jax.config_flags import define_config, parse_flags, read_config
+from renyi_jax.data import Dataset, load_dataset
+from renyi_jax.errors import UserError
+from renyi_jax.evaluation.cells import Cells, Identity
+from renyi_jax.evaluation.compare import Baseline, Row, compare, merge_runs
+from renyi_jax.evaluation.programs import Programs
+from renyi_jax.evaluation.run import Measurement, Setting, measure, measured_row
+from renyi_jax.evaluation.settings import describe, draws, evaluation_settings, program_of
+from renyi_jax.evaluation.tables import to_csv, to_markdown
+from renyi_jax.files import write_text
+from renyi_jax.models import VisionTransformer, load_weights
+from renyi_jax.training import build_model
+from renyi_jax.weights.locate import locate
+
+_CONFIG = define_config()
+_CHECKPOINT = flags.DEFINE_list(
+    "checkpoint",
+    None,
+    "Weights to evaluate, one or several: files, workdirs, embedded: and hf_hub: names."
+    " config.model.weights by default.",
+)
+_SEEDS = flags.DEFINE_list("seeds", None, "Seeds, each a run of its own. config.seed by default.")
+_SWEEP = {
+    name: flags.DEFINE_string(name, None, f"Comma-separated; as config.evaluate.{name}.")
+    for name in ("keep_rates", "keep_masses", "alphas", "criteria", "reducers")
+}
+_BASELINE = flags.DEFINE_string(
+    "baseline",
+    "none",
+    "What the others are tested against: the criterion of a row with the same keep rate, as in"
+    " cls_attention or renyi:2; none is the unpruned model.",
+)
+_OUT = flags.DEFINE_string(
+    "out", None, "Folder of the results; made if there is none.", required=True
+)
+
+
+class Run(NamedTuple):
+    """One checkpoint under one seed."""
+
+    checkpoint: str
+    seed: int
+
+
+def main() -> None:
+    config = _config()
+    baseline = Baseline.parse(_BASELINE.value)
+    out = epath.Path(_OUT.value).expanduser().absolute()
+    runs = _runs(config)
+    dataset = load_dataset(config.data)
+    settings = evaluation_settings(pruning_config(config), config.evaluate)
+    if None not in settings:
+        settings.append(None)  # what agreement and speed-up refer to
+    described = [describe(setting) for setting in settings]
+    baseline.check(described)
+
+    model = build_model(dataset, config)
+    programs, cells = Programs(model), Cells(out / "cells")
+    by_run = []
+    for run in runs:
+        logging.info("Evaluating %s, seed %d.", run.checkpoint, run.seed)
+        by_run.append(_evaluate(run, model, dataset, config, settings, programs, cells))
+    right = [
+        np.stack([measured[place][0].outcomes.top1 for measured in by_run])
+        for place in range(len(settings))
+    ]
+    rows_by_run = [_rows(settings, measured, model, dataset) for measured in by_run]
+    rows = [
+        merge_runs([rows[place] for rows in rows_by_run], right[place])
+        for place in range(len(settings))
+    ]
+    rows = compare(rows, right, baseline)
+    results = {
+        "config": to_json(config),
+        "runs": [{**run._asdict(), "evaluations": rows} for run, rows in zip(runs, rows_by_run)],
+        "baseline": _BASELINE.value,
+        "device": jax.devices()[0].device_kind,
+        "evaluations": rows,
+    }
+    _write(out, results)
+
+
+def _config() -> Any:
+    """The config, with the sweep that the flags give."""
+    config: Any = ml_collections.ConfigDict(read_config(_CONFIG).to_dict(), type_safe=False)
+    for name, flag in _SWEEP.items():
+        if flag.value is not None:
+            config.evaluate[name] = tuple(
+                _number(part) for part in flag.value.split(",") if part.strip()
+            )
+    return check_config(config)
+
+
+def _number(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text.strip()
+
+
+def _runs(config: Any) -> list[Run]:
+    seeds = [config.seed]
+    if _SEEDS.value is not None:
+        if not _SEEDS.value or not all(seed.strip().isdigit() for seed in _SEEDS.value):
+            raise UserError(f"--seeds={','.join(_SEEDS.value)}: expected integers of at least 0.")
+        seeds = [int(seed) for seed in _SEEDS.value]
+    paths = _CHECKPOINT.value or [config.model.weights]
+    if not all(paths):
+        raise UserError("Give --checkpoint=PATH, the weights to evaluate.")
+    runs = [Run(path.replace("{seed}", str(seed)), seed) for path in paths for seed in seeds]
+    for run in runs:
+        locate(run.checkpoint)  # a wrong path is told before anything is computed
+    return runs
+
+
+def _evaluate(
+    run: Run,
+    model: VisionTransformer,
+    dataset: Dataset,
+    config: Any,
+    settings: Sequence[Setting],
+    programs: Programs,
+    cells: Cells,
+) -> list[tuple[Measurement, float]]:
+    """The measurement of every setting, and the plain model's speed beside it."""
+    config = _with_seed(config, run.seed)
+    weights = hashlib.sha256(locate(run.checkpoint).read_bytes()).hexdigest()
+    identities = [_identity(run, weights, config, dataset, setting) for setting in settings]
+    found = [cells.load(identity) for identity in identities]
+    missing = [setting for setting, cell in zip(settings, found) if cell is None]
+    if missing:
+        load_weights(model, run.checkpoint)
+    # The orders of one program share a pass over the images; each pass leaves finished cells.
+    for program in dict.fromkeys(map(program_of, missing)):
+        together = [setting for setting in missing if program_of(setting) == program]
+        logging.info("%d of %d settings to go.", found.count(None), len(settings))
+        measured, speeds = measure(programs, model, dataset, config, together, timed=(None,))
+        for setting, measurement in zip(together, measured):
+            place = settings.index(setting)
+            found[place] = measurement, speeds[None]
+            cells.save(identities[place], measurement, speeds[None])
+    return [cell for cell in found if cell is not None]
+
+
+def _identity(run: Run, weights: str, config: Any, dataset: Dataset, setting: Setting) -> Identity:
+    """What decides the numbers of a cell."""
+    model, data, pruning = config.model, config.data, config.pruning
+    identity = {
+        "weights": weights,
+        "model": [model.name, model.image_size, model.num_classes, model.dtype],
+        "data": [data.name, data.builder_config, data.test_split, data.crop_pct, len(dataset.test)],
+        "setting": describe(setting),
+        "seed": run.seed if draws(setting) else None,
+        "batch_size": config.evaluate.batch_size,
+        "device": jax.devices()[0].device_kind,
+    }
+    if setting is not None:
+        identity["options"] = [pruning.blocks, pruning.normalize, pruning.heads]
+    return json.loads(json.dumps(identity))
+
+
+def _with_seed(config: Any, seed: int) -> Any:
+    fields = ml_collections.ConfigDict(config.to_dict(), type_safe=False)
+    fields.seed = seed
+    return ml_collections.FrozenConfigDict(fields)
+
+
+def _rows(
+    settings: Sequence[Setting],
+    measured: Sequence[tuple[Measurement, float]],
+    model: VisionTransformer,
+    dataset: Dataset,
+) -> list[Row]:
+    plain = measured[settings.index(None)][0].outcomes
+    return [
+        {
+            **measured_row(setting, measurement, plain, model, dataset),
+            "speedup": measurement.images_per_second / plain_speed,
+        }
+        for setting, (measurement, plain_speed) in zip(settings, measured)
+    ]
+
+
+def _write(out: epath.Path, results: dict[str, Any]) -> None:
+    rows = results["evaluations"]
+    table = to_markdown(
+        rows, "no pruning" if results["baseline"] == "none" else results["baseline"]
+    )
+    write_text(out / "results.csv", to_csv(rows))
+    write_text(out / "results.md", table)
+    for x in ("gmacs", "images_per_second"):
+        figure = curves(rows, x, "top1")
+        for ending in ("png", "svg"):
+            figure.savefig(out / f"top1_over_{x}.{ending}", dpi=200)
+    write_text(out / "results.json", json.dumps(results, indent=2) + "\n")
+    print(table)
+    print(f"Results: {out / 'results.json'}")
+
+
+if __name__ == "__main__":
+    commands.run(main, parse_flags)

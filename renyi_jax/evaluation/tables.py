@@ -1,0 +1,96 @@
+"""The rows of an evaluation as CSV for programs and as Markdown for people."""
+
+import csv
+import io
+from collections.abc import Callable, Sequence
+from typing import Any
+
+Row = dict[str, Any]
+
+
+def to_csv(rows: Sequence[Row]) -> str:
+    """Every field of every row; a list is written `a;b;c`, and what is not known is empty."""
+
+    def cell(value: Any) -> Any:
+        return ";".join(map(str, value)) if isinstance(value, list) else value
+
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({name: cell(value) for name, value in row.items()} for row in rows)
+    return text.getvalue()
+
+
+def to_markdown(rows: Sequence[Row], baseline: str) -> str:
+    """A table of the rows, and below it what its columns mean.
+
+    Args:
+        rows: of `compare`.
+        baseline: what they are compared with, in words.
+    """
+    columns: dict[str, Callable[[Row], str]] = {
+        "criterion": lambda row: _words(row["criterion"]),
+        "reducer": lambda row: _words(row["reducer"]),
+        "alpha": lambda row: _words(row["alpha"]),
+        "keep rate": _keep,
+        "top-1 (%)": lambda row: _percent(row["top1"]),
+        "95 %": lambda row: _range(row["top1_interval"]),
+        f"against {baseline}": _difference,
+        "top-5 (%)": lambda row: _percent(row["top5"]),
+        "NLL": lambda row: f"{row['nll']:.3f}",
+        "agreement (%)": lambda row: _percent(row["agreement"]),
+        "on object (%)": lambda row: _percent(row["kept_on_object"]),
+        "GMACs": lambda row: f"{row['gmacs']:#.3g}",
+        "images/s": lambda row: f"{row['images_per_second']:,.1f}",
+        "speed-up": lambda row: f"{row['speedup']:.2f}",
+        "memory (MB)": lambda row: _megabytes(row["peak_memory"]),
+    }
+    if "kept_on_object" not in rows[0]:
+        del columns["on object (%)"]
+    lines = [list(columns), ["---"] * len(columns)]
+    lines += [[write(row) for write in columns.values()] for row in rows]
+    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    runs = f", mean of {rows[0]['num_runs']} runs" if rows[0]["num_runs"] > 1 else ""
+    return (
+        f"{table}\n\n{rows[0]['num_examples']} test images{runs}. Intervals are 95 %, by bootstrap."
+        " A difference in bold is real: its paired test, corrected for the number of rows (Holm),"
+        " has p < 0.05. Agreement is with the unpruned model, and so is the speed-up, timed in"
+        " turns with it.\n"
+    )
+
+
+def _words(value: Any) -> str:
+    if value is None:
+        return "–"
+    if isinstance(value, list):
+        return ", ".join(map(_words, value))
+    return value if isinstance(value, str) else f"{value:g}"
+
+
+def _keep(row: Row) -> str:
+    if row["r"] is not None:
+        return f"r = {_words(row['r'])}"
+    rate = _words(row["keep_rate"])
+    return rate if row["keep_mass"] == 1 else f"≤ {rate}, mass {_words(row['keep_mass'])}"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.2f}"
+
+
+def _range(ends: Sequence[float]) -> str:
+    return " to ".join(_percent(end) for end in ends)
+
+
+def _difference(row: Row) -> str:
+    if row["difference"] is None:
+        return "–"
+    low, high = (f"{100 * end:+.2f}" for end in row["difference_interval"])
+    difference = f"{100 * row['difference']:+.2f}"
+    mark = "**" if row["real"] else ""
+    p_value = f"{row['p_corrected']:.2g}" if row["p_corrected"] >= 1e-4 else "<0.0001"
+    return f"{mark}{difference}{mark} ({low} to {high}; p {p_value})"
+
+
+def _megabytes(size: float | None) -> str:
+    return "–" if size is None else f"{size / 1e6:,.1f}"

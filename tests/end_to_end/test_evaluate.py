@@ -1,0 +1,116 @@
+"""`python -m renyi_jax.evaluate`, as a user runs it."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+from tiny import tiny_model, tiny_spec
+
+from renyi_jax.models import save_weights
+
+pytestmark = pytest.mark.slow
+
+SPEC = tiny_spec(depth=2, patch_size=8, image_size=(56, 56))
+
+
+@pytest.fixture(scope="module")
+def checkpoints(tmp_path_factory):
+    """Two models of the config, as `{seed}` in a path finds them."""
+    folder = tmp_path_factory.mktemp("checkpoints")
+    for seed in (0, 1):
+        save_weights(tiny_model(None, SPEC, seed), folder / f"seed{seed}.safetensors")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def swept(run_command, checkpoints, tmp_path_factory):
+    """The folder of a sweep over two checkpoints."""
+    out = tmp_path_factory.mktemp("swept")
+    done = run_command(
+        "evaluate",
+        f"--checkpoint={checkpoints}/seed{{seed}}.safetensors",
+        "--seeds=0,1",
+        "--keep_rates=0.5",
+        "--alphas=1",
+        "--criteria=renyi,random",
+        "--baseline=random",
+        f"--out={out}",
+    )
+    assert done.returncode == 0, done.stderr
+    return out, done.stdout
+
+
+def test_a_sweep_leaves_tables_curves_and_the_outcome_of_every_image(swept):
+    out, printed = swept
+    results = json.loads((out / "results.json").read_text())
+    rows = results["evaluations"]
+    settings = [(row["criterion"], row["alpha"], row["keep_rate"]) for row in rows]
+    assert settings == [
+        ("renyi", 2.0, 0.7),
+        ("renyi", 1.0, 0.5),
+        ("random", None, 0.5),
+        ("none", None, 1.0),
+    ]
+    assert [row["difference"] is None for row in rows] == [True, False, True, True]
+    assert rows[3]["agreement"] == 1.0
+    assert all(row["peak_memory"] > 0 and row["speedup"] > 0 for row in rows)
+    assert [run["seed"] for run in results["runs"]] == [0, 1]
+    assert (out / "results.md").read_text() in printed
+    assert len(list(csv.DictReader((out / "results.csv").open()))) == 4
+    for name in ("top1_over_gmacs", "top1_over_images_per_second"):
+        assert (out / f"{name}.png").stat().st_size and (out / f"{name}.svg").stat().st_size
+
+    cells = {}
+    for path in (out / "cells").glob("*.npz"):
+        with np.load(path, allow_pickle=False) as cell:
+            identity = json.loads(str(cell["identity"]))
+            key = identity["setting"]["criterion"], identity["setting"]["keep_rate"]
+            cells.setdefault(key, []).append(cell["top1"])
+    assert all(len(of_setting) == 2 for of_setting in cells.values()) and len(cells) == 4
+    for row in rows:
+        right = np.stack(cells[row["criterion"], row["keep_rate"]])
+        assert right.shape == (2, row["num_examples"]) and row["top1"] == pytest.approx(
+            right.mean()
+        )
+
+
+def test_what_is_finished_is_not_run_again(swept, run_command, checkpoints):
+    out, _ = swept
+    before = {path: path.stat().st_mtime_ns for path in (out / "cells").iterdir()}
+    more = run_command(
+        "evaluate",
+        f"--checkpoint={checkpoints}/seed0.safetensors,{checkpoints}/seed1.safetensors",
+        "--seeds=0",
+        "--keep_rates=0.5",
+        "--alphas=1,4",
+        "--criteria=renyi",
+        f"--out={out}",
+    )
+    assert more.returncode == 0, more.stderr
+    after = {path: path.stat().st_mtime_ns for path in (out / "cells").iterdir()}
+    assert before.items() <= after.items()
+    assert len(after) - len(before) == 2  # one more order, for each checkpoint
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--baseline=randon"], "Did you mean 'random'?"),
+        (["--criteria=reny"], "Did you mean 'renyi'?"),
+        (["--checkpoint=nowhere.safetensors"], "No weights at 'nowhere.safetensors'"),
+        (["--seeds=one"], "--seeds=one: expected integers"),
+        (["--reducers=merge", "--keep_rates=0.3"], "keep_rate must be at least 0.5, got 0.3"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_a_mistake_is_told_before_anything_is_computed(
+    run_command, checkpoints, tmp_path, arguments, message
+):
+    weights = f"--checkpoint={checkpoints}/seed0.safetensors"
+    failed = run_command(
+        "evaluate", weights, "--criteria=renyi,random", *arguments, f"--out={tmp_path / 'out'}"
+    )
+    assert failed.returncode == 2
+    assert message in failed.stderr and "Traceback" not in failed.stderr
+    assert not (tmp_path / "out").exists()
