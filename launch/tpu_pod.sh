@@ -80,7 +80,7 @@ PYTHON="$(python3 -m uv python find 3.12)" ACCELERATOR=tpu bash ~/renyi_jax/laun
 WORK="sudo systemctl stop renyi_jax 2>/dev/null
 cd ~/renyi_jax && sudo systemd-run --unit=renyi_jax --collect --quiet --wait --pipe --same-dir\
  --uid=\"\$(id -u)\" --setenv=HOME=\"\$HOME\" --setenv=ACCELERATOR=tpu\
- bash launch/worker.sh $(quote "$@")"
+ bash launch/worker.sh --distributed $(quote "$@")"
 
 resource() {
   execute gcloud compute tpus queued-resources "$@" "${where[@]}"

@@ -93,7 +93,7 @@ def test_the_checkout_is_shipped_without_what_stays_at_home(stand_ins, pod):
 def test_the_flags_of_the_run_arrive_as_they_were_given(stand_ins, pod):
     pod("0")
     (command,) = (w for call in stand_ins.calls() for w in call if "worker.sh" in w)
-    assert worker_flags(command) == list(RUN)
+    assert worker_flags(command) == ["--distributed", *RUN]
 
 
 def test_a_preempted_slice_is_made_again_and_the_run_goes_on(stand_ins, pod):
