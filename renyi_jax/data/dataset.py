@@ -191,16 +191,38 @@ def load_dataset(data_config: DataConfig) -> Dataset:
     )
 
 
-def _prepared_builder(entry: DatasetEntry, data_config: DataConfig) -> tfds.core.DatasetBuilder:
+def count_classes(data_config: DataConfig) -> int:
+    """The number of classes, for which the data need not be there if the name tells it.
+
+    Args:
+      data_config: as for `load_dataset`.
+
+    Raises:
+      UserError: for an unknown data set or builder config, or a folder of images that is not there.
+    """
+    features: Any = _make_builder(dataset_entry(data_config.name), data_config).info.features
+    return features["label"].num_classes
+
+
+def _make_builder(entry: DatasetEntry, data_config: DataConfig) -> tfds.core.DatasetBuilder:
+    data_dir, manual_dir = _folders(data_config)
+    return entry.builder(config=_builder_config(entry, data_config, manual_dir), data_dir=data_dir)
+
+
+def _folders(data_config: DataConfig) -> tuple[epath.Path, epath.Path | None]:
+    """`data_dir` and `manual_dir`."""
     data_dir = epath.Path(data_config.data_dir or DEFAULT_DATA_DIR).expanduser()
-    manual_dir = data_config.manual_dir and epath.Path(data_config.manual_dir).expanduser()
-    if manual_dir and not manual_dir.is_dir():
+    if not data_config.manual_dir:
+        return data_dir, None
+    manual_dir = epath.Path(data_config.manual_dir).expanduser()
+    if not manual_dir.is_dir():
         raise UserError(f"config.data.manual_dir={data_config.manual_dir} is not a folder.")
-    builder_config = _builder_config(entry, data_config, manual_dir)
+    return data_dir, manual_dir
 
-    def make_builder() -> tfds.core.DatasetBuilder:
-        return entry.builder(config=builder_config, data_dir=data_dir)
 
+def _prepared_builder(entry: DatasetEntry, data_config: DataConfig) -> tfds.core.DatasetBuilder:
+    data_dir, manual_dir = _folders(data_config)
+    make_builder = functools.partial(_make_builder, entry, data_config)
     builder = make_builder()
     if not builder.is_prepared():
         logging.info("Preparing %s in %s.", builder.info.full_name, data_dir)

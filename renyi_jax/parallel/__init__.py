@@ -1,6 +1,6 @@
 """One mesh of devices, what lies where on it, and the start of a run of several processes."""
 
-from renyi_jax.parallel.batches import BatchPlacement, spread
+from renyi_jax.parallel.batches import BatchPlacement, check_spread, spread
 from renyi_jax.parallel.mesh import AXES, BATCH_AXES, constrain, make_mesh, on_mesh, replicated
 from renyi_jax.parallel.processes import join_processes
 from renyi_jax.parallel.rules import RULES, state_shardings
@@ -10,6 +10,7 @@ __all__ = [
     "BATCH_AXES",
     "RULES",
     "BatchPlacement",
+    "check_spread",
     "constrain",
     "join_processes",
     "make_mesh",

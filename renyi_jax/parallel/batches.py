@@ -21,12 +21,7 @@ class BatchPlacement:
     """
 
     def __init__(self, mesh: Mesh, batch_size: int):
-        shards = spread(mesh)
-        if batch_size % shards:
-            raise UserError(
-                f"A batch of {batch_size} images (config.data.batch_size) cannot be spread over"
-                f" {shards} devices (config.mesh, data x fsdp); expected a multiple of {shards}."
-            )
+        check_spread(mesh, batch_size)
         self._sharding = NamedSharding(mesh, PartitionSpec(BATCH_AXES))
         places = self._sharding.addressable_devices_indices_map((batch_size,)).values()
         rows = np.unique([(range(batch_size)[place[0]]) for place in places if place])
@@ -50,6 +45,16 @@ class BatchPlacement:
 def spread(mesh: Mesh) -> int:
     """Over how many devices the images of a batch are spread."""
     return int(np.prod([mesh.shape[axis] for axis in BATCH_AXES]))
+
+
+def check_spread(mesh: Mesh, batch_size: int) -> None:
+    """Raises `UserError` where the devices of the mesh cannot take equal parts of a batch."""
+    shards = spread(mesh)
+    if batch_size % shards:
+        raise UserError(
+            f"A batch of {batch_size} images (config.data.batch_size) cannot be spread over"
+            f" {shards} devices (config.mesh, data x fsdp); expected a multiple of {shards}."
+        )
 
 
 def part_of(rows: np.ndarray, batch_size: int) -> tuple[int, int]:

@@ -23,6 +23,11 @@ def build_model(dataset: Dataset, config: Any) -> VisionTransformer:
             f"config.model.num_classes={num_classes}: expected at least the {dataset.num_classes}"
             f" classes of {dataset.name}, or 0 to take as many."
         )
+    return model_for(num_classes, config)
+
+
+def model_for(num_classes: int, config: Any) -> VisionTransformer:
+    """`build_model` for a data set of so many classes, which need not be there."""
     return create_model(
         config.model.name,
         num_classes=num_classes,

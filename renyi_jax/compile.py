@@ -1,0 +1,108 @@
+"""Compiles training and evaluation for a slice of TPUs that need not be there.
+
+Says what a step asks of each chip, in memory, arithmetic and traffic, and how many images a second
+the peaks of the chips allow. Ends with status 1 where a step does not fit, and names the largest
+batch that does. Needs no TPU, but its compiler: pip install -r requirements-tpu.txt.
+
+  python -m renyi_jax.compile --config=configs/deit_s_aircraft.py --topology=v5e:4x4
+"""
+
+import dataclasses
+import json
+import os
+import sys
+from typing import Any
+
+import jax
+from absl import flags
+from etils import epath
+from jax.experimental import topologies
+
+from renyi_jax import commands
+from renyi_jax.config import pruning_config, to_json
+from renyi_jax.config_flags import define_config, parse_flags, read_config
+from renyi_jax.data import count_classes
+from renyi_jax.errors import UserError
+from renyi_jax.files import write_text
+from renyi_jax.parallel import make_mesh
+from renyi_jax.roofline import describe, parse_topology, verdict
+from renyi_jax.training.lowering import abstract_model
+from renyi_jax.training.measure import measure, steps_of
+
+_CONFIG = define_config()
+_TOPOLOGY = flags.DEFINE_string(
+    "topology", None, "Chip and shape of the slice, as in v5e:4x4 or v5p:4x4x4.", required=True
+)
+_KEEP_RATES = flags.DEFINE_list("keep_rates", ["1", "0.7", "0.5"], "Of the pruned blocks.")
+_OUT = flags.DEFINE_string("out", None, "Folder for results.json; made if there is none.")
+
+
+def main() -> None:
+    config: Any = read_config(_CONFIG)
+    chip, num_chips = parse_topology(_TOPOLOGY.value)
+    keep_rates = _keep_rates()
+    mesh = make_mesh(config.mesh, _devices(_TOPOLOGY.value))
+    slice_name = f"{_TOPOLOGY.value} ({num_chips} chips), {config.model.name}"
+    print(f"{slice_name}, mesh {dict(mesh.shape)}. All sizes are those of one chip.\n")
+    model = abstract_model(config, config.model.num_classes or count_classes(config.data))
+    steps = steps_of(config, mesh)
+    rows = []
+    for keep_rate in keep_rates:
+        pruned = model.with_pruning(
+            dataclasses.replace(pruning_config(config), keep_rate=keep_rate)
+        )
+        for step in steps:
+            row = {"keep_rate": keep_rate, **measure(step, pruned, mesh, chip)}
+            print(describe(row), flush=True)
+            rows.append(row)
+    if _OUT.value:
+        folder = epath.Path(_OUT.value).expanduser()
+        folder.mkdir(parents=True, exist_ok=True)
+        results = {"topology": _TOPOLOGY.value, "config": to_json(config), "steps": rows}
+        write_text(folder / "results.json", json.dumps(results, indent=2) + "\n")
+    too_large = [verdict(row) for row in rows if not row["fits"]]
+    if too_large:
+        print("\n".join(too_large), file=sys.stderr)
+        sys.exit(1)
+
+
+def _keep_rates() -> list[float]:
+    try:
+        rates = [float(rate) for rate in _KEEP_RATES.value]
+        if rates and all(0 < rate <= 1 for rate in rates):
+            return rates
+    except ValueError:
+        pass
+    raise UserError(
+        f"--keep_rates={','.join(_KEEP_RATES.value)}: expected numbers in (0, 1], as in 1,0.7,0.5."
+    )
+
+
+def _devices(topology: str) -> list[Any]:
+    """Stand-ins for the chips of a slice, for which XLA compiles."""
+    os.environ |= _COMPILER_ALONE
+    jax.config.update("jax_platforms", "cpu")  # whatever runs here runs on the CPU
+    jax.config.update("jax_enable_compilation_cache", False)  # it keeps no analyses
+    # Of a chip with two cores, JAX sees one device.
+    options = {"chip_config_name": "megacore"} if topology.startswith("v4:") else {}
+    try:
+        return topologies.get_topology_desc(topology, platform="tpu", **options).devices
+    except (
+        Exception
+    ) as error:  # The plugin raises what it likes, where there is none or it differs.
+        raise UserError(
+            f"--topology={topology}: the compiler does not take it ({str(error).splitlines()[0]})."
+            " It comes with: pip install -r requirements-tpu.txt"
+        ) from error
+
+
+_COMPILER_ALONE = {
+    "TPU_SKIP_MDS_QUERY": "1",  # do not look for the machine's own TPUs
+    "TPU_ACCELERATOR_TYPE": "v5litepod-4",
+    "TPU_WORKER_HOSTNAMES": "localhost",
+    "TPU_STDERR_LOG_LEVEL": "3",
+    "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",  # nothing of the hardware is taken
+}
+
+if __name__ == "__main__":
+    commands.run(main, parse_flags)

@@ -1,0 +1,26 @@
+"""What a compiled program asks of a chip: memory, arithmetic, traffic; and what the chip allows."""
+
+from renyi_jax.roofline.bound import Bound, roofline
+from renyi_jax.roofline.chips import CHIPS, Chip, parse_topology
+from renyi_jax.roofline.collectives import Collective, find_collectives
+from renyi_jax.roofline.describe import describe, verdict
+from renyi_jax.roofline.fit import largest_fitting
+from renyi_jax.roofline.program import Program, bytes_per_device, read_program
+from renyi_jax.roofline.scaling import weak_scaling
+
+__all__ = [
+    "CHIPS",
+    "Bound",
+    "Chip",
+    "Collective",
+    "Program",
+    "bytes_per_device",
+    "describe",
+    "find_collectives",
+    "largest_fitting",
+    "parse_topology",
+    "read_program",
+    "roofline",
+    "verdict",
+    "weak_scaling",
+]
