@@ -17,13 +17,14 @@ from absl import flags
 from etils import epath
 
 from renyi_jax import commands
+from renyi_jax.analysis.page import encode
 from renyi_jax.analysis.speed import speed_bars
 from renyi_jax.config import default_config
 from renyi_jax.errors import UserError, nearest
 from renyi_jax.evaluation.peers import check_peers
 from renyi_jax.evaluation.settings import evaluation_settings
 from renyi_jax.evaluation.speed import Group, measure_group, program_name
-from renyi_jax.files import write_text
+from renyi_jax.files import make_folder, write_bytes, write_text
 from renyi_jax.models.registry import DTYPES, model_spec
 from renyi_jax.pruning import PruningConfig
 
@@ -52,10 +53,7 @@ _COLUMNS = {
 def main() -> None:
     check_peers(_PEERS.value)
     groups, settings = list(_groups()), _settings()
-    out = None
-    if _OUT.value:
-        out = epath.Path(_OUT.value).expanduser()
-        out.mkdir(parents=True, exist_ok=True)
+    out = make_folder("out", _OUT.value) if _OUT.value else None
     rows: list[dict[str, Any]] = []
     for group in groups:
         measured = measure_group(
@@ -72,7 +70,7 @@ def main() -> None:
         "jax": jax.__version__,
         "rows": rows,
     }
-    speed_bars(rows).savefig(str(out / "speed.png"), dpi=150)
+    write_bytes(out / "speed.png", encode(speed_bars(rows), "png"))
     write_text(out / "results.json", json.dumps(results, indent=2) + "\n")
     print(f"Results: {out / 'results.json'}")
 
