@@ -1,15 +1,14 @@
 """The weights that the package ships: vit_nano, unpruned, on the whole cluttered Fashion-MNIST.
 
-Took about an hour on 2 cores that did other work too. Needs the network, or the four IDX files of
-Fashion-MNIST in a folder that --config.data.manual_dir names. Three stages, each from the weights
+Took about three hours on 2 cores that did other work too. Needs the network, or the four IDX files
+of Fashion-MNIST in a folder that --config.data.manual_dir names. Five stages, each from the weights
 of the one before:
 
-STAGE=alone; python -m renyi_jax.main --config=configs/pretrain_cluttered.py:$STAGE \
-  --workdir=runs/$STAGE
-STAGE=clutter; python -m renyi_jax.main --config=configs/pretrain_cluttered.py:$STAGE \
-  --workdir=runs/$STAGE --config.model.weights=runs/alone
-STAGE=whole; python -m renyi_jax.main --config=configs/pretrain_cluttered.py:$STAGE \
-  --workdir=runs/$STAGE --config.model.weights=runs/clutter
+before=""; for stage in alone clutter whole longer every; do
+  python -m renyi_jax.main --config=configs/pretrain_cluttered.py:$stage --workdir=runs/$stage \
+    --config.model.weights=$before
+  before=runs/$stage
+done
 
 The shipped weights took 1,000 steps of the second stage, on the slope of a cosine three times as
 long; the end of that slope is what its final learning rate stands for.
@@ -75,4 +74,26 @@ def _whole(config):
     return config
 
 
-STAGES = {"alone": _alone, "clutter": _clutter, "whole": _whole}
+def _longer(config):
+    """The same again, for three times as long."""
+    config = _whole(config)
+    config.train.epochs = 6
+    config.train.final_learning_rate = 0.1
+    return config
+
+
+def _every(config):
+    """Every patch of every image, as in use, while the learning rate runs out."""
+    config.train.epochs = 1
+    config.train.warmup_epochs = 0.05
+    config.train.learning_rate = 1.5e-4
+    return config
+
+
+STAGES = {
+    "alone": _alone,
+    "clutter": _clutter,
+    "whole": _whole,
+    "longer": _longer,
+    "every": _every,
+}

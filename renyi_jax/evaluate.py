@@ -81,7 +81,7 @@ def main() -> None:
     baseline.check(described)
 
     model = build_model(dataset, config)
-    programs, cells = Programs(model), Cells(out / "cells")
+    programs, cells = Programs(model, config.mesh.to_dict()), Cells(out / "cells")
     by_run = []
     for run in runs:
         logging.info("Evaluating %s, seed %d.", run.checkpoint, run.seed)

@@ -1,6 +1,7 @@
 """The compiled evaluation step of every pruning, one for all orders and all weights."""
 
 import functools
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -11,6 +12,7 @@ from flax import nnx
 from renyi_jax.evaluation.metrics import Outcomes, judge
 from renyi_jax.evaluation.settings import program_of
 from renyi_jax.models import VisionTransformer, normalize_images, patches_on_object
+from renyi_jax.parallel import make_mesh, on_mesh, replicated
 from renyi_jax.pruning import PruningConfig
 
 Batch = dict[str, Any]
@@ -30,10 +32,15 @@ class Program(NamedTuple):
 
 
 class Programs:
-    """The programs of one model, each compiled when it is first asked for."""
+    """The programs of one model, each compiled when it is first asked for.
 
-    def __init__(self, model: VisionTransformer):
+    Attributes:
+        mesh: what they run on: batches are spread over it, weights and outcomes whole everywhere.
+    """
+
+    def __init__(self, model: VisionTransformer, sizes: Mapping[str, int]):
         self._model = model
+        self.mesh = make_mesh(sizes)
         self._compiled: dict[PruningConfig | None, Program] = {}
 
     def get(self, setting: PruningConfig | None, params: Any, batch: Batch, key: Any) -> Program:
@@ -42,8 +49,10 @@ class Programs:
         if name not in self._compiled:
             # The graph is bound, not an argument: hashing it would cost a millisecond a call.
             graphdef = nnx.split(self._model.with_pruning(name))[0]
-            step = jax.jit(functools.partial(_evaluate, graphdef))
-            compiled = step.lower(params, batch, alphas_of(setting), key).compile()
+            step = functools.partial(_evaluate, graphdef)
+            with on_mesh(self.mesh):
+                step = jax.jit(step, out_shardings=replicated(self.mesh))
+                compiled = step.lower(params, batch, alphas_of(setting), key).compile()
             self._compiled[name] = Program(compiled, _peak_memory(compiled))
         return self._compiled[name]
 

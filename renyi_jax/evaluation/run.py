@@ -5,7 +5,7 @@ setting, image by image.
 """
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -21,6 +21,7 @@ from renyi_jax.evaluation.settings import describe, evaluation_settings, program
 from renyi_jax.evaluation.throughput import seconds_per_call
 from renyi_jax.models import VisionTransformer
 from renyi_jax.models.flops import count_flops
+from renyi_jax.parallel import BatchPlacement, put, replicated, spread
 from renyi_jax.pruning import PruningConfig
 
 # An ml_collections.ConfigDict: its attributes have no types that could be checked.
@@ -62,7 +63,8 @@ def run_evaluations(
         UserError: a setting that cannot be run, or an empty test split.
     """
     settings = evaluation_settings(model.pruning, config.evaluate)
-    measured, _ = measure(Programs(model), model, dataset, config, settings, progress=progress)
+    programs = Programs(model, config.mesh.to_dict())
+    measured, _ = measure(programs, model, dataset, config, settings, progress=progress)
     plain = measured[settings.index(None)].outcomes if None in settings else None
     return [
         measured_row(setting, measurement, plain, model, dataset)
@@ -110,7 +112,6 @@ def measure(
     settings: Sequence[Setting],
     *,
     timed: Sequence[Setting] = (),
-    place: Callable[[Batch], Batch] = jax.device_put,
     progress: bool = True,
 ) -> tuple[list[Measurement], dict[Setting, float]]:
     """Judges every test image under every setting, and times the programs against each other.
@@ -122,7 +123,6 @@ def measure(
         config: as in `run_evaluations`.
         settings: the prunings.
         timed: further settings, whose programs are only timed, in turns with the others.
-        place: puts a batch on the devices.
         progress: whether to show a progress bar.
 
     Returns:
@@ -131,18 +131,23 @@ def measure(
     Raises:
         UserError: an empty test split.
     """
-    params = nnx.split(model)[1]
+    mesh = programs.mesh
+    # The batch grows to a multiple of the devices; what fills it up is not judged.
+    shards = spread(mesh)
+    batch_size = -(-config.evaluate.batch_size // shards) * shards
+    place = BatchPlacement(mesh, batch_size)
+    params = put(nnx.split(model)[1], replicated(mesh))
     key = jax.random.key(config.seed)
-    batch_size = config.evaluate.batch_size
     judged: list[list[Outcomes]] = [[] for _ in settings]
     first: Batch = {}
-    pending: tuple[Any, Any] | None = None
+    pending: tuple[int, Any] | None = None
 
-    def collect(valid: np.ndarray, outcomes: Sequence[Outcomes]) -> None:
+    def collect(number: int, outcomes: Sequence[Outcomes]) -> None:
+        valid = len(dataset.test) - number * batch_size
         for kept, of_batch in zip(judged, jax.device_get(outcomes)):
-            kept.append(Outcomes(*(np.asarray(field)[valid] for field in of_batch)))
+            kept.append(Outcomes(*(np.asarray(field)[:valid] for field in of_batch)))
 
-    for number, host_batch in enumerate(_batches(model, dataset, config, progress)):
+    for number, host_batch in enumerate(_batches(model, dataset, config, place, progress)):
         batch = place(host_batch)
         first = first or batch
         batch_key = jax.random.fold_in(key, number)
@@ -155,7 +160,7 @@ def measure(
         # The device may run one batch ahead, not more: the batches in flight are in its memory.
         if pending is not None:
             collect(*pending)
-        pending = np.asarray(host_batch["valid"]), outcomes
+        pending = number, outcomes
     if pending is None:
         raise UserError(f"The test split of {dataset.name} is empty (config.data.test_split).")
     collect(*pending)
@@ -170,7 +175,10 @@ def measure(
     }
     for call in calls.values():
         jax.block_until_ready(call())  # warms up
-    speeds = {name: batch_size / seconds for name, seconds in seconds_per_call(calls).items()}
+    # Of several processes each has a clock of its own, and all must make the same rounds.
+    budget = 1.0 if jax.process_count() == 1 else 0.0
+    seconds = seconds_per_call(calls, budget=budget)
+    speeds = {name: batch_size / of_batch for name, of_batch in seconds.items()}
     measurements = [
         Measurement(
             Outcomes(*map(np.concatenate, zip(*of_setting))),
@@ -182,16 +190,23 @@ def measure(
     return measurements, speeds
 
 
-def _batches(model: VisionTransformer, dataset: Dataset, config: Config, progress: bool):
-    batch_size = config.evaluate.batch_size
+def _batches(
+    model: VisionTransformer,
+    dataset: Dataset,
+    config: Config,
+    place: BatchPlacement,
+    progress: bool,
+):
     loader = eval_loader(
         dataset,
-        batch_size=batch_size,
+        batch_size=place.batch_size,
         image_size=model.spec.image_size,
         crop_pct=config.data.crop_pct or model.spec.crop_pct,
         num_workers=config.data.num_workers,
+        process_index=place.index,
+        process_count=place.count,
     )
-    total = -(-len(dataset.test) // batch_size)
+    total = -(-len(dataset.test) // place.batch_size)
     return tqdm(loader, "evaluating", total, unit="batch", disable=not progress)
 
 

@@ -15,6 +15,7 @@ class BatchPlacement:
     """Spreads the images of a batch over the devices of a mesh.
 
     Attributes:
+        batch_size: of the global batch.
         index: which of `count` equal parts of each batch this process prepares. Processes whose
             devices hold the same images prepare the same part.
         count: the number of parts.
@@ -22,6 +23,7 @@ class BatchPlacement:
 
     def __init__(self, mesh: Mesh, batch_size: int):
         check_spread(mesh, batch_size)
+        self.batch_size = batch_size
         self._sharding = NamedSharding(mesh, PartitionSpec(BATCH_AXES))
         places = self._sharding.addressable_devices_indices_map((batch_size,)).values()
         rows = np.unique([(range(batch_size)[place[0]]) for place in places if place])
@@ -52,7 +54,7 @@ def check_spread(mesh: Mesh, batch_size: int) -> None:
     shards = spread(mesh)
     if batch_size % shards:
         raise UserError(
-            f"A batch of {batch_size} images (config.data.batch_size) cannot be spread over"
+            f"A batch of {batch_size} images cannot be spread over"
             f" {shards} devices (config.mesh, data x fsdp); expected a multiple of {shards}."
         )
 

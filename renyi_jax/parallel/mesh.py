@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
+import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Shaped
 
@@ -65,6 +66,11 @@ def constrain(
 def replicated(mesh: Mesh) -> NamedSharding:
     """The sharding of what every device holds whole."""
     return NamedSharding(mesh, PartitionSpec())
+
+
+def put(tree: Any, sharding: NamedSharding) -> Any:
+    """Arrays that every process has alike, as they shall lie on the mesh."""
+    return jax.device_put(jax.tree.map(np.asarray, tree), sharding)
 
 
 def fitting(

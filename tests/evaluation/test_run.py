@@ -107,7 +107,7 @@ def test_a_sweep_over_five_alphas_compiles_once(count_compilations):
 
 
 def test_a_program_runs_on_other_weights_without_being_compiled_again(count_compilations):
-    programs = Programs(tiny_model(TRAINED, SPEC))
+    programs = Programs(tiny_model(TRAINED, SPEC), {"data": 1, "fsdp": 1, "tensor": 1})
     with count_compilations() as compiled:
         predicted = [
             measure(
