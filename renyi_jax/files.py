@@ -1,5 +1,7 @@
 """Files on disks and in buckets."""
 
+import os
+
 from etils import epath
 
 from renyi_jax.errors import UserError
@@ -36,9 +38,9 @@ def make_folder(flag: str, path: epath.PathLike) -> epath.Path:
     folder = epath.Path(path).expanduser().absolute()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / ".writable"
+        probe = folder / f".writable.{os.getpid()}"
         probe.touch()
-        probe.unlink()
+        probe.unlink(missing_ok=True)
     except OSError as error:
         raise UserError(f"--{flag}={folder} is no folder to write to: {error.strerror}.") from error
     return folder

@@ -8,6 +8,9 @@ from absl import flags
 from renyi_jax.errors import UserError
 from renyi_jax.inference import find_pictures
 
+# The flags belong to the commands that import this file, so that their --help lists them.
+flags.disclaim_key_flags()
+
 
 def define_images() -> flags.FlagHolder:
     """The flag --image, whose values `find_images` reads; wants `parse_images`."""

@@ -19,7 +19,7 @@ from renyi_jax.config_flags import define_config, parse_flags, read_config
 from renyi_jax.data import load_dataset
 from renyi_jax.errors import UserError
 from renyi_jax.evaluation import run_evaluations
-from renyi_jax.files import write_text
+from renyi_jax.files import make_folder, write_text
 from renyi_jax.models import load_weights, save_weights
 from renyi_jax.parallel import join_processes
 from renyi_jax.training import build_model, stop_at_once_on_sigterm, train
@@ -45,7 +45,7 @@ def main() -> None:
     config: Any = read_config(_CONFIG)
     stop_at_once_on_sigterm()
     join_processes(_DISTRIBUTED.value, _COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
-    workdir = _workdir()
+    workdir = make_folder("workdir", _WORKDIR.value)
     results_file = workdir / "results.json"
     if _is_done(results_file, config):
         print(f"Nothing to do: {workdir} holds the results of this config.")
@@ -65,20 +65,6 @@ def main() -> None:
             write_text(results_file, json.dumps(results, indent=2) + "\n")
     print(f"Results: {results_file}")
     print(f"Report:  {workdir / 'report' / 'index.html'}")
-
-
-def _workdir() -> epath.Path:
-    folder = epath.Path(_WORKDIR.value).expanduser().absolute()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".writable{jax.process_index()}"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise UserError(
-            f"--workdir={folder} is no folder to write to: {error.strerror}."
-        ) from error
-    return folder
 
 
 def _is_done(results_file: epath.Path, config: Any) -> bool:

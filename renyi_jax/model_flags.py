@@ -12,6 +12,9 @@ from renyi_jax.models.registry import DTYPES, model_spec
 from renyi_jax.pruning import PruningConfig
 from renyi_jax.weights import read_checkpoint
 
+# The flags belong to the commands that import this file, so that their --help lists them.
+flags.disclaim_key_flags()
+
 
 def define_image_size() -> flags.FlagHolder:
     """The flag --image_size, whose value `image_size` reads."""

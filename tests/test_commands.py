@@ -1,5 +1,6 @@
 """The mistakes that every command tells alike, seen from outside."""
 
+import re
 import subprocess
 import sys
 
@@ -63,8 +64,21 @@ def test_a_defect_of_ours_keeps_its_traceback():
     assert "Traceback" in result.stderr
 
 
-@pytest.mark.parametrize("command", ["main", "data", "convert"])
-def test_the_help_of_each_command_lists_what_it_needs(command):
+@pytest.mark.parametrize(
+    ("command", "needed"),
+    [
+        ("main", ("config", "workdir")),
+        ("data", ("config",)),
+        ("convert", ("model", "input", "output")),
+        ("evaluate", ("config", "checkpoint", "out")),
+        ("visualize", ("model", "weights", "image", "out")),
+        ("predict", ("model", "weights", "image")),
+        ("export", ("model", "weights")),
+        ("benchmark", ("model", "keep_rates", "out")),
+        ("compile", ("config", "topology")),
+    ],
+)
+def test_the_help_of_each_command_lists_what_it_needs(command, needed):
     result = subprocess.run(
         [sys.executable, "-m", f"renyi_jax.{command}", "--help"],
         capture_output=True,
@@ -72,5 +86,5 @@ def test_the_help_of_each_command_lists_what_it_needs(command):
         check=False,
     )
     assert result.returncode == 0
-    needed = ["--input", "--output", "--model"] if command == "convert" else ["--config"]
-    assert all(f"  {flag}: " in result.stdout for flag in needed)
+    for flag in needed:
+        assert re.search(rf"^ +--(\[no\])?{flag}: ", result.stdout, re.MULTILINE), flag

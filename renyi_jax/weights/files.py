@@ -63,14 +63,14 @@ def write_checkpoint(
     Raises:
         UserError: the file cannot be written.
     """
-    path = epath.Path(path)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    target = epath.Path(path)
+    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
     # safetensors copies the memory of an array as it lies, whatever its strides.
     contiguous = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
         partial.write_bytes(safetensors.numpy.save(contiguous, dict(metadata)))
-        partial.replace(path)
+        partial.replace(target)
     except OSError as error:
         raise UserError(f"{path} cannot be written: {error.strerror or error}.") from error
     finally:
