@@ -56,7 +56,7 @@ def compose_canvas(
     num_fragments: int,
 ) -> Example:
     """A canvas that no other visit of the garment sees becomes the `image`."""
-    canvas, _ = clutter.compose(rng, garments, example["index"], num_fragments)
+    canvas, _ = clutter.compose(rng, garments, int(example["index"]), num_fragments)
     return {**example, "image": Image.fromarray(canvas).convert("RGB")}
 
 

@@ -44,7 +44,7 @@ def assert_same_batches(left, right):
 
 def test_training_batches_have_the_promised_shapes(dataset, options):
     batch = next(train(dataset, options, image_size=(28, 42)))
-    assert batch.keys() == {"image", "label"}
+    assert batch.keys() == {"image", "label", "index"}
     assert batch["image"].shape == (BATCH, 28, 42, 3) and batch["image"].dtype == np.uint8
     assert batch["label"].shape == (BATCH,) and batch["label"].dtype == np.int32
 
