@@ -9,4 +9,5 @@ source "$(dirname -- "${BASH_SOURCE[0]}")/environment.sh"
 
 prepare_environment requirements.txt requirements-dev.txt
 cd -- "$ROOT"
-exec "$VENV/bin/python" -m pytest "$@"
+# Processes that share the files among them; -n 0 is one, as a debugger wants it.
+exec "$VENV/bin/python" -m pytest -n auto --maxprocesses=4 --dist=loadfile "$@"
