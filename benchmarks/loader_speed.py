@@ -4,10 +4,12 @@
 
 Both sides read the same JPEG files in the same run, by turns, with one worker process each, on one
 core (a worker of ours has two threads, which would be two cores against one), and do the same to
-them: decode, random resized crop (bicubic), flip, RandAugment (rand-m9-mstd0.5-inc1)
-and, with --random_erasing, erasing. Both decode with Pillow, which decodes with libjpeg-turbo: so
-the pixels are those that the published recipes were trained on. Ours reads ArrayRecord files that
-`image_folder` made; timm's reads the files themselves. Without --images it makes 500 x 375 JPEGs.
+them: decode, random resized crop (bicubic), flip, RandAugment (rand-m9-mstd0.5-inc1). Both give
+uint8 batches, which are normalised on the device: so timm's loader is the one that its prefetcher
+wraps, and does not normalise in the worker. Both decode with Pillow, which decodes with
+libjpeg-turbo: so the pixels are those that the published recipes were trained on. Ours reads
+ArrayRecord files that `image_folder` made; timm's reads the files themselves. Without --images it
+makes 500 x 375 JPEGs.
 
 Needs timm and torchvision (requirements-parity.txt). Writes results.json into --out.
 """
@@ -37,7 +39,6 @@ _NUM_IMAGES = flags.DEFINE_integer("num_images", 512, "How many are made.", lowe
 _BATCHES = flags.DEFINE_integer("batches", 12, "Batches that are timed in each turn.")
 _TURNS = flags.DEFINE_integer("turns", 5, "How often each side is timed.", lower_bound=1)
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", 32, "Images of a batch.")
-_ERASING = flags.DEFINE_float("random_erasing", 0.0, "Probability of erasing, on both sides.")
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -67,7 +68,6 @@ def our_batches(images: epath.Path, out: epath.Path) -> Callable[[], Iterator]:
             "random_resized_crop": True,
             "flip": True,
             "rand_augment": 9.0,
-            "random_erasing": _ERASING.value,
         }
     )
     options = ml_collections.ConfigDict(check_config(config).data)
@@ -90,6 +90,7 @@ def timm_batches(images: epath.Path) -> Callable[[], Iterator]:
     from parity import import_timm
 
     import_timm()
+    import torch
     from timm.data import auto_augment, create_dataset, create_loader
 
     def posterize(image: Image.Image, bits: int, **_) -> Image.Image:
@@ -103,7 +104,7 @@ def timm_batches(images: epath.Path) -> Callable[[], Iterator]:
         input_size=(3, 224, 224),
         batch_size=_BATCH_SIZE.value,
         is_training=True,
-        use_prefetcher=False,
+        use_prefetcher=True,
         no_aug=False,
         scale=(0.08, 1.0),
         ratio=(3 / 4, 4 / 3),
@@ -113,16 +114,14 @@ def timm_batches(images: epath.Path) -> Callable[[], Iterator]:
         interpolation="bicubic",
         mean=MEAN,
         std=STD,
-        re_prob=_ERASING.value,
-        re_mode="pixel",
         num_workers=1,
         persistent_workers=True,
-        device="cpu",
+        device=torch.device("cpu"),
     )
 
     def epochs() -> Iterator:
         while True:
-            yield from loader
+            yield from loader.loader
 
     return epochs
 
