@@ -12,12 +12,15 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 TOOLS = ("bash", "cat", "chmod", "dirname", "mkdir", "rm", "rmdir", "sleep", "touch")
 
-# Answers `-c` with the real Python under another version, and only writes down the rest.
+# Answers `-c` with the real Python, under another version where that is asked for, and only writes
+# down the rest.
 FAKE_PYTHON = """#!{bash}
 case "$1 ${{2:-}}" in
   "-c "*)
     code="$2"
     shift 2
+    # What else it runs imports libraries, which would take the version at its word.
+    [[ $code == *version_info* || $code == *base_prefix* ]] || exec "{python}" -c "$code" "$@"
     exec "{python}" -c 'import sys
 sys.version_info, sys.base_prefix = ({version}), "/fake/{name}"
 exec(sys.argv.pop(1))' "$code" "$@" ;;
