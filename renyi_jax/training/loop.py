@@ -73,7 +73,7 @@ def train(
     with on_mesh(mesh), Checkpoints(workdir / "checkpoints", config) as checkpoints:
         state, shardings = initial_state(model, optimizer, config, mesh)
         state = checkpoints.restore(state, batches, force)
-        run = _Run(model, dataset, config, optimizer, mesh, shardings, place)
+        run = _Run(model, dataset, config, optimizer, schedule, mesh, shardings, place)
         if not run.is_over(int(state.step), checkpoints):
             with MetricsLog(workdir, int(state.step)) as log, StopNotice() as notice:
                 state = run.to_the_end(state, batches, checkpoints, log, notice)
@@ -107,16 +107,15 @@ class _Run:
         dataset: Dataset,
         config: Any,
         optimizer: optax.GradientTransformation,
+        schedule: optax.Schedule,
         mesh: Mesh,
         shardings: TrainState,
         place: BatchPlacement,
     ):
-        self._model, self._config, self._optimizer = model, config, optimizer
+        self._model, self._config = model, config
+        self._optimizer, self._schedule = optimizer, schedule
         self._shardings, self._place = shardings, place
         self._epoch_steps = steps_per_epoch(dataset, config.data.batch_size)
-        self._schedule = learning_rate_schedule(
-            config.train, config.data.batch_size, self._epoch_steps
-        )
         self._levels = keep_rate_levels(model.pruning, config.train, self._epoch_steps)
         self._validate = make_validation(model, dataset, config, mesh)
         self.total_steps = config.train.epochs * self._epoch_steps
