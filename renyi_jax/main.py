@@ -22,7 +22,7 @@ from renyi_jax.evaluation import run_evaluations
 from renyi_jax.files import make_folder, write_text
 from renyi_jax.models import load_weights, save_weights
 from renyi_jax.parallel import join_processes
-from renyi_jax.training import build_model, stop_at_once_on_sigterm, train
+from renyi_jax.training import build_model, leave_on_sigterm, train
 
 _CONFIG = define_config()
 _WORKDIR = flags.DEFINE_string(
@@ -43,7 +43,7 @@ _PROCESS_ID = flags.DEFINE_integer("process_id", None, "Number of this process, 
 
 def main() -> None:
     config: Any = read_config(_CONFIG)
-    stop_at_once_on_sigterm()
+    leave_on_sigterm()
     join_processes(_DISTRIBUTED.value, _COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
     workdir = make_folder("workdir", _WORKDIR.value)
     results_file = workdir / "results.json"

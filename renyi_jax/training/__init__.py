@@ -10,7 +10,7 @@ from renyi_jax.training.optimizer import (
 from renyi_jax.training.setup import build_model, training_batches
 from renyi_jax.training.state import TrainState
 from renyi_jax.training.step import make_loss, make_train_step
-from renyi_jax.training.stopping import Stopped, stop_at_once_on_sigterm
+from renyi_jax.training.stopping import Stopped, leave_on_sigterm
 
 __all__ = [
     "Stopped",
@@ -20,10 +20,10 @@ __all__ = [
     "initial_state",
     "layer_scales",
     "learning_rate_schedule",
+    "leave_on_sigterm",
     "make_loss",
     "make_optimizer",
     "make_train_step",
-    "stop_at_once_on_sigterm",
     "train",
     "training_batches",
 ]

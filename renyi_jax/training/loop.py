@@ -1,7 +1,7 @@
 """The loop: from a model and a data set to a trained model, through any number of interruptions."""
 
 import time
-from typing import Any
+from typing import Any, NoReturn
 
 import grain
 import jax
@@ -140,6 +140,8 @@ class _Run:
         ) as bar:
             if self._lacks_validation(start, checkpoints):
                 self._log_accuracy(log, bar, start, state, notice)
+                if notice.given:
+                    self._stop(start)
             train_step = self._train_step(start)
             for step in range(start + 1, self.total_steps + 1):
                 if self._starts_level(step - 1) and step - 1 > start:
@@ -173,14 +175,17 @@ class _Run:
                     checkpoints.save(state, batches, step, accuracy)
                     timer.reset()
                 if stops:
-                    logging.warning(
-                        "Stopped by SIGTERM after step %d of %d. The same command goes on there.",
-                        *(step, self.total_steps),
-                    )
-                    raise Stopped
+                    self._stop(step)
                 if epoch_ends:
                     window.open()
         return state
+
+    def _stop(self, step: int) -> NoReturn:
+        logging.warning(
+            "Stopped by SIGTERM after step %d of %d. The same command goes on there.",
+            *(step, self.total_steps),
+        )
+        raise Stopped
 
     def _train_step(self, step: int) -> Any:
         """The step at the keep rate that holds after so many steps."""

@@ -1,11 +1,24 @@
-"""The notice that this machine is about to be taken away: SIGTERM."""
+"""The notice that this machine is about to be taken away: SIGTERM.
 
+Python runs a signal's handler in the main thread and between two of its steps: not while XLA
+compiles, and an exception raised there may land in a library's callback that cannot pass it on. So
+a command has a thread of its own that hears of the signal at once.
+"""
+
+import multiprocessing
+import os
 import signal
+import socket
+import sys
+import threading
 from types import FrameType, TracebackType
 
 import jax
 from absl import logging
 from jax.experimental import multihost_utils
+
+# A machine that is taken away is often gone after 30 seconds; what is left is for the saving.
+PATIENCE_SECONDS = 20.0
 
 
 class Stopped(SystemExit):
@@ -15,14 +28,40 @@ class Stopped(SystemExit):
         super().__init__(0)
 
 
-def stop_at_once_on_sigterm() -> None:
-    """For the parts of a run that leave nothing to save."""
-    signal.signal(signal.SIGTERM, _stop)
+def leave_on_sigterm(patience: float = PATIENCE_SECONDS) -> None:
+    """From now on SIGTERM ends this process with status 0, whatever it is at.
+
+    While a `StopNotice` is entered it gets the time to stop between two steps and to save. Where no
+    step ends within `patience` seconds, as when one compiles for long, the process leaves what came
+    after the last checkpoint to the next start.
+    """
+    heard, told = socket.socketpair()
+    told.setblocking(False)
+    signal.signal(signal.SIGTERM, _nothing)
+    signal.set_wakeup_fd(told.fileno(), warn_on_full_buffer=False)
+    # The thread holds both ends for as long as the process lives.
+    threading.Thread(target=_listen, args=(heard, told, patience), daemon=True).start()
 
 
-def _stop(*_: object) -> None:
+def _listen(heard: socket.socket, told: socket.socket, patience: float) -> None:
+    while True:
+        if signal.SIGTERM in heard.recv(64):  # and not another signal that Python handles
+            notice = StopNotice.entered
+            if notice is None or not notice.seen.wait(patience):
+                _leave()
+
+
+def _leave() -> None:
     logging.warning("Stopped by SIGTERM. The same command goes on.")
-    raise Stopped
+    for process in multiprocessing.active_children():
+        process.kill()
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(0)
+
+
+def _nothing(number: int, frame: FrameType | None) -> None:
+    """The signal must have a handler for Python to tell of it."""
 
 
 class StopNotice:
@@ -32,10 +71,14 @@ class StopNotice:
     after the same step.
     """
 
+    entered: "StopNotice | None" = None
+
     def __init__(self) -> None:
         self._given = False
+        self.seen = threading.Event()  # by the loop, which now saves and stops
 
     def __enter__(self) -> "StopNotice":
+        StopNotice.entered = self
         if jax.process_count() == 1:
             self._before = signal.signal(signal.SIGTERM, self._note)
         return self
@@ -48,6 +91,7 @@ class StopNotice:
     ) -> None:
         if jax.process_count() == 1:
             signal.signal(signal.SIGTERM, self._before)
+        StopNotice.entered = None
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self._given = True
@@ -55,10 +99,12 @@ class StopNotice:
     @property
     def given(self) -> bool:
         """Whether this process alone knows that it must stop."""
+        if self._given:
+            self.seen.set()
         return self._given
 
     def reached(self, step: int) -> bool:
         """Whether to stop after this step; of several processes, all get the same answer."""
         if jax.process_count() > 1:
             return multihost_utils.reached_preemption_sync_point(step)
-        return self._given
+        return self.given
