@@ -25,7 +25,9 @@ from renyi_jax.config_fields import (
 )
 from renyi_jax.data.crop import INTERPOLATIONS
 from renyi_jax.errors import UserError, nearest
+from renyi_jax.evaluation.settings import evaluation_settings
 from renyi_jax.models.registry import DTYPES, MODELS, model_spec
+from renyi_jax.models.spec import ModelSpec
 from renyi_jax.models.vit import REMATERIALIZATIONS, check_blocks
 from renyi_jax.pruning import CRITERIA, KEY_SIMILARITY, MERGE, REDUCERS, PruningConfig
 from renyi_jax.pruning.config import HEADS
@@ -68,6 +70,8 @@ FIELDS: dict[str, Field | dict[str, Field]] = {
         "heads": one_of(_PRUNING.heads, HEADS),
         "keep_mass": per_block(number(_PRUNING.keep_mass, "(0, 1]")),
         "r": optional(per_block(integer(0, at_least=0))),
+        "prefix_keys": flag(_PRUNING.prefix_keys),
+        "reverse": flag(_PRUNING.reverse),
     },
     "data": {
         "name": text("cluttered_fashion_mnist"),
@@ -154,14 +158,20 @@ FIELDS: dict[str, Field | dict[str, Field]] = {
         "evaluate_batches": integer(0, at_least=0, decides=False),
     },
     # What is measured after training, without training again, beside the trained pruning: every
-    # combination of these; where one is empty, with the trained pruning's own value.
+    # combination of these; where one is empty, with the trained pruning's own value. What differs
+    # from block to block is a tuple, or values with slashes between: "renyi/renyi/cls_attention".
     "evaluate": {
         "batch_size": integer(100, at_least=1, decides=False),
-        "keep_rates": several((), number(1.0, "(0, 1]"), decides=False),
-        "alphas": several((), number(1.0, "(0, inf]"), decides=False),
-        "criteria": several((), one_of("renyi", CRITERIA), decides=False),
+        "keep_rates": several((), per_block(number(1.0, "(0, 1]")), decides=False),
+        "alphas": several((), per_block(number(1.0, "(0, inf]")), decides=False),
+        "criteria": several((), per_block(one_of("renyi", CRITERIA)), decides=False),
         "reducers": several((), one_of("drop", (*REDUCERS, MERGE)), decides=False),
-        "keep_masses": several((), number(1.0, "(0, 1]"), decides=False),
+        "keep_masses": several((), per_block(number(1.0, "(0, 1]")), decides=False),
+        "blocks": several((), several((), integer(1, at_least=1), ",/"), decides=False),
+        "normalize": several((), flag(True), decides=False),
+        "heads": several((), one_of("mean", HEADS), decides=False),
+        "prefix_keys": several((), flag(False), decides=False),
+        "reverse": several((), flag(False), decides=False),
     },
     # Devices on each axis, over all processes; -1 is those that the others leave.
     "mesh": {
@@ -313,10 +323,7 @@ def _across_fields(config: dict[str, Any]) -> Iterator[str]:
         yield f"config.model: {error}"
     else:
         if pruning is not None:
-            try:
-                check_blocks(pruning, spec)
-            except UserError as error:
-                yield f"config.pruning: {str(error).removeprefix('PruningConfig: ')}"
+            yield from _unsuitable(pruning, spec, ml_collections.ConfigDict(config["evaluate"]))
         late = [block for block in train["entropy_blocks"] if block > spec.depth]
         if train["entropy_weight"] and late:
             yield (
@@ -344,6 +351,22 @@ def _across_fields(config: dict[str, Any]) -> Iterator[str]:
             f"config.train.warmup_epochs={train['warmup_epochs']}: expected less than"
             f" config.train.epochs={train['epochs']}."
         )
+
+
+def _unsuitable(
+    pruning: PruningConfig, spec: ModelSpec, sweep: ml_collections.ConfigDict
+) -> Iterator[str]:
+    """Why the model cannot be pruned so, or in one of the ways of the sweep after training."""
+    try:
+        check_blocks(pruning, spec)
+    except UserError as error:
+        yield f"config.pruning: {str(error).removeprefix('PruningConfig: ')}"
+        return
+    try:
+        for setting in evaluation_settings(pruning, sweep):
+            check_blocks(setting, spec)
+    except UserError as error:
+        yield f"config.evaluate: {str(error).removeprefix('PruningConfig: ')}"
 
 
 def _leaves(config: dict[str, Any], where: str = "config") -> Iterator[tuple[str, Any]]:

@@ -43,6 +43,7 @@ def flag(default: bool, **options) -> Field:
     """A truth value."""
 
     def parse(value: Any) -> bool:
+        value = {"true": True, "false": False}.get(str(value).lower(), value)
         if not isinstance(value, bool):
             raise ValueError
         return value
@@ -92,11 +93,14 @@ def number(default: float, interval: str, **options) -> Field:
     return Field(default, f"a number in {interval}", parse, **options)
 
 
-def several(default: tuple[Any, ...], item: Field, **options) -> Field:
-    """A tuple of what `item` takes; alone, an entry stands for a tuple of one."""
+def several(default: tuple[Any, ...], item: Field, separators: str = ",", **options) -> Field:
+    """A tuple of what `item` takes; alone, an entry stands for a tuple of one.
+
+    A string is read as entries with one of the `separators` between.
+    """
 
     def parse(value: Any) -> tuple[Any, ...]:
-        value = _split_commas(value)
+        value = _split(value, separators)
         values = value if isinstance(value, (tuple, list)) else (value,)
         return tuple(item.parse(entry) for entry in values)
 
@@ -107,7 +111,7 @@ def span(default: tuple[float, float], item: Field, **options) -> Field:
     """The two ends of a range, the lower one first, each of which is what `item` takes."""
 
     def parse(value: Any) -> tuple[float, float]:
-        low, high = map(item.parse, _split_commas(value))
+        low, high = map(item.parse, _split(value))
         if low > high:
             raise ValueError
         return low, high
@@ -118,10 +122,13 @@ def span(default: tuple[float, float], item: Field, **options) -> Field:
 
 
 def per_block(item: Field) -> Field:
-    """What `item` takes, or a tuple of it with an entry for each pruned block."""
+    """What `item` takes, or a tuple of it with an entry for each pruned block.
+
+    In a string, slashes stand between the blocks where commas have another meaning.
+    """
 
     def parse(value: Any) -> Any:
-        value = _split_commas(value)
+        value = _split(value, ",/")
         if isinstance(value, (tuple, list)):
             return tuple(item.parse(entry) for entry in value)
         return item.parse(value)
@@ -143,7 +150,7 @@ def image_size(**options) -> Field:
     side, positive = integer(0, at_least=0), integer(1, at_least=1)
 
     def parse(value: Any) -> int | tuple[int, int]:
-        value = _split_commas(value)
+        value = _split(value)
         if isinstance(value, (tuple, list)):
             height, width = map(positive.parse, value)
             return height, width
@@ -152,11 +159,13 @@ def image_size(**options) -> Field:
     return Field(0, "a side or (height, width) in pixels, or 0", parse, **options)
 
 
-def _split_commas(value: Any) -> Any:
+def _split(value: Any, separators: str = ",") -> Any:
     """A list from `"1,2,inf"`: what the command line leaves where it reads no Python literal."""
-    if not isinstance(value, str) or "," not in value:
+    separator = next((each for each in separators if isinstance(value, str) and each in value), "")
+    if not separator:
         return value
-    return [_literal(part.strip()) for part in value.strip("()[] ").split(",") if part.strip()]
+    parts = value.strip("()[] ").split(separator)
+    return [_literal(part.strip()) for part in parts if part.strip()]
 
 
 def _literal(text: str) -> Any:

@@ -6,10 +6,13 @@ start the command once more with other lists, and it adds to what it has.
   python -m renyi_jax.evaluate --config=configs/quickstart.py --checkpoint=runs/quickstart \\
       --keep_rates=1,0.7,0.5 --alphas=1,2,4 --criteria=renyi,cls_attention,random --out=runs/sweep
 
+What differs from block to block has slashes between: --criteria=renyi/cls_attention/cls_attention.
+
 Several checkpoints, or seeds, give one row each setting with the mean over them; {seed} in a path
 stands for each of --seeds. Without it, seeds decide what criterion "random" draws.
 """
 
+import ast
 import hashlib
 import json
 from collections.abc import Sequence
@@ -31,7 +34,13 @@ from renyi_jax.evaluation.cells import Cells, Identity
 from renyi_jax.evaluation.compare import Baseline, Row, compare, merge_runs
 from renyi_jax.evaluation.programs import Programs
 from renyi_jax.evaluation.run import Measurement, Setting, measure, measured_row
-from renyi_jax.evaluation.settings import describe, draws, evaluation_settings, program_of
+from renyi_jax.evaluation.settings import (
+    SWEEP,
+    describe,
+    draws,
+    evaluation_settings,
+    program_of,
+)
 from renyi_jax.evaluation.tables import to_csv, to_markdown
 from renyi_jax.files import write_text
 from renyi_jax.models import VisionTransformer, load_weights
@@ -48,7 +57,7 @@ _CHECKPOINT = flags.DEFINE_list(
 _SEEDS = flags.DEFINE_list("seeds", None, "Seeds, each a run of its own. config.seed by default.")
 _SWEEP = {
     name: flags.DEFINE_string(name, None, f"Comma-separated; as config.evaluate.{name}.")
-    for name in ("keep_rates", "keep_masses", "alphas", "criteria", "reducers")
+    for name in SWEEP
 }
 _BASELINE = flags.DEFINE_string(
     "baseline",
@@ -112,16 +121,16 @@ def _config() -> Any:
     for name, flag in _SWEEP.items():
         if flag.value is not None:
             config.evaluate[name] = tuple(
-                _number(part) for part in flag.value.split(",") if part.strip()
+                _literal(part.strip()) for part in flag.value.split(",") if part.strip()
             )
     return check_config(config)
 
 
-def _number(text: str) -> float | str:
+def _literal(text: str) -> Any:
     try:
-        return float(text)
-    except ValueError:
-        return text.strip()
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
 
 
 def _runs(config: Any) -> list[Run]:
@@ -170,7 +179,7 @@ def _evaluate(
 
 def _identity(run: Run, weights: str, config: Any, dataset: Dataset, setting: Setting) -> Identity:
     """What decides the numbers of a cell."""
-    model, data, pruning = config.model, config.data, config.pruning
+    model, data = config.model, config.data
     identity = {
         "weights": weights,
         "model": [model.name, model.image_size, model.num_classes, model.dtype],
@@ -180,8 +189,6 @@ def _identity(run: Run, weights: str, config: Any, dataset: Dataset, setting: Se
         "batch_size": config.evaluate.batch_size,
         "device": jax.devices()[0].device_kind,
     }
-    if setting is not None:
-        identity["options"] = [pruning.blocks, pruning.normalize, pruning.heads]
     return json.loads(json.dumps(identity))
 
 

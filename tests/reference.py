@@ -24,6 +24,8 @@ class Stage(NamedTuple):
     heads: str = "mean"
     keep_mass: float = 1.0
     r: int | None = None
+    prefix_keys: bool = False
+    reverse: bool = False
 
 
 class Forward(NamedTuple):
@@ -130,6 +132,7 @@ def _prune(stage, attention, tokens, sizes, positions, num_prefix, draw):
         scores = draw(len(patches))
     else:
         scores = importance(attention, num_prefix, stage)
+    scores = [-score for score in scores] if stage.reverse else scores
     scores = [score if real else -math.inf for score, real in zip(scores, there)]
     kept = kept_indices(scores, stage.keep_rate)
     needed = kept if stage.keep_mass == 1 else needed_indices(scores, kept, stage.keep_mass)
@@ -213,7 +216,7 @@ def importance(attention: list[np.ndarray], num_prefix: int, stage: Stage) -> li
     for i in patches:
         entropies = []
         for head in attention:
-            row = head[i, num_prefix:]
+            row = head[i, 0 if stage.prefix_keys else num_prefix :]
             entropies.append(entropy(row / row.sum() if stage.normalize else row, order))
         scores.append(-np.mean(entropies))
     return scores

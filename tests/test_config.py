@@ -75,6 +75,8 @@ def test_the_default_config_passes_and_prunes_by_default():
         ({"pruning__keep_rate": (0.7, 0.5)}, r"keep_rate has 2 values for 3 pruned blocks"),
         ({"pruning__blocks": (7, 4)}, r"config\.pruning: blocks must be ascending"),
         ({"pruning__blocks": (4, 13)}, r"config\.pruning: block 13 is beyond the last"),
+        ({"evaluate__blocks": ((4, 13),)}, r"config\.evaluate: block 13 is beyond the last"),
+        ({"evaluate__criteria": (("renyi", "random"),)}, r"config\.evaluate: .* 2 values for 3"),
     ],
 )
 def test_a_mistake_is_told_with_its_place_and_what_was_expected(fields, message):
@@ -117,6 +119,12 @@ def test_any_value_passes_or_is_a_user_error(place, value):
         ("pruning__criterion", [("renyi", "shannon", "random"), "renyi,shannon,random"]),
         ("evaluate__criteria", [("renyi", "random"), ["renyi", "random"], "renyi,random"]),
         ("evaluate__alphas", [(2,), 2, 2.0, [2]]),
+        (
+            "evaluate__criteria",
+            [("random", ("renyi", "shannon", "random")), "random,renyi/shannon/random"],
+        ),
+        ("evaluate__blocks", [((4, 7, 10), (3,)), "4/7/10,3", ((4, 7, 10), 3)]),
+        ("evaluate__reverse", [(False, True), "false,True"]),
         ("model__image_size", [(56, 112), [56, 112], "56,112"]),
         ("train__learning_rate", [1.0, 1]),
     ],

@@ -13,6 +13,7 @@ from renyi_jax.analysis.style import (
     COLOURS,
     INK,
     LINE,
+    LINE_STYLES,
     MARKERS,
     SOFT,
     criterion_style,
@@ -22,6 +23,7 @@ from renyi_jax.analysis.style import (
     words,
 )
 from renyi_jax.errors import UserError
+from renyi_jax.evaluation.settings import option_words, varying_options
 
 # One row of results.json.
 Evaluation = dict[str, Any]
@@ -67,7 +69,7 @@ def is_plain(row: Evaluation) -> bool:
 
 
 def curves(evaluations: Sequence[Evaluation], x: str, y: str) -> Figure:
-    """`y` over `x`: one line for each criterion and reducer, from the plain model on.
+    """`y` over `x`: one line for each criterion, reducer and options, from the plain model on.
 
     Of several alphas at one keep rate, the line takes the one of the first evaluation (the trained
     one) or else the first that comes, and a pale bar spans what all of them reach. Where rows have
@@ -81,9 +83,10 @@ def curves(evaluations: Sequence[Evaluation], x: str, y: str) -> Figure:
     figure, axes = _figure(QUANTITIES[x].label, QUANTITIES[y].label)
     plain = [row for row in evaluations if is_plain(row)]
     pruned = [row for row in evaluations if not is_plain(row)]
-    groups = _grouped(pruned, lambda row: (text_of(row["criterion"]), row["reducer"]))
-    several_reducers = len({row["reducer"] for row in pruned}) > 1
-    for (criterion, reducer), rows in groups.items():
+    variant = _variants(pruned)
+    groups = _grouped(pruned, lambda row: (text_of(row["criterion"]), variant(row)))
+    variants = list(dict.fromkeys(words for _, words in groups))
+    for (criterion, words_of_variant), rows in groups.items():
         colour, marker = criterion_style(criterion)
         line = plain[:1]
         for alternatives in _grouped(rows, lambda row: text_of(row["keep_rate"])).values():
@@ -98,8 +101,8 @@ def curves(evaluations: Sequence[Evaluation], x: str, y: str) -> Figure:
             [_scaled(row, y) for row in line],
             color=colour,
             marker=marker,
-            linestyle="-" if reducer == "drop" else "--",
-            label=words(criterion) + (f", {reducer}" if several_reducers else ""),
+            linestyle=LINE_STYLES[variants.index(words_of_variant) % len(LINE_STYLES)],
+            label=", ".join(filter(None, (words(criterion), words_of_variant))),
             **LINE,
         )
         _intervals(axes, [row for row in line if not is_plain(row)], x, y, colour)
@@ -117,8 +120,9 @@ def curves(evaluations: Sequence[Evaluation], x: str, y: str) -> Figure:
 def order_curves(evaluations: Sequence[Evaluation], y: str) -> Figure | None:
     """`y` over the order alpha, one line for each keep rate; None where no order was swept."""
     ordered = [row for row in evaluations if isinstance(row["alpha"], float | str)]
+    variant = _variants(ordered)
     groups = _grouped(
-        ordered, lambda row: (text_of(row["criterion"]), row["reducer"], text_of(row["keep_rate"]))
+        ordered, lambda row: (text_of(row["criterion"]), text_of(row["keep_rate"]), variant(row))
     )
     groups = {key: rows for key, rows in groups.items() if len(rows) > 1}
     if not groups:
@@ -126,15 +130,14 @@ def order_curves(evaluations: Sequence[Evaluation], y: str) -> Figure | None:
     # Orders stand side by side, like words: infinity has no place on a number line.
     orders = sorted({float(row["alpha"]) for rows in groups.values() for row in rows})
     figure, axes = _figure("order α of the entropy", QUANTITIES[y].label)
-    several_reducers = len({reducer for _, reducer, _ in groups}) > 1
-    for number, ((_, reducer, rate), rows) in enumerate(groups.items()):
+    for number, ((_, rate, words_of_variant), rows) in enumerate(groups.items()):
         rows = sorted(rows, key=lambda row: float(row["alpha"]))
         axes.plot(
             [orders.index(float(row["alpha"])) for row in rows],
             [_scaled(row, y) for row in rows],
             color=COLOURS[number % len(COLOURS)],
             marker=MARKERS[number % len(MARKERS)],
-            label=f"keep rate {rate}" + (f", {reducer}" if several_reducers else ""),
+            label=", ".join(filter(None, (f"keep rate {rate}", words_of_variant))),
             **LINE,
         )
     axes.set_xticks(range(len(orders)), [text_of(order) for order in orders])
@@ -143,6 +146,15 @@ def order_curves(evaluations: Sequence[Evaluation], y: str) -> Figure | None:
         _ring(axes, float(orders.index(float(trained["alpha"]))), _scaled(trained, y))
     legend(figure)
     return figure
+
+
+def _variants(rows: Sequence[Evaluation]) -> Callable[[Evaluation], str]:
+    """Tells in words what a row has beside its criterion, of what the rows differ in."""
+    options = varying_options(rows)
+    several_reducers = len({row["reducer"] for row in rows}) > 1
+    return lambda row: ", ".join(
+        filter(None, (row["reducer"] if several_reducers else "", option_words(row, options)))
+    )
 
 
 def _figure(x_label: str, y_label: str) -> tuple[Figure, Axes]:

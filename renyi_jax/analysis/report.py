@@ -14,6 +14,7 @@ from renyi_jax.analysis.report_pictures import attention, examples, first_batch
 from renyi_jax.analysis.style import text_of
 from renyi_jax.config import to_json
 from renyi_jax.data import Dataset
+from renyi_jax.evaluation.settings import option_words, varying_options
 from renyi_jax.files import write_text
 from renyi_jax.models import VisionTransformer
 
@@ -170,8 +171,10 @@ def _curves(results: Sequence[Evaluation]) -> Iterator[str]:
 
 
 def _table(results: Sequence[Evaluation]) -> str:
+    options = varying_options(results)
     columns = {
         "criterion": _criterion,
+        "options": lambda row: option_words(row, options) or "–",
         "reducer": lambda row: text_of(row["reducer"]),
         "α": lambda row: text_of(row["alpha"]),
         "keep rate": lambda row: text_of(row["keep_rate"]),
@@ -181,6 +184,8 @@ def _table(results: Sequence[Evaluation]) -> str:
         "multiply-adds (G)": lambda row: f"{row['gmacs']:#.3g}",
         "images/s": lambda row: f"{row['images_per_second']:,.1f}",
     }
+    if not options:
+        del columns["options"]
     if "kept_on_object" not in results[0]:
         del columns["on object (%)"]
     rows = [[html.escape(cell(row)) for cell in columns.values()] for row in results]

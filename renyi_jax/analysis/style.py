@@ -13,6 +13,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#4
 MARKERS = "osD^vP<>X"
 INK, SOFT, FAINT = "#1f2933", "#52606d", "#dfe4e8"
 LINE = {"linewidth": 1.8, "markersize": 7, "markeredgecolor": "white", "markeredgewidth": 0.7}
+LINE_STYLES = ("-", "--", ":", "-.")
 GONE = {"facecolor": "#eef0f2", "edgecolor": "#b9c1c9", "hatch": "//////", "linewidth": 0}
 """Of a patch that was dropped before."""
 

@@ -8,12 +8,10 @@ import numpy as np
 from jaxtyping import Bool
 
 from renyi_jax.errors import UserError, nearest
+from renyi_jax.evaluation.settings import UNPRUNED
 from renyi_jax.evaluation.statistics import holm, interval, paired_p_value
 
 Row = dict[str, Any]
-
-SETTING = ("criterion", "reducer", "alpha", "keep_rate", "keep_mass", "r")
-"""The fields of a row that say what was run."""
 
 LEVEL = 0.05
 
@@ -22,7 +20,8 @@ class Baseline(NamedTuple):
     """Which rows others are compared with.
 
     Attributes:
-        criterion: of the baseline; "none" is the plain model, whatever the keep rate.
+        criterion: of the baseline, with slashes between the blocks where it changes; "none" is the
+            plain model, whatever the keep rate.
         alpha: its order, where several were swept.
     """
 
@@ -47,22 +46,22 @@ class Baseline(NamedTuple):
     def of(self, row: Row, rows: Sequence[Row]) -> int | None:
         """The place in `rows` of what `row` is compared with; None for a baseline itself.
 
-        It has the row's keep rate, and its reducer if that was run.
+        It has the row's keep rate, and its blocks and its reducer if those were run; of several,
+        the first is taken.
         """
         fits = [number for number, other in enumerate(rows) if self._names(other)]
-        if any(rows[number] is row for number in fits):
-            return None
         if self.criterion != "none":
             fits = [number for number in fits if rows[number]["keep_rate"] == row["keep_rate"]]
-            alike = [number for number in fits if rows[number]["reducer"] == row["reducer"]]
-            fits = alike or fits
-        return fits[0] if fits else None
+            for field in ("blocks", "reducer"):
+                alike = [number for number in fits if rows[number][field] == row[field]]
+                fits = alike or fits
+        return fits[0] if fits and rows[fits[0]] is not row else None
 
     def check(self, rows: Sequence[Row]) -> None:
         """Raises UserError where no row is of this baseline, or where alpha has to be named."""
         fits = [row for row in rows if self._names(row)]
         if not fits:
-            known = [str(row["criterion"]) for row in rows]
+            known = [_name(row) for row in rows]
             raise UserError(
                 f"The baseline {self.criterion!r} is not among what was evaluated:"
                 f" {', '.join(dict.fromkeys(known))}.{nearest(self.criterion, known)}"
@@ -74,9 +73,14 @@ class Baseline(NamedTuple):
             )
 
     def _names(self, row: Row) -> bool:
-        if row["criterion"] != self.criterion:
+        if _name(row) != self.criterion:
             return False
         return self.alpha is None or float(row["alpha"] or math.nan) == self.alpha
+
+
+def _name(row: Row) -> str:
+    criterion = row["criterion"]
+    return criterion if isinstance(criterion, str) else "/".join(criterion)
 
 
 def merge_runs(runs: Sequence[Row], right: Bool[np.ndarray, "runs images"]) -> Row:
@@ -91,7 +95,7 @@ def merge_runs(runs: Sequence[Row], right: Bool[np.ndarray, "runs images"]) -> R
         `num_runs`.
     """
     means = {
-        name: value if name in SETTING else _mean([row[name] for row in runs])
+        name: value if name in UNPRUNED else _mean([row[name] for row in runs])
         for name, value in runs[0].items()
     }
     means["num_examples"] = runs[0]["num_examples"]

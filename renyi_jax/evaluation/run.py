@@ -81,8 +81,8 @@ def measured_row(
 ) -> dict[str, Any]:
     """One row of results.json.
 
-    - `criterion`, `reducer`, `alpha`, `keep_rate`, `keep_mass`, `r`: the setting. The plain model
-      is the row of keep rate 1, with criterion "none".
+    - The setting, as `describe` has it. The plain model is the row of keep rate 1, with criterion
+      "none".
     - The metrics of `summarize`.
     - `gmacs`: 10^9 multiply-adds of one image, by `flops`; under adaptive keep counts the mean over
       the images, each with its own patches. `gmacs_padded` counts the places that are masked, which

@@ -3,13 +3,33 @@
 import dataclasses
 import itertools
 import math
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+from absl import logging
 
 from renyi_jax.pruning import CRITERIA, MERGE, PruningConfig
 from renyi_jax.pruning.config import PER_BLOCK
 
 # `config.evaluate`, an ml_collections.ConfigDict.
 EvaluateConfig = Any
+
+SWEEP = {
+    "keep_rates": "keep_rate",
+    "keep_masses": "keep_mass",
+    "blocks": "blocks",
+    "criteria": "criterion",
+    "reducers": "reducer",
+    "normalize": "normalize",
+    "heads": "heads",
+    "prefix_keys": "prefix_keys",
+    "reverse": "reverse",
+    "alphas": "alpha",
+}
+"""The lists of a sweep, the one that changes slowest first, and the fields that they are of."""
+
+OPTIONS = ("normalize", "heads", "prefix_keys")
+"""Fields that mean something to a criterion only if it takes them."""
 
 UNPRUNED = {
     "criterion": "none",
@@ -18,8 +38,15 @@ UNPRUNED = {
     "keep_rate": 1.0,
     "keep_mass": 1.0,
     "r": None,
+    "blocks": None,
+    "normalize": None,
+    "heads": None,
+    "prefix_keys": None,
+    "reverse": None,
 }
 """How a row names the plain model, which keep rate 1 is under every criterion."""
+
+_DEFAULT = PruningConfig()
 
 
 def evaluation_settings(
@@ -27,11 +54,12 @@ def evaluation_settings(
 ) -> list[PruningConfig | None]:
     """The prunings to evaluate, each once: the trained one, then the sweep; None is no pruning.
 
-    The sweep is every combination of `options.keep_rates`, `keep_masses`, `criteria`, `reducers`
-    and `alphas`, with all else as in `trained`, from which an empty list takes its one value too.
-    What cannot matter is left out: keep rate 1 is None, a criterion without an order is evaluated
-    once for all alphas, one that is no entropy with fixed keep counts, and merging, which takes no
-    criterion, once for all of them.
+    The sweep is every combination of the lists of `SWEEP` in `options`, with all else as in
+    `trained`, from which an empty list takes its one value too. What cannot matter is left out:
+    keep rate 1 is None, a criterion is evaluated once for all orders and options that it does not
+    take, one that is no entropy with fixed keep counts, and merging, which takes no criterion, once
+    for all of them. So is, with a word in the log, merging at keep rates below a half, where other
+    reducers are swept too.
 
     Args:
         trained: the model's own pruning; where it has none, `PruningConfig()` lends the rest.
@@ -41,16 +69,12 @@ def evaluation_settings(
         UserError: a value that `PruningConfig` refuses.
     """
     base = trained or PruningConfig()
-    combinations = itertools.product(
-        options.keep_rates or (base.keep_rate,),
-        options.keep_masses or (base.keep_mass,),
-        options.criteria or (None if base.reducer == MERGE else base.criterion,),
-        options.reducers or (base.reducer,),
-        options.alphas or (base.alpha,),
-    )
+    lists = [options[name] or (getattr(base, field),) for name, field in SWEEP.items()]
+    combinations = [dict(zip(SWEEP.values(), values)) for values in itertools.product(*lists)]
     sweep = [
-        _combined(base, rate, mass, criterion, reducer, alpha, bool(options.keep_rates))
-        for rate, mass, criterion, reducer, alpha in combinations
+        _combined(base, values, bool(options.keep_rates))
+        for values in combinations
+        if not (len(options.reducers) > 1 and _merges_too_much(values))
     ]
     settings = [trained and _canonical(trained), *map(_canonical, sweep)]
     return list(dict.fromkeys(settings))
@@ -64,41 +88,83 @@ def program_of(setting: PruningConfig | None) -> PruningConfig | None:
 def describe(setting: PruningConfig | None) -> dict[str, Any]:
     """The fields of a row that name its setting, as JSON holds them.
 
-    Values that differ from block to block are lists; an infinite alpha is "inf"; alpha is None
-    where no criterion has an order, and the keep rate where `r` says how many patches go.
+    Values that differ from block to block are lists; an infinite alpha is "inf". None stands where
+    a field means nothing: an alpha where no criterion has an order, `normalize`, `heads` and
+    `prefix_keys` where none takes them, `reverse` where patches merge, and the keep rate where `r`
+    says how many patches go.
     """
     if setting is None:
         return dict(UNPRUNED)
     return {
         "criterion": _plain(setting.criterion),
         "reducer": setting.reducer,
-        "alpha": _plain(setting.alpha) if _has_order(setting) else None,
+        "alpha": _plain(setting.alpha) if _takes(setting, "alpha") else None,
         "keep_rate": _plain(setting.keep_rate) if setting.r is None else None,
         "keep_mass": _plain(setting.keep_mass),
         "r": _plain(setting.r),
+        "blocks": _plain(setting.blocks),
+        **{name: getattr(setting, name) if _takes(setting, name) else None for name in OPTIONS},
+        "reverse": None if setting.reducer == MERGE else setting.reverse,
     }
+
+
+def varying_options(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Those of blocks, options and `reverse` that the rows differ in."""
+    return [
+        name
+        for name in ("blocks", *OPTIONS, "reverse")
+        if len({str(row.get(name)) for row in rows} - {"None"}) > 1
+    ]
+
+
+def option_words(row: Mapping[str, Any], names: Sequence[str]) -> str:
+    """The named options of a row, in words; those that are as by default need none."""
+    words = {
+        "blocks": lambda blocks: "blocks " + ", ".join(map(str, blocks)),
+        "normalize": lambda _: "not normalised",
+        "heads": lambda _: "heads averaged first",
+        "prefix_keys": lambda _: "with prefix keys",
+        "reverse": lambda _: "reversed",
+    }
+    said = (name for name in names if row.get(name) not in (None, getattr(_DEFAULT, name)))
+    return ", ".join(words[name](row[name]) for name in said)
 
 
 def draws(setting: PruningConfig | None) -> bool:
     """Whether the scores are drawn at random, so that a seed decides the results."""
-    return setting is not None and any("key" in options for options in _options(setting))
+    return setting is not None and _takes(setting, "key")
 
 
-def _combined(base: PruningConfig, rate, mass, criterion, reducer, alpha, sweeps_rates: bool):
+def _merges_too_much(values: Mapping[str, Any]) -> bool:
+    rate = values["keep_rate"]
+    lowest = min(rate) if isinstance(rate, tuple) else rate
+    if values["reducer"] != MERGE or lowest >= 0.5:
+        return False
+    logging.info("No merging at keep rate %s: it leaves at least half of the patches.", rate)
+    return True
+
+
+def _combined(base: PruningConfig, values: Mapping[str, Any], sweeps_rates: bool) -> PruningConfig:
     """One combination of the sweep, without what its reducer and its criterion cannot use."""
-    merges = reducer == MERGE
-    is_entropy = criterion is None or all(
-        name in CRITERIA and CRITERIA[name].is_entropy
-        for name in (criterion if isinstance(criterion, tuple) else (criterion,))
-    )
-    return dataclasses.replace(
-        base,
-        keep_rate=rate,
-        keep_mass=mass if reducer == "drop" and is_entropy else 1.0,
-        criterion=None if merges else criterion,
-        reducer=reducer,
-        alpha=alpha,
-        r=base.r if merges and not sweeps_rates else None,
+    values = dict(values)
+    merges = values["reducer"] == MERGE
+    if merges or (values["criterion"] == base.criterion and base.reducer == MERGE):
+        values["criterion"] = None
+    values["reverse"] &= not merges
+    if not _can_adapt(values):
+        values["keep_mass"] = 1.0
+    values["r"] = base.r if merges and not sweeps_rates else None
+    return dataclasses.replace(base, **values)
+
+
+def _can_adapt(values: Mapping[str, Any]) -> bool:
+    names = values["criterion"] if isinstance(values["criterion"], tuple) else [values["criterion"]]
+    return (
+        values["reducer"] == "drop"
+        and values["normalize"]
+        and not values["prefix_keys"]
+        and not values["reverse"]
+        and all(name is None or (name in CRITERIA and CRITERIA[name].is_entropy) for name in names)
     )
 
 
@@ -107,18 +173,19 @@ def _canonical(setting: PruningConfig) -> PruningConfig | None:
     if all(stage.changes_nothing for stage in setting.stages().values()):
         return None
     fields = {name: _merged(setting.per_block(name)) for name in PER_BLOCK}
-    if not _has_order(setting):
+    if not _takes(setting, "alpha"):
         fields["alpha"] = 1.0
+    fields |= {name: getattr(_DEFAULT, name) for name in OPTIONS if not _takes(setting, name)}
     return dataclasses.replace(setting, **fields)
 
 
-def _has_order(setting: PruningConfig) -> bool:
-    return any("alpha" in options for options in _options(setting))
-
-
-def _options(setting: PruningConfig) -> list[tuple[str, ...]]:
+def _takes(setting: PruningConfig, option: str) -> bool:
+    """Whether the criterion of some block takes the option, and it makes a difference."""
     names = setting.per_block("criterion")
-    return [CRITERIA[name].options for name in names if name in CRITERIA]
+    takers = [CRITERIA[name].options for name in names if name in CRITERIA]
+    if option == "normalize" and setting.prefix_keys:
+        takers = [options for options in takers if "prefix_keys" not in options]
+    return any(option in options for options in takers)
 
 
 def _merged(values: tuple[Any, ...]) -> Any:

@@ -5,6 +5,8 @@ import io
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from renyi_jax.evaluation.settings import option_words, varying_options
+
 Row = dict[str, Any]
 
 
@@ -28,11 +30,13 @@ def to_markdown(rows: Sequence[Row], baseline: str) -> str:
         rows: of `compare`.
         baseline: what they are compared with, in words.
     """
+    options = varying_options(rows)
     columns: dict[str, Callable[[Row], str]] = {
         "criterion": lambda row: _words(row["criterion"]),
         "reducer": lambda row: _words(row["reducer"]),
         "alpha": lambda row: _words(row["alpha"]),
         "keep rate": _keep,
+        "options": lambda row: option_words(row, options) or "–",
         "top-1 (%)": lambda row: _percent(row["top1"]),
         "95 %": lambda row: _range(row["top1_interval"]),
         f"against {baseline}": _difference,
@@ -45,6 +49,8 @@ def to_markdown(rows: Sequence[Row], baseline: str) -> str:
         "speed-up": lambda row: f"{row['speedup']:.2f}",
         "memory (MB)": lambda row: _megabytes(row["peak_memory"]),
     }
+    if not options:
+        del columns["options"]
     if "kept_on_object" not in rows[0]:
         del columns["on object (%)"]
     lines = [list(columns), ["---"] * len(columns)]

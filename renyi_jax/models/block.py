@@ -160,6 +160,8 @@ class Block(nnx.Module):
             return None
         criterion = CRITERIA[stage.criterion]
         if criterion.order is not None and stage.heads == "mean":
+            if stage.prefix_keys:
+                return RowEntropy(criterion.order(alpha), num_prefix=0)
             return RowEntropy(criterion.order(alpha), self.num_prefix, stage.normalize)
         return whole_logits if criterion.reads in ("own_row", "column") else None
 
@@ -170,17 +172,19 @@ class Block(nnx.Module):
         logits = seen.answer if question is whole_logits else seen.class_logits
         weights = cls_attention(logits, self.num_prefix)
         if isinstance(question, RowEntropy):
-            return -seen.answer.mean(axis=1), weights
-        scores = score_patches(
-            stage.criterion,
-            logits,
-            self.num_prefix,
-            alpha=alpha,
-            normalize=stage.normalize,
-            heads=stage.heads,
-            key=key,
-        )
-        return scores, weights
+            scores = -seen.answer[:, :, self.num_prefix - question.num_prefix :].mean(axis=1)
+        else:
+            scores = score_patches(
+                stage.criterion,
+                logits,
+                self.num_prefix,
+                alpha=alpha,
+                normalize=stage.normalize,
+                heads=stage.heads,
+                prefix_keys=stage.prefix_keys,
+                key=key,
+            )
+        return -scores if stage.reverse else scores, weights
 
     def _prune(
         self, stage: PruningStage, tokens: Tokens, scores: Float[Array, "b m"], weights

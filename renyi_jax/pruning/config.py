@@ -32,6 +32,8 @@ class PruningStage(NamedTuple):
     heads: str
     keep_mass: float = 1.0
     r: int | None = None
+    prefix_keys: bool = False
+    reverse: bool = False
 
     def count(self, num_patches: int) -> int:
         """Of the patches that enter, those that leave: with `keep_mass`, those at most."""
@@ -70,6 +72,8 @@ class PruningConfig:
             per block; at 1, every image keeps what `keep_rate` says.
         r: patches that "merge" merges away in each pruned block, or one number per block, as ToMe
             counts them; at most half go, whatever it says. Takes the place of `keep_rate`.
+        prefix_keys: count, in an entropy, also the attention that patches pay to the prefix tokens.
+        reverse: keep the patches of least importance: for an entropy, the highest.
 
     Raises:
         UserError: a field has a value that cannot be run, or two do not go together; all of it is
@@ -85,6 +89,8 @@ class PruningConfig:
     heads: str = "mean"
     keep_mass: float | tuple[float, ...] = 1.0
     r: int | tuple[int, ...] | None = None
+    prefix_keys: bool = False
+    reverse: bool = False
 
     def __post_init__(self):
         if self.criterion is None:
@@ -126,8 +132,9 @@ class PruningConfig:
             yield _unknown("reducer", self.reducer, (*REDUCERS, MERGE))
         if self.heads not in HEADS:
             yield _unknown("heads", self.heads, HEADS)
-        if not isinstance(self.normalize, bool):
-            yield f"normalize must be True or False, got {self.normalize!r}."
+        for field in ("normalize", "prefix_keys", "reverse"):
+            if not isinstance(getattr(self, field), bool):
+                yield f"{field} must be True or False, got {getattr(self, field)!r}."
 
     def _senseless_pairs(self) -> Iterable[str]:
         """Why fields that are right by themselves do not go together."""
@@ -143,6 +150,8 @@ class PruningConfig:
                     "reducer 'merge' pairs patches off, so a block keeps at least half of them:"
                     f" keep_rate must be at least 0.5, got {self.keep_rate!r}."
                 )
+            if self.reverse:
+                yield "reverse=True turns a ranking round, and reducer 'merge' ranks no patches."
         else:
             if KEY_SIMILARITY in _as_tuple(self.criterion):
                 yield (
@@ -167,6 +176,10 @@ class PruningConfig:
             )
         if not self.normalize:
             yield "keep_mass below 1 needs normalize=True: only then is log n - H a mass."
+        if self.prefix_keys:
+            yield "keep_mass below 1 needs prefix_keys=False: its log n counts patches alone."
+        if self.reverse:
+            yield "keep_mass below 1 needs reverse=False: it keeps what holds the most mass."
         for place, name in enumerate(self.per_block("criterion")):
             criterion = CRITERIA.get(name)
             if criterion is None:
@@ -190,7 +203,16 @@ class PruningConfig:
         rows = enumerate(zip(self.blocks, *columns))
         return {
             block: PruningStage(
-                index, criterion, rate, self.reducer, self.normalize, self.heads, mass, r
+                index,
+                criterion,
+                rate,
+                self.reducer,
+                self.normalize,
+                self.heads,
+                mass,
+                r,
+                self.prefix_keys,
+                self.reverse,
             )
             for index, (block, criterion, rate, mass, r) in rows
         }

@@ -5,7 +5,7 @@ To add a criterion, write a pure function of the attention logits and add it to 
 
 import math
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +23,13 @@ _LARGEST_ORDER = 1e12
 
 
 def renyi(
-    logits: Logits, num_prefix: int, *, alpha: Alpha, normalize: bool = True, heads: str = "mean"
+    logits: Logits,
+    num_prefix: int,
+    *,
+    alpha: Alpha,
+    normalize: bool = True,
+    heads: str = "mean",
+    prefix_keys: bool = False,
 ) -> Scores:
     """`-H_alpha` of the attention that each patch pays to the patches (arXiv 2604.03803).
 
@@ -34,26 +40,27 @@ def renyi(
         normalize: renormalise each row over the patch keys.
         heads: "mean" of the per-head entropies, or "average_first": the entropy of the
             head-averaged attention.
+        prefix_keys: count the attention to the prefix tokens too. The softmax over all keys is a
+            distribution as it is, and `normalize` says nothing then.
     """
-    if heads == "mean":
-        return -attention_entropy(logits, alpha, num_prefix, normalize).mean(axis=1)
-    log_attention = jax.nn.logsumexp(jax.nn.log_softmax(logits, axis=-1), axis=1)
-    log_attention = log_attention - math.log(logits.shape[1])
-    return -attention_entropy(log_attention, alpha, num_prefix, normalize)
+    if heads == "average_first":
+        logits = jax.nn.logsumexp(jax.nn.log_softmax(logits, axis=-1), axis=1, keepdims=True)
+    if prefix_keys:
+        entropy = attention_entropy(logits, alpha, 0)[..., num_prefix:]
+    else:
+        # Softmax does not see that the sum over heads is no mean.
+        entropy = attention_entropy(logits, alpha, num_prefix, normalize)
+    return -entropy.mean(axis=1)
 
 
-def shannon(
-    logits: Logits, num_prefix: int, *, normalize: bool = True, heads: str = "mean"
-) -> Scores:
-    """`-H_1`, Shannon's entropy: `renyi` at alpha = 1."""
-    return renyi(logits, num_prefix, alpha=1.0, normalize=normalize, heads=heads)
+def shannon(logits: Logits, num_prefix: int, **options: Any) -> Scores:
+    """`-H_1`, Shannon's entropy: `renyi` at alpha = 1, with its options."""
+    return renyi(logits, num_prefix, alpha=1.0, **options)
 
 
-def min_entropy(
-    logits: Logits, num_prefix: int, *, normalize: bool = True, heads: str = "mean"
-) -> Scores:
-    """`-H_inf = log max_j a_j`: `renyi` at alpha = inf."""
-    return renyi(logits, num_prefix, alpha=math.inf, normalize=normalize, heads=heads)
+def min_entropy(logits: Logits, num_prefix: int, **options: Any) -> Scores:
+    """`-H_inf = log max_j a_j`: `renyi` at alpha = inf, with its options."""
+    return renyi(logits, num_prefix, alpha=math.inf, **options)
 
 
 def cls_attention(logits: Logits, num_prefix: int) -> Scores:
@@ -171,15 +178,15 @@ def _row_cost(heads: int, _: int, patches: int) -> int:
     return heads * patches
 
 
+_ENTROPY_OPTIONS = ("normalize", "heads", "prefix_keys")
+
 CRITERIA: dict[str, Criterion] = {
     "renyi": Criterion(
-        renyi, "own_row", ("alpha", "normalize", "heads"), _powers_cost, lambda alpha: alpha
+        renyi, "own_row", ("alpha", *_ENTROPY_OPTIONS), _powers_cost, lambda alpha: alpha
     ),
-    "shannon": Criterion(
-        shannon, "own_row", ("normalize", "heads"), _powers_cost, lambda alpha: 1.0
-    ),
+    "shannon": Criterion(shannon, "own_row", _ENTROPY_OPTIONS, _powers_cost, lambda alpha: 1.0),
     "min_entropy": Criterion(
-        min_entropy, "own_row", ("normalize", "heads"), _powers_cost, lambda alpha: math.inf
+        min_entropy, "own_row", _ENTROPY_OPTIONS, _powers_cost, lambda alpha: math.inf
     ),
     "cls_attention": Criterion(cls_attention, "class_row", (), _row_cost),
     "received_attention": Criterion(

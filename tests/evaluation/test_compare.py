@@ -8,18 +8,15 @@ import pytest
 
 from renyi_jax.errors import UserError
 from renyi_jax.evaluation.compare import Baseline, compare, merge_runs
+from renyi_jax.evaluation.settings import UNPRUNED
 from renyi_jax.evaluation.tables import to_csv, to_markdown
 
-PLAIN = {"criterion": "none", "reducer": None, "alpha": None, "keep_rate": 1.0}
+PLAIN = UNPRUNED
 
 
-def row(criterion, alpha=None, keep_rate=0.7, reducer="drop"):
-    return {
-        "criterion": criterion,
-        "reducer": reducer,
-        "alpha": alpha,
-        "keep_rate": keep_rate,
-    }
+def row(criterion, alpha=None, keep_rate=0.7, reducer="drop", **fields):
+    setting = {"criterion": criterion, "reducer": reducer, "alpha": alpha, "keep_rate": keep_rate}
+    return {**UNPRUNED, **setting, "blocks": [4, 7], "reverse": False, **fields}
 
 
 ROWS = [
@@ -44,6 +41,18 @@ ROWS = [
 )
 def test_a_row_is_compared_with_the_baseline_at_its_keep_rate(baseline, against):
     assert [Baseline.parse(baseline).of(each, ROWS) for each in ROWS] == against
+
+
+def test_a_row_is_compared_with_the_baseline_in_its_blocks_and_the_first_of_several():
+    rows = [
+        row(["renyi", "random"], 1.0),
+        row(["renyi", "random"], 1.0, reverse=True),
+        row(["renyi", "random"], 1.0, blocks=[3, 6]),
+        row("random", blocks=[3, 6]),
+        row("random", blocks=[2, 5]),
+    ]
+    baseline = Baseline.parse("renyi/random")
+    assert [baseline.of(each, rows) for each in rows] == [None, 0, None, 2, 0]
 
 
 @pytest.mark.parametrize(
@@ -77,11 +86,13 @@ def compared():
         "images_per_second": 100.0,
         "peak_memory": None,
         "speedup": 1.5,
-        "keep_mass": 1.0,
-        "r": None,
     }
     rights = [equal, worse, plain]
-    settings = [row("renyi", "inf"), row("random", keep_rate=[0.9, 0.5]), PLAIN]
+    settings = [
+        row("renyi", "inf", reverse=True),
+        row(["renyi", "random"], keep_rate=[0.9, 0.5]),
+        PLAIN,
+    ]
     rows = [
         merge_runs([{**setting, **measured, "top1": float(run.mean())} for run in right], right)
         for setting, right in zip(settings, rights)
@@ -105,13 +116,13 @@ def test_runs_become_one_row_of_their_means(compared):
 
 def test_the_csv_has_every_field_of_every_row(compared):
     lines = list(csv.DictReader(io.StringIO(to_csv(compared))))
-    assert [line["criterion"] for line in lines] == ["renyi", "random", "none"]
+    assert [line["criterion"] for line in lines] == ["renyi", "renyi;random", "none"]
     assert set(lines[0]) == set(compared[0])
     assert lines[1]["keep_rate"] == "0.9;0.5" and lines[2]["difference"] == ""
 
 
 def test_the_markdown_sets_real_differences_in_bold(compared):
     table = to_markdown(compared, "no pruning").splitlines()
-    assert table[2].startswith("| renyi | drop | inf | 0.7 |") and "**" not in table[2]
+    assert table[2].startswith("| renyi | drop | inf | 0.7 | reversed |") and "**" not in table[2]
     assert "**-" in table[3] and "0.9, 0.5" in table[3]
     assert len({line.count("|") for line in table[:5]}) == 1

@@ -7,14 +7,22 @@ import ml_collections
 import pytest
 
 from renyi_jax.errors import UserError
-from renyi_jax.evaluation.settings import describe, evaluation_settings, program_of
+from renyi_jax.evaluation.settings import (
+    SWEEP,
+    UNPRUNED,
+    describe,
+    evaluation_settings,
+    option_words,
+    program_of,
+    varying_options,
+)
 from renyi_jax.pruning import PruningConfig
 
 TRAINED = PruningConfig(criterion="renyi", alpha=2.0, keep_rate=0.7, blocks=(1, 2))
 
 
 def settings(trained=TRAINED, **options):
-    empty = dict.fromkeys(("keep_rates", "keep_masses", "alphas", "criteria", "reducers"), ())
+    empty = dict.fromkeys(SWEEP, ())
     return evaluation_settings(trained, ml_collections.ConfigDict({**empty, **options}))
 
 
@@ -79,7 +87,13 @@ def test_a_row_is_json_even_of_infinite_orders_and_of_values_per_block():
         "keep_rate": [0.9, 0.5],
         "keep_mass": 1.0,
         "r": None,
+        "blocks": [1, 2],
+        "normalize": True,
+        "heads": "mean",
+        "prefix_keys": False,
+        "reverse": False,
     }
+    assert set(row) == set(UNPRUNED)
 
 
 def test_settings_that_differ_in_alpha_alone_share_a_program():
@@ -113,6 +127,64 @@ def test_keep_counts_adapt_where_the_criterion_is_an_entropy():
         ("random", 1.0),
         ("shannon", 0.9),
     ]
+
+
+def test_a_criterion_is_evaluated_once_for_all_options_that_it_does_not_take():
+    rows = settings(
+        criteria=("renyi", "received_attention", "cls_attention"),
+        normalize=(True, False),
+        heads=("mean", "average_first"),
+        prefix_keys=(False, True),
+    )
+    names = [each.criterion for each in rows]
+    # Over all keys, attention is normalised as it is.
+    assert names.count("renyi") == 2 * 2 + 2
+    assert names.count("received_attention") == 2 and names.count("cls_attention") == 1
+
+
+def test_criteria_orders_and_keep_rates_may_change_from_block_to_block_of_any_blocks():
+    rows = settings(
+        criteria=("renyi", ("renyi", "cls_attention")),
+        alphas=((0.25, 2.0),),
+        keep_rates=((0.9, 0.5),),
+        blocks=((1, 2), (2, 3)),
+    )
+    assert [(each.criterion, each.blocks) for each in rows[1:]] == [
+        (criterion, blocks)
+        for blocks in ((1, 2), (2, 3))
+        for criterion in ("renyi", ("renyi", "cls_attention"))
+    ]
+    assert {(each.alpha, each.keep_rate) for each in rows[1:]} == {((0.25, 2.0), (0.9, 0.5))}
+
+
+def test_beside_other_reducers_merging_is_left_out_where_it_cannot_keep_so_few():
+    rows = names(reducers=("drop", "merge"), keep_rates=(0.5, 0.3))
+    assert [row[3] for row in rows if row[1] == "merge"] == [0.5]
+    with pytest.raises(UserError, match=r"at least 0\.5"):
+        settings(reducers=("merge",), keep_rates=(0.5, 0.3))
+
+
+def test_rankings_are_reversed_wherever_there_is_a_ranking():
+    rows = settings(reducers=("drop", "merge"), reverse=(False, True), keep_masses=(0.9,))
+    assert [(each.reducer, each.reverse, each.keep_mass) for each in rows[1:]] == [
+        ("drop", False, 0.9),
+        ("drop", True, 1.0),
+        ("merge", False, 1.0),
+    ]
+
+
+def test_options_are_told_in_words_where_rows_differ_in_them():
+    rows = [
+        describe(each)
+        for each in settings(None, criteria=("shannon", "random"), reverse=(False, True))
+    ]
+    varying = varying_options(rows)
+    assert varying == ["reverse"]
+    assert [option_words(row, varying) for row in rows] == ["", "", "reversed", "", "reversed"]
+    other = {"blocks": [1, 2], "normalize": False, "heads": "average_first", "prefix_keys": True}
+    assert option_words(other, list(other)) == (
+        "blocks 1, 2, not normalised, heads averaged first, with prefix keys"
+    )
 
 
 def test_a_wrong_name_in_the_sweep_is_refused():

@@ -30,7 +30,15 @@ def stages_of(pruning: PruningConfig, alphas: np.ndarray) -> list[reference.Stag
     rows = zip(pruning.blocks, pruning.per_block("criterion"), alphas.tolist(), rates)
     lasts = zip(pruning.per_block("keep_mass"), pruning.per_block("r"))
     return [
-        reference.Stage(*row, pruning.reducer, pruning.normalize, pruning.heads, *last)
+        reference.Stage(
+            *row,
+            pruning.reducer,
+            pruning.normalize,
+            pruning.heads,
+            *last,
+            pruning.prefix_keys,
+            pruning.reverse,
+        )
         for row, last in zip(rows, lasts)
     ]
 
@@ -87,6 +95,13 @@ def test_every_order_normalisation_and_averaging_prunes_as_the_plain_version(hea
         pruned(criterion=("renyi", "column_norm", "renyi"), heads=heads, normalize=normalize),
         alphas=[0.3, 1.0, 4.0, math.inf, (0.5, 1.0, 8.0), (math.inf, 2.0, 0.1)],
     )
+
+
+@pytest.mark.parametrize("heads", ["mean", "average_first"])
+def test_entropies_with_prefix_keys_and_reversed_rankings_prune_as_the_plain_version(heads):
+    criteria = ("renyi", "min_entropy", "cls_attention")
+    fields = {"criterion": criteria, "heads": heads, "prefix_keys": True, "reverse": True}
+    check(pruned(**fields), tiny_spec(distilled=True), alphas=[0.5, 1.0])
 
 
 def test_a_criterion_and_a_keep_rate_for_each_block_prune_as_the_plain_version():
