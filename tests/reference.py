@@ -209,6 +209,13 @@ def importance(attention: list[np.ndarray], num_prefix: int, stage: Stage) -> li
             attention = [sum(attention) / len(attention)]
         columns = [[head[num_prefix:, j] for head in attention] for j in patches]
         return [np.mean([norm(column, stage.alpha) for column in each]) for each in columns]
+    if stage.criterion == "sharp_received":
+        scores = np.zeros(length - num_prefix)
+        for head in attention:
+            for i in patches:
+                row = head[i, num_prefix:] / head[i, num_prefix:].sum()
+                scores += math.exp(-entropy(row, stage.alpha)) * row / len(attention)
+        return list(scores)
     order = {"renyi": stage.alpha, "shannon": 1.0, "min_entropy": math.inf}[stage.criterion]
     if stage.heads == "average_first":
         attention = [sum(attention) / len(attention)]

@@ -49,7 +49,7 @@ class Programs:
         if name not in self._compiled:
             # The graph is bound, not an argument: hashing it would cost a millisecond a call.
             graphdef = nnx.split(self._model.with_pruning(name))[0]
-            step = functools.partial(_evaluate, graphdef)
+            step = functools.partial(evaluate_batch, graphdef)
             with on_mesh(self.mesh):
                 step = jax.jit(step, out_shardings=replicated(self.mesh))
                 compiled = step.lower(params, batch, alphas_of(setting), key).compile()
@@ -62,7 +62,8 @@ def alphas_of(setting: PruningConfig | None) -> np.ndarray:
     return np.asarray(setting.per_block("alpha") if setting else (), np.float32)
 
 
-def _evaluate(graphdef, params, batch: Batch, alphas, key) -> Outcomes:
+def evaluate_batch(graphdef, params, batch: Batch, alphas, key) -> Outcomes:
+    """The outcomes of one batch, under the pruning of the graph."""
     model = nnx.merge(graphdef, params)
     images = normalize_images(batch["image"], model.spec.mean, model.spec.std)
     logits, trace = model(images, alphas, return_trace=True, rngs=nnx.Rngs(pruning=key))

@@ -147,7 +147,9 @@ def measure(
         for kept, of_batch in zip(judged, jax.device_get(outcomes)):
             kept.append(Outcomes(*(np.asarray(field)[:valid] for field in of_batch)))
 
-    for number, host_batch in enumerate(_batches(model, dataset, config, place, progress)):
+    for number, host_batch in enumerate(
+        evaluation_batches(model, dataset, config, place, progress)
+    ):
         batch = place(host_batch)
         first = first or batch
         batch_key = jax.random.fold_in(key, number)
@@ -190,7 +192,7 @@ def measure(
     return measurements, speeds
 
 
-def _batches(
+def evaluation_batches(
     model: VisionTransformer,
     dataset: Dataset,
     config: Config,

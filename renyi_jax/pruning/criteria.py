@@ -98,6 +98,24 @@ def received_attention(logits: Logits, num_prefix: int, *, normalize: bool = Tru
     return jnp.exp(_log_attention_of_patches(logits, num_prefix, normalize)).mean(axis=(1, 2))
 
 
+def sharp_received(logits: Logits, num_prefix: int, *, alpha: Alpha) -> Scores:
+    """`received_attention`, where a patch has the more say the fewer patches it attends to.
+
+        s(j) = sum_i exp(-H_alpha(i)) a_ij,    mean over heads
+
+    `exp(H_alpha(i))` is the effective number of patches that `i` attends to; of order 2 the weight
+    is `sum_j a_ij^2`. It needs no class token.
+
+    Args:
+        logits: scaled attention logits.
+        num_prefix: prefix tokens, whose rows and keys are left out.
+        alpha: order of the entropy, in (0, inf].
+    """
+    attention = jnp.exp(_log_attention_of_patches(logits, num_prefix, True))
+    weights = jnp.exp(-attention_entropy(logits, alpha, num_prefix))
+    return jnp.einsum("bhi,bhij->bj", weights, attention) / logits.shape[1]
+
+
 def column_norm(
     logits: Logits, num_prefix: int, *, alpha: Alpha, normalize: bool = True, heads: str = "mean"
 ) -> Scores:
@@ -191,6 +209,9 @@ CRITERIA: dict[str, Criterion] = {
     "cls_attention": Criterion(cls_attention, "class_row", (), _row_cost),
     "received_attention": Criterion(
         received_attention, "column", ("normalize",), lambda h, n, m: h * m * m
+    ),
+    "sharp_received": Criterion(
+        sharp_received, "column", ("alpha",), lambda h, n, m: 3 * h * m * m
     ),
     "head_variance": Criterion(head_variance, "class_row", (), lambda h, n, m: 2 * h * m),
     "head_mad": Criterion(head_mad, "class_row", (), _row_cost),

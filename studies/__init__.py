@@ -1,0 +1,1 @@
+"""The studies behind docs/results.md: lists of cells, and commands that run what is missing."""

@@ -1,0 +1,118 @@
+"""How far pruning moves the class token of a backbone, without training. Start it again to go on.
+
+For each entry of the plans: the cosine of the class token with the unpruned model's, and, with
+--probe, the accuracy of a linear probe on it, by five-fold cross-validation over the test images.
+
+  python -m studies.photographs --out=runs/photographs
+  python -m studies.features --config=studies/configs/dinov2_photographs.py \\
+      --config.data.manual_dir=runs/photographs --config.model.weights=dinov2.safetensors \\
+      --by_class --out=runs/study_photographs
+
+OUT/tokens holds the class tokens, OUT/PLAN_cosine.json and OUT/PLAN_probe.json the rows.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from absl import flags
+from flax import nnx
+from jaxtyping import Array, Bool, Float, Int
+
+from renyi_jax import commands
+from renyi_jax.config import pruning_config
+from renyi_jax.config_flags import define_config, parse_flags, read_config
+from renyi_jax.data import load_dataset
+from renyi_jax.files import make_folder
+from renyi_jax.models import normalize_images
+from renyi_jax.training.setup import model_for
+from studies.judging import judge
+from studies.plan_flags import FINISHED, define_plans
+from studies.plans import PLAIN
+from studies.rows import rows_of, write_rows
+from studies.store import Store
+
+_CONFIG = define_config()
+_plans = define_plans()
+_PROBE = flags.DEFINE_bool("probe", False, "Also train a linear probe.")
+_BY_CLASS = flags.DEFINE_bool(
+    "by_class", False, "Average the cosines of a class first: its images depend on each other."
+)
+_OUT = flags.DEFINE_string("out", None, "Folder of the results.", required=True)
+
+FOLDS = 5
+RIDGE = 0.1
+
+
+class Features(NamedTuple):
+    """The class token of every image, after the last norm, and the image's label."""
+
+    token: Float[Array | np.ndarray, "b d"]
+    label: Int[Array | np.ndarray, "b"]
+
+
+def main() -> None:
+    config: Any = read_config(_CONFIG)
+    out = make_folder("out", _OUT.value)
+    dataset = load_dataset(config.data)
+    model = model_for(0, config)
+    store = Store(out / "tokens")
+    for plan, entries in _plans(pruning_config(config), model.spec):
+        cells = judge(model, dataset, config, entries, store, read, Features, not FINISHED.value)
+        plain = cells[PLAIN]
+        measures = {"cosine": [cosine(cell.token, plain.token) for cell in cells.values()]}
+        if _BY_CLASS.value:
+            measures["cosine"] = [by_class(each, plain.label) for each in measures["cosine"]]
+        if _PROBE.value:
+            measures["probe"] = [probe(*cell) for cell in cells.values()]
+        for measure, scores in measures.items():
+            runs = [each[None] for each in scores]
+            rows = rows_of(list(cells), runs, model.spec, [{}] * len(cells))
+            write_rows(out / f"{plan}_{measure}.json", rows, measure, config)
+
+
+def read(graphdef, params, batch, alphas, key) -> Features:
+    """The class tokens of a batch; the model has no head."""
+    model = nnx.merge(graphdef, params)
+    images = normalize_images(batch["image"], model.spec.mean, model.spec.std)
+    return Features(model(images, alphas, rngs=nnx.Rngs(pruning=key)), batch["label"])
+
+
+def cosine(
+    tokens: Float[np.ndarray, "b d"], others: Float[np.ndarray, "b d"]
+) -> Float[np.ndarray, "b"]:
+    """Of each token with its like."""
+    lengths = np.linalg.norm(tokens, axis=1) * np.linalg.norm(others, axis=1)
+    return np.sum(tokens * others, axis=1) / lengths
+
+
+def by_class(
+    values: Float[np.ndarray, "b"], labels: Int[np.ndarray, "b"]
+) -> Float[np.ndarray, "classes"]:
+    """The mean over the images of each class."""
+    return np.array([values[labels == label].mean() for label in np.unique(labels)])
+
+
+def probe(
+    tokens: Float[np.ndarray, "b d"], labels: Int[np.ndarray, "b"], folds: int = FOLDS
+) -> Bool[np.ndarray, "b"]:
+    """Which images a linear classifier gets right that was fitted to the other folds.
+
+    It is a ridge regression to the one-hot labels, of standardised tokens.
+    """
+    fold = np.arange(len(labels)) % folds
+    targets = np.eye(labels.max() + 1)[labels]
+    right = np.empty(len(labels), bool)
+    for held_out in range(folds):
+        fit = fold != held_out
+        mean, std = tokens[fit].mean(axis=0), tokens[fit].std(axis=0) + 1e-6
+        inputs = (tokens - mean) / std
+        offset = targets[fit].mean(axis=0)
+        gram = inputs[fit].T @ inputs[fit] + RIDGE * fit.sum() * np.eye(tokens.shape[1])
+        weights = np.linalg.solve(gram, inputs[fit].T @ (targets[fit] - offset))
+        predicted = (inputs[~fit] @ weights + offset).argmax(axis=1)
+        right[~fit] = predicted == labels[~fit]
+    return right
+
+
+if __name__ == "__main__":
+    commands.run(main, parse_flags)

@@ -1,0 +1,55 @@
+"""Cuts the photographs of scikit-image into crops, in the layout of the data set `image_folder`.
+
+pip install scikit-image
+python -m studies.photographs --out=runs/photographs
+"""
+
+from pathlib import Path
+
+import numpy as np
+from absl import flags
+from PIL import Image
+
+from renyi_jax import commands
+from renyi_jax.errors import UserError
+from renyi_jax.files import make_folder
+
+_OUT = flags.DEFINE_string("out", None, "Folder to write to.", required=True)
+
+NAMES = (
+    *("astronaut.png", "camera.png", "chelsea.png", "coffee.png", "coins.png"),
+    *("hubble_deep_field.jpg", "motorcycle_left.png", "retina.jpg", "rocket.jpg"),
+)
+SHARE = 0.7
+
+
+def main() -> None:
+    try:
+        import skimage.data
+    except ImportError:
+        raise UserError(
+            "The photographs come with scikit-image: pip install scikit-image"
+        ) from None
+    out = make_folder("out", _OUT.value)
+    for name in NAMES:
+        picture = Image.open(Path(skimage.data.__file__).parent / name).convert("RGB")
+        for number, crop in enumerate(crops(picture)):
+            # A data set has two splits: this study trains on none.
+            for split in ("train", "test") if number == 0 else ("test",):
+                file = Path(out) / split / Path(name).stem / f"{number}.png"
+                file.parent.mkdir(parents=True, exist_ok=True)
+                crop.save(file)
+
+
+def crops(picture: Image.Image) -> list[Image.Image]:
+    """Five squares: the middle and the corners, each `SHARE` of the shorter side."""
+    side = round(SHARE * min(picture.size))
+    room = np.array(picture.size) - side
+    corners = [room / 2, (0, 0), (room[0], 0), (0, room[1]), room]
+    return [
+        picture.crop((round(x), round(y), round(x) + side, round(y) + side)) for x, y in corners
+    ]
+
+
+if __name__ == "__main__":
+    commands.run(main)

@@ -1,0 +1,45 @@
+"""The flags that say which entries of which plans a study runs."""
+
+from collections.abc import Callable, Iterator
+
+from absl import flags
+
+from renyi_jax.errors import UserError, nearest
+from renyi_jax.models import ModelSpec
+from renyi_jax.models.flops import count_flops
+from renyi_jax.pruning import PruningConfig
+from studies.plans import CLS, PLAIN, PLANS, Entry
+
+flags.disclaim_key_flags()
+
+FINISHED = flags.DEFINE_bool(
+    "finished", False, "Compute nothing: rows of the cells that are there."
+)
+
+Selection = Iterator[tuple[str, list[Entry]]]
+
+
+def define_plans() -> Callable[[PruningConfig, ModelSpec], Selection]:
+    """Defines --plans, --keep_rates and --method.
+
+    Returns:
+        A function from the base pruning and the model's shape to the name and the entries of every
+        plan that was asked for, the unpruned model first. It raises UserError for unknown names.
+    """
+    plans = flags.DEFINE_list("plans", list(PLANS), f"Of {', '.join(PLANS)}.")
+    rates = flags.DEFINE_list("keep_rates", None, "Of those of the plans; all by default.")
+    methods = flags.DEFINE_multi_string("method", None, f"Beside {CLS}; all by default.")
+
+    def is_asked_for(entry: Entry) -> bool:
+        if rates.value and entry.rate not in map(float, rates.value):
+            return False
+        return not methods.value or entry.method in (CLS, *methods.value)
+
+    def select(base: PruningConfig, spec: ModelSpec) -> Selection:
+        for name in plans.value:
+            if name not in PLANS:
+                raise UserError(f"--plans: there is no {name!r}.{nearest(name, PLANS)}")
+            entries = PLANS[name](base, lambda pruning: count_flops(spec, pruning))
+            yield name, [PLAIN, *filter(is_asked_for, entries)]
+
+    return select

@@ -1,0 +1,163 @@
+"""What is compared: lists of named prunings, for any model and any blocks.
+
+A plan is a function from a base pruning and its cost to entries. An entry is named by its method
+and by the keep rate that it is compared at: whatever its own blocks and rates are, it costs no more
+multiply-adds than the drop of patches by `cls_attention` at that rate, but for the scoring.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+from renyi_jax.pruning import CRITERIA, PruningConfig
+from studies.criteria import TRIALS
+
+Cost = Callable[[PruningConfig], int]
+CLS = "cls_attention"
+RATES = (0.9, 0.7, 0.5, 0.3)
+
+
+class Entry(NamedTuple):
+    """A cell: `method` at the budget of `rate`."""
+
+    method: str
+    rate: float
+    pruning: PruningConfig | None
+
+
+PLAIN = Entry("unpruned", 1.0, None)
+
+
+def baselines(base: PruningConfig, cost: Cost) -> Iterator[Entry]:
+    """The table of the reference: what others judge patches by, and entropy of several orders."""
+    methods: dict[str, dict[str, Any]] = {
+        CLS: {"criterion": CLS},
+        "random": {"criterion": "random"},
+        f"{CLS}, fuse": {"criterion": CLS, "reducer": "fuse"},
+        "received_attention": {"criterion": "received_attention"},
+        "sharp_received 2": {"criterion": "sharp_received", "alpha": 2.0},
+        "shannon": {"criterion": "shannon"},
+        **{f"renyi {order:g}": {"alpha": order} for order in (0.5, 2.0, 4.0, 8.0)},
+        "min_entropy": {"criterion": "min_entropy"},
+    }
+    yield from _each(methods, RATES, base)
+    merge = {"merge": {"reducer": "merge", "criterion": None}}
+    yield from _each(merge, [rate for rate in RATES if rate >= 0.5], base)
+
+
+def orders(base: PruningConfig, cost: Cost) -> Iterator[Entry]:
+    """The order of the entropy, from near 0 to infinity."""
+    alphas = (0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0, 8.0, 16.0, math.inf)
+    methods = {f"renyi {order:g}": {"alpha": order} for order in alphas}
+    yield from _each({CLS: {"criterion": CLS}, **methods}, (0.7, 0.5, 0.3), base)
+
+
+def depth(base: PruningConfig, cost: Cost) -> Iterator[Entry]:
+    """Criteria that change with depth: entropy early, the class token late, and the reverse."""
+    methods: dict[str, dict[str, Any]] = {CLS: {"criterion": CLS}}
+    stages = len(base.blocks)
+    for order in (0.1, 0.25, 0.5, 2.0):
+        for early in range(1, stages):
+            names = ("renyi",) * early + (CLS,) * (stages - early)
+            methods[_in_words(names, order)] = {"criterion": names, "alpha": order}
+    names = (CLS,) * (stages - 1) + ("renyi",)
+    methods[_in_words(names, 0.5)] = {"criterion": names, "alpha": 0.5}
+    yield from _each(methods, (0.7, 0.5, 0.3), base)
+
+
+def options(base: PruningConfig, cost: Cost) -> Iterator[Entry]:
+    """What else can be chosen of the method: one change at a time."""
+    methods: dict[str, dict[str, Any]] = {CLS: {"criterion": CLS}}
+    for order in (0.5, 2.0):
+        name = f"renyi {order:g}"
+        methods |= {
+            name: {"alpha": order},
+            f"{name}, not normalized": {"alpha": order, "normalize": False},
+            f"{name}, prefix keys in": {"alpha": order, "prefix_keys": True},
+            f"{name}, heads averaged first": {"alpha": order, "heads": "average_first"},
+            f"{name}, fuse": {"alpha": order, "reducer": "fuse"},
+            f"{name}, high kept": {"alpha": order, "reverse": True},
+        }
+    yield from _each(methods, (0.7, 0.5), base)
+
+
+def places(base: PruningConfig, cost: Cost) -> Iterator[Entry]:
+    """Other blocks than those of the base, at equal cost."""
+    methods = {CLS: {"criterion": CLS}, "renyi 0.5": {"alpha": 0.5}}
+    elsewhere = ((3, 6, 9), (5, 8, 11), (2, 6, 10), (4, 8), (4,), (5,), (6,))
+    for entry in _each(methods, (0.7, 0.5), base):
+        assert entry.pruning is not None
+        yield entry
+        for blocks in elsewhere:
+            moved = at_equal_cost(entry.pruning, blocks, cost)
+            if moved is not None:
+                name = f"{entry.method} at {', '.join(map(str, blocks))}"
+                yield Entry(name, entry.rate, moved)
+
+
+def trials(base: PruningConfig, cost: Cost) -> Iterator[Entry]:
+    """New criteria, from which one is chosen on images that it is not tested on."""
+    CRITERIA.update(TRIALS)
+    methods: dict[str, dict[str, Any]] = {CLS: {"criterion": CLS}}
+    unordered = ("max_head_cls_attention", "log_cls_attention", "cls_two_steps")
+    for name in (*unordered, "cls_times_received"):
+        methods[name] = {"criterion": name}
+    for name in ("sharp_cls_attention", "cls_times_entropy", "cls_rank_entropy", "sharp_votes"):
+        for order in (0.5, 2.0):
+            methods[f"{name} {order:g}"] = {"criterion": name, "alpha": order}
+    methods["received_attention"] = {"criterion": "received_attention"}
+    methods["column_norm 2"] = {"criterion": "column_norm", "alpha": 2.0}
+    for order in (1.0, 2.0, 4.0):
+        methods[f"sharpest_received {order:g}"] = {"criterion": "sharpest_received", "alpha": order}
+    for order in (0.5, 1.0, 2.0, 4.0, 8.0, math.inf):
+        for early in range(1, 1 + len(base.blocks)):
+            names = ("sharp_received",) * early + (CLS,) * (len(base.blocks) - early)
+            methods[_in_words(names, order)] = {"criterion": names, "alpha": order}
+    yield from _each(methods, (0.7, 0.5, 0.3), base)
+
+
+def fine_tuning(base: PruningConfig, rates: Sequence[float]) -> Iterator[Entry]:
+    """What is fine-tuned: the most telling methods."""
+    methods: dict[str, dict[str, Any]] = {
+        CLS: {"criterion": CLS},
+        "sharp_received 2": {"criterion": "sharp_received", "alpha": 2.0},
+        "renyi 2": {"alpha": 2.0},
+        "shannon": {"criterion": "shannon"},
+        "random": {"criterion": "random"},
+    }
+    yield from _each(methods, rates, base)
+
+
+PLANS = {plan.__name__: plan for plan in (baselines, orders, depth, options, places, trials)}
+
+
+def at_equal_cost(
+    pruning: PruningConfig, blocks: tuple[int, ...], cost: Cost
+) -> PruningConfig | None:
+    """`pruning` at other blocks, with the highest keep rate that costs no more; None if none does.
+
+    Args:
+        pruning: one that costs as much as may be spent.
+        blocks: to prune in the place of its own.
+        cost: from a pruning to its multiply-adds.
+    """
+    most = cost(pruning)
+    rates = [number / 200 for number in range(199, 0, -1)]
+    moved = (dataclasses.replace(pruning, blocks=blocks, keep_rate=rate) for rate in rates)
+    return next((each for each in moved if cost(each) <= most), None)
+
+
+def _each(
+    methods: dict[str, dict[str, Any]], rates: Sequence[float], base: PruningConfig
+) -> Iterator[Entry]:
+    plain = dataclasses.replace(base, criterion="renyi", reducer="drop", alpha=1.0)
+    for rate in rates:
+        for name, fields in methods.items():
+            yield Entry(name, rate, dataclasses.replace(plain, keep_rate=rate, **fields))
+
+
+def _in_words(names: Sequence[str], order: float) -> str:
+    if len(set(names)) == 1:
+        names = names[:1]
+    return ", ".join(f"{name} {order:g}" if name != CLS else name for name in names)

@@ -1,0 +1,111 @@
+"""Writes the tables of docs/results.md, and its figures, from the rows in studies/results.
+
+  python -m studies.tables docs/results.md
+
+In the document, what stands between `<!-- rows: FILE -->` and `<!-- end -->` is the table of
+studies/results/FILE.json; `<!-- rows: FILE: METHOD; METHOD -->` chooses its rows.
+"""
+
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+from renyi_jax.analysis.figures import curves, order_curves
+from studies.plans import CLS
+
+Row = dict[str, Any]
+RESULTS = Path(__file__).parent / "results"
+
+_BLOCK = re.compile(
+    r"(<!-- rows: (?P<file>[\w/]+)(?:: (?P<methods>.*?))? -->\n).*?(<!-- end -->)", re.S
+)
+_SCORES = {
+    "top1": ("top-1 (%)", 100, 1),
+    "probe": ("accuracy of the probe (%)", 100, 1),
+    "cosine": ("cosine", 1, 3),
+}
+
+
+def main(document: Path) -> None:
+    text = document.read_text()
+    for file in sorted({match["file"] for match in _BLOCK.finditer(text)}):
+        draw(file, document.parent / "results")
+    document.write_text(_BLOCK.sub(_filled, text))
+
+
+def _filled(match: re.Match) -> str:
+    path = RESULTS / f"{match['file']}.json"
+    table = table_of(json.loads(path.read_text()), match["methods"]) if path.exists() else ""
+    return f"{match[1]}{table}{match[4]}"
+
+
+def table_of(results: dict[str, Any], methods: str | None = None) -> str:
+    """The rows as Markdown: a method a line, a keep rate a column.
+
+    A cell has the score, and in brackets the interval of its difference from `cls_attention`, in
+    bold where the paired test finds one at p < 0.05 after Holm's correction.
+    """
+    rows = [row for row in results["rows"] if row["rate"] < 1]
+    rates = sorted({row["rate"] for row in rows}, reverse=True)
+    chosen = methods.split("; ") if methods else list(dict.fromkeys(r["method"] for r in rows))
+    label, factor, digits = _SCORES[results["score"]]
+    plain = next((row for row in results["rows"] if row["rate"] == 1), None)
+    lines = [["method", *(f"{rate:g}" for rate in rates)], ["---"] * (1 + len(rates))]
+    for method in chosen:
+        cells = {row["rate"]: row for row in rows if row["method"] == method}
+        lines.append([method, *(_cell(cells.get(rate), factor, digits) for rate in rates)])
+    note = f"{label}, {rows[0]['images']:,} images"
+    if plain:
+        low, high = (f"{factor * plain[end]:.{digits}f}" for end in ("low", "high"))
+        note += f"; unpruned {factor * plain['score']:.{digits}f} ({low} to {high})"
+    if max(row["runs"] for row in rows) > 1:
+        note += "; mean of the seeds that are done"
+    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return f"{table}\n\n{note[0].upper()}{note[1:]}.\n"
+
+
+def _cell(row: Row | None, factor: float, digits: int) -> str:
+    if row is None:
+        return ""
+    score = f"{factor * row['score']:.{digits}f}"
+    if "from" not in row:
+        ends = (f"{factor * row[end]:.{digits}f}" for end in ("low", "high"))
+        return f"{score} ({' to '.join(ends)})" if row["method"] == CLS else score
+    low, high = (f"{factor * row[end]:+.{digits}f}" for end in ("from", "to"))
+    mark = "**" if row["p_holm"] < 0.05 else ""
+    return f"{mark}{score}{mark} [{low}, {high}]"
+
+
+def draw(file: str, folder: Path) -> None:
+    """The curves of a file of top-1 rows: over multiply-adds, or over the order."""
+    path = RESULTS / f"{file}.json"
+    if not path.exists():
+        return
+    results = json.loads(path.read_text())
+    if results["score"] != "top1":
+        return
+    rows = [
+        {
+            **row["setting"],
+            "top1": row["score"],
+            "top1_interval": [row["low"], row["high"]],
+            "gmacs": row["gmacs"],
+        }
+        for row in results["rows"]
+    ]
+    name = file.replace("/", "_")
+    folder.mkdir(exist_ok=True)
+    if name.endswith("orders"):
+        figure = order_curves(rows, "top1")
+    elif name.endswith(("baselines", "trained")):
+        figure = curves(rows, "gmacs", "top1")
+    else:
+        return
+    if figure is not None:
+        figure.savefig(folder / f"{name}.png", dpi=120)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,118 @@
+"""Fine-tunes with several prunings from one checkpoint, and judges each. Start it again to go on.
+
+The config says from which weights, on what and for how long: it is the same for every method, keep
+rate and seed.
+
+  python -m studies.trained --config=studies/configs/nano.py --out=runs/study
+
+OUT/runs holds the trained weights, OUT/cells the outcome of every image, and OUT/trained.json one
+row for each method and keep rate, over the seeds that are done so far.
+"""
+
+import hashlib
+import itertools
+import json
+import shutil
+from typing import Any
+
+import ml_collections
+from absl import flags, logging
+from etils import epath
+
+from renyi_jax import commands
+from renyi_jax.config import check_config, pruning_config, to_json
+from renyi_jax.config_flags import define_config, parse_flags, read_config
+from renyi_jax.data import Dataset, load_dataset
+from renyi_jax.errors import UserError, nearest
+from renyi_jax.evaluation.metrics import Outcomes
+from renyi_jax.evaluation.programs import evaluate_batch
+from renyi_jax.files import make_folder
+from renyi_jax.models import load_weights, save_weights
+from renyi_jax.training import build_model, train
+from renyi_jax.weights.locate import locate
+from studies.judging import judge
+from studies.plan_flags import FINISHED
+from studies.plans import Entry, fine_tuning
+from studies.rows import accuracy_rows, write_rows
+from studies.store import Store
+
+_CONFIG = define_config()
+_METHODS = flags.DEFINE_list("methods", None, "Of those of the plan; all by default.")
+_RATES = flags.DEFINE_list("keep_rates", ["0.5", "0.3", "0.7"], "In the order of their turns.")
+_SEEDS = flags.DEFINE_list("seeds", ["0", "1", "2"], "Each a training of its own.")
+_OUT = flags.DEFINE_string("out", None, "Folder of the results.", required=True)
+
+
+def main() -> None:
+    config: Any = read_config(_CONFIG)
+    out = make_folder("out", _OUT.value)
+    dataset = load_dataset(config.data)
+    store = Store(out / "cells")
+    entries = list(_entries(config))
+    seeds = [int(seed) for seed in _SEEDS.value]
+    done: dict[Entry, list[Outcomes]] = {}
+    for seed, entry in itertools.product(seeds, entries):
+        cell = _cell_config(config, entry, seed)
+        weights = out / "runs" / _digest(cell) / "model.safetensors"
+        if not weights.exists():
+            if FINISHED.value:
+                continue
+            logging.info("Fine-tuning %s at %g, seed %d.", *entry[:2], seed)
+            _train(dataset, cell, weights)
+        cell = _changed(cell, model={"weights": str(weights)})
+        model = build_model(dataset, cell)
+        judged = judge(
+            model, dataset, cell, [entry], store, evaluate_batch, Outcomes, not FINISHED.value
+        )
+        done.setdefault(entry, []).extend(judged.values())
+    done = {entry: runs for entry, runs in done.items() if runs}
+    rows = accuracy_rows(
+        list(done), list(done.values()), build_model(dataset, config).spec, dataset
+    )
+    write_rows(out / "trained.json", rows, "top1", config)
+
+
+def _entries(config: Any):
+    entries = list(fine_tuning(pruning_config(config), tuple(map(float, _RATES.value))))
+    known = list(dict.fromkeys(entry.method for entry in entries))
+    for name in _METHODS.value or ():
+        if name not in known:
+            raise UserError(
+                f"There is no method {name!r}; known: {'; '.join(known)}.{nearest(name, known)}"
+            )
+    return (entry for entry in entries if entry.method in (_METHODS.value or known))
+
+
+def _cell_config(config: Any, entry: Entry, seed: int) -> Any:
+    pruning = {name: getattr(entry.pruning, name) for name in config.pruning}
+    return check_config(_changed(config, pruning=pruning, seed=seed))
+
+
+def _changed(config: Any, **changes: Any) -> Any:
+    fields: Any = ml_collections.ConfigDict(config.to_dict(), type_safe=False)
+    fields.update(changes)
+    return ml_collections.FrozenConfigDict(fields)
+
+
+def _train(dataset: Dataset, config: Any, weights: epath.Path) -> None:
+    """Leaves the trained weights, once they are whole, and no checkpoints."""
+    model = build_model(dataset, config)
+    load_weights(model, config.model.weights)
+    train(model, dataset, config, weights.parent)
+    save_weights(model, str(weights))
+    shutil.rmtree(weights.parent / "checkpoints")
+
+
+def _digest(config: Any) -> str:
+    """Names a training by all that decides it; where things lie does not."""
+    fields = to_json(config)
+    start = hashlib.sha256(locate(config.model.weights).read_bytes()).hexdigest()
+    named = {name: fields[name] for name in ("seed", "model", "pruning", "data", "train")}
+    named["model"] |= {"weights": start}
+    for name in ("data_dir", "manual_dir", "test_split", "num_workers"):
+        del named["data"][name]
+    return hashlib.sha256(json.dumps(named, sort_keys=True).encode()).hexdigest()[:16]
+
+
+if __name__ == "__main__":
+    commands.run(main, parse_flags)

@@ -1,0 +1,47 @@
+"""Judges the prunings of every plan on one checkpoint, without training. Start it again to go on.
+
+  python -m studies.untrained --config=studies/configs/nano.py --out=runs/study_nano
+
+OUT/cells holds the outcome of every image, and OUT/PLAN.json one row for each method and keep rate,
+compared with cls_attention on the same images.
+"""
+
+from typing import Any
+
+from absl import flags
+
+from renyi_jax import commands
+from renyi_jax.config import pruning_config
+from renyi_jax.config_flags import define_config, parse_flags, read_config
+from renyi_jax.data import load_dataset
+from renyi_jax.evaluation.metrics import Outcomes
+from renyi_jax.evaluation.programs import evaluate_batch
+from renyi_jax.files import make_folder
+from renyi_jax.training import build_model
+from studies.judging import judge
+from studies.plan_flags import FINISHED, define_plans
+from studies.rows import accuracy_rows, write_rows
+from studies.store import Store
+
+_CONFIG = define_config()
+_plans = define_plans()
+_OUT = flags.DEFINE_string("out", None, "Folder of the results.", required=True)
+
+
+def main() -> None:
+    config: Any = read_config(_CONFIG)
+    out = make_folder("out", _OUT.value)
+    dataset = load_dataset(config.data)
+    model = build_model(dataset, config)
+    store = Store(out / "cells")
+    for plan, entries in _plans(pruning_config(config), model.spec):
+        cells = judge(
+            model, dataset, config, entries, store, evaluate_batch, Outcomes, not FINISHED.value
+        )
+        runs = [[cell] for cell in cells.values()]
+        rows = accuracy_rows(list(cells), runs, model.spec, dataset)
+        write_rows(out / f"{plan}.json", rows, "top1", config)
+
+
+if __name__ == "__main__":
+    commands.run(main, parse_flags)
