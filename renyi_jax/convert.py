@@ -16,6 +16,7 @@ from renyi_jax import commands
 from renyi_jax.errors import UserError
 from renyi_jax.model_flags import define_image_size, image_size
 from renyi_jax.models.load import model_from
+from renyi_jax.models.notes import read_notes
 from renyi_jax.models.weights import FILE_DTYPES, save_weights
 from renyi_jax.weights import read_checkpoint
 
@@ -51,7 +52,11 @@ def main() -> None:
         num_classes=_NUM_CLASSES.value,
         image_size=image_size(_IMAGE_SIZE.value),
     )
-    save_weights(model, target, _DTYPE.value)
+    notes = read_notes(checkpoint.metadata, checkpoint.path)
+    names = notes.class_names
+    if names is not None and len(names) != model.spec.num_classes:
+        names = None  # of a classifier that is not written
+    save_weights(model.with_pruning(notes.pruning), target, _DTYPE.value, names)
     height, width = model.spec.image_size
     print(
         f"Wrote {target}: {_MODEL.value}, {height} x {width} pixels,"

@@ -1,6 +1,7 @@
 """Evaluates prunings side by side, on the same weights, images and clock, without training.
 
-The pruning of the config and every combination of the sweep. What is finished is not run again:
+The pruning that a checkpoint notes, or else that of the config, and every combination of the sweep.
+What is finished is not run again:
 start the command once more with other lists, and it adds to what it has.
 
   python -m renyi_jax.evaluate --config=configs/quickstart.py --checkpoint=runs/quickstart \\
@@ -13,6 +14,7 @@ stands for each of --seeds. Without it, seeds decide what criterion "random" dra
 """
 
 import ast
+import dataclasses
 import hashlib
 import json
 from collections.abc import Sequence
@@ -23,6 +25,7 @@ import ml_collections
 import numpy as np
 from absl import flags, logging
 from etils import epath
+from ml_collections import config_flags
 
 from renyi_jax import commands
 from renyi_jax.analysis.figures import curves
@@ -43,8 +46,11 @@ from renyi_jax.evaluation.settings import (
 )
 from renyi_jax.evaluation.tables import to_csv, to_markdown
 from renyi_jax.files import write_text
-from renyi_jax.models import VisionTransformer, load_weights
+from renyi_jax.models import VisionTransformer
+from renyi_jax.models.notes import read_notes
+from renyi_jax.models.weights import fill
 from renyi_jax.training import build_model
+from renyi_jax.weights import Checkpoint, read_checkpoint, read_metadata
 from renyi_jax.weights.locate import locate
 
 _CONFIG = define_config()
@@ -82,6 +88,7 @@ def main() -> None:
     baseline = Baseline.parse(_BASELINE.value)
     out = epath.Path(_OUT.value).expanduser().absolute()
     runs = _runs(config)
+    config = _as_trained(config, runs)
     dataset = load_dataset(config.data)
     settings = evaluation_settings(pruning_config(config), config.evaluate)
     if None not in settings:
@@ -148,6 +155,23 @@ def _runs(config: Any) -> list[Run]:
     return runs
 
 
+def _as_trained(config: Any, runs: Sequence[Run]) -> Any:
+    """The config with the pruning that all checkpoints note, unless the command line says one."""
+    given = config_flags.get_override_values(flags.FLAGS[_CONFIG.name])
+    sources = dict.fromkeys(run.checkpoint for run in runs)
+    noted = {read_notes(read_metadata(source), source).pruning for source in sources}
+    (pruning, *others) = noted
+    if pruning is None or others or any(field.startswith("pruning.") for field in given):
+        return config
+    if pruning != pruning_config(config):
+        logging.info(
+            "The checkpoint was trained with another pruning than the config has, and is evaluated"
+            " with its own: %s. --config.pruning.FIELD=VALUE decides otherwise.",
+            pruning,
+        )
+    return check_config({**config.to_dict(), "pruning": dataclasses.asdict(pruning)})
+
+
 def _evaluate(
     run: Run,
     model: VisionTransformer,
@@ -164,7 +188,9 @@ def _evaluate(
     found = [cells.load(identity) for identity in identities]
     missing = [setting for setting, cell in zip(settings, found) if cell is None]
     if missing:
-        load_weights(model, run.checkpoint)
+        checkpoint = read_checkpoint(run.checkpoint)
+        _check_classes(checkpoint, model, dataset)
+        fill(model, checkpoint)
     # The orders of one program share a pass over the images; each pass leaves finished cells.
     for program in dict.fromkeys(map(program_of, missing)):
         together = [setting for setting in missing if program_of(setting) == program]
@@ -175,6 +201,22 @@ def _evaluate(
             found[place] = measurement, speeds[None]
             cells.save(identities[place], measurement, speeds[None])
     return [cell for cell in found if cell is not None]
+
+
+def _check_classes(checkpoint: Checkpoint, model: VisionTransformer, dataset: Dataset) -> None:
+    """Raises `UserError` where the classifier is not one of the data's classes."""
+    head = checkpoint.tensors.get("head.bias")
+    expected = f"expected one of {model.spec.num_classes} classes, as {dataset.name} asks for"
+    if head is None:
+        raise UserError(f"{checkpoint.path} has no classifier; {expected}.")
+    if len(head) != model.spec.num_classes:
+        raise UserError(f"{checkpoint.path} has a classifier of {len(head)} classes; {expected}.")
+    names = read_notes(checkpoint.metadata, checkpoint.path).class_names
+    if names is not None and names != dataset.class_names:
+        logging.warning(
+            "%s was trained on other classes (%s, ...) than those of %s (%s, ...).",
+            *(checkpoint.path, names[0], dataset.name, dataset.class_names[0]),
+        )
 
 
 def _identity(run: Run, weights: str, config: Any, dataset: Dataset, setting: Setting) -> Identity:

@@ -42,7 +42,10 @@ _PLATFORMS = flags.DEFINE_list(
     "platforms", ["cpu", "cuda", "tpu"], f"Where it shall run, of {', '.join(PLATFORMS)}."
 )
 _CLASS_NAMES = flags.DEFINE_string(
-    "class_names", None, "Text file of the class names, one a line, to be noted beside it."
+    "class_names",
+    None,
+    "Text file of the class names, one a line, to be noted beside it; those noted in the weights"
+    " by default.",
 )
 
 
@@ -51,7 +54,7 @@ def main() -> None:
     if target.is_dir():
         raise UserError(f"--output={target} is a folder; expected the name of a file.")
     names = read_class_names(_CLASS_NAMES.value) if _CLASS_NAMES.value else None
-    model = _load_model()
+    model, noted_names = _load_model()
     if names is not None:
         check_class_names(names, model.spec.num_classes)
     exported = export_model(
@@ -60,7 +63,7 @@ def main() -> None:
         input_dtype=_INPUT.value,
         platforms=_PLATFORMS.value,
     )
-    description = describe_artifact(model, exported, names)
+    description = describe_artifact(model, exported, names or noted_names)
     data = bytes(exported.serialize())
     try:
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -57,7 +57,8 @@ def main() -> None:
         train(model, dataset, config, workdir, force=_FORCE.value)
         is_first = jax.process_index() == 0
         if is_first:
-            save_weights(model, str(workdir / "model.safetensors"))
+            names = dataset.class_names if dataset.num_classes == model.spec.num_classes else None
+            save_weights(model, str(workdir / "model.safetensors"), class_names=names)
         evaluations = run_evaluations(model, dataset, config)
         if is_first:
             write_report(workdir, evaluations, model, dataset, config)

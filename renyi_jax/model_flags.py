@@ -1,16 +1,23 @@
-"""The flags of the commands that take a model, its weights and its pruning."""
+"""The flags of the commands that take a model, its weights and its pruning.
 
+What the flags do not say is taken from the notes in the file of weights, where it has any.
+"""
+
+import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
-from absl import flags
+from absl import flags, logging
 
 from renyi_jax.errors import UserError
 from renyi_jax.models import VisionTransformer
+from renyi_jax.models.fit import fitting_models
 from renyi_jax.models.load import model_from
+from renyi_jax.models.notes import Notes, pruning_fields, read_notes
 from renyi_jax.models.registry import DTYPES, model_spec
-from renyi_jax.pruning import PruningConfig
-from renyi_jax.weights import read_checkpoint
+from renyi_jax.pruning import MERGE, PruningConfig
+from renyi_jax.weights import Checkpoint, read_checkpoint
 
 # The flags belong to the commands that import this file, so that their --help lists them.
 flags.disclaim_key_flags()
@@ -36,14 +43,21 @@ def image_size(sides: Sequence[str] | None) -> tuple[int, int] | None:
     return numbers[0], numbers[-1]
 
 
-def define_model(required: bool = True) -> Callable[[], VisionTransformer]:
+class Loaded(NamedTuple):
+    """A model with its weights, and the names of its classes where the file has them."""
+
+    model: VisionTransformer
+    class_names: tuple[str, ...] | None
+
+
+def define_model(required: bool = True) -> Callable[[], Loaded]:
     """Defines the flags, and returns what loads the model that they describe.
 
     Args:
         required: whether the command cannot do without; otherwise loading complains.
     """
     defaults = PruningConfig()
-    name = flags.DEFINE_string("model", None, "Name of the model.", required=required)
+    name = flags.DEFINE_string("model", None, "Name of the model; that noted in the weights.")
     weights = flags.DEFINE_string(
         "weights",
         None,
@@ -52,58 +66,98 @@ def define_model(required: bool = True) -> Callable[[], VisionTransformer]:
     )
     size = define_image_size()
     dtype = flags.DEFINE_enum("dtype", "float32", list(DTYPES), "Of the computation.")
+
+    def text(field: str) -> str:
+        value = getattr(defaults, field)
+        value = ",".join(map(str, value)) if isinstance(value, tuple) else value
+        return f" As noted in the weights by default, or else {value}."
+
     several = " One for all pruned blocks, or one for each."
     fields = {
         "criterion": flags.DEFINE_list(
-            "criterion", [str(defaults.criterion)], "How patches are scored." + several
+            "criterion", None, "How patches are scored." + several + text("criterion")
         ),
         "alpha": flags.DEFINE_list(
-            "alpha", [str(defaults.alpha)], "Order of the entropy, up to inf." + several
+            "alpha", None, "Order of the entropy, up to inf." + several + text("alpha")
         ),
         "keep_rate": flags.DEFINE_list(
             "keep_rate",
-            [str(defaults.keep_rate)],
-            "Share of the patches that is kept; 1 is the model without pruning." + several,
+            None,
+            "Share of the patches that is kept; 1 is the model without pruning."
+            + several
+            + text("keep_rate"),
         ),
-        "blocks": flags.DEFINE_list(
-            "blocks", [str(block) for block in defaults.blocks], "Pruned, counted from 1."
-        ),
+        "blocks": flags.DEFINE_list("blocks", None, "Pruned, counted from 1." + text("blocks")),
         "reducer": flags.DEFINE_string(
-            "reducer", defaults.reducer, "What becomes of the patches that are not kept."
+            "reducer", None, "What becomes of the patches that are not kept." + text("reducer")
         ),
     }
 
-    def load() -> VisionTransformer:
-        model, source = _given(name), _given(weights)
-        pruning = _pruning(**{field: flag.value for field, flag in fields.items()})
-        model_spec(model)  # a wrong name is told before a large file is read
-        return model_from(
-            read_checkpoint(source),
-            model,
+    def load() -> Loaded:
+        if not weights.value:
+            raise UserError("--weights is needed, for a model to look at pictures.")
+        if name.value:
+            model_spec(name.value)  # a wrong name is told before a large file is read
+        checkpoint = read_checkpoint(weights.value)
+        notes = read_notes(checkpoint.metadata, checkpoint.path)
+        given = {field: flag.value for field, flag in fields.items() if flag.value is not None}
+        model = model_from(
+            checkpoint,
+            name.value or _noted_name(notes, checkpoint),
             image_size=image_size(size.value),
-            pruning=pruning,
+            pruning=_pruning(notes, given, checkpoint.path),
             dtype=dtype.value,
         )
+        names = notes.class_names
+        return Loaded(model, names if len(names or ()) == model.spec.num_classes else None)
 
     return load
 
 
-def _given(flag: flags.FlagHolder) -> str:
-    if not flag.value:
-        raise UserError(f"--{flag.name} is needed, for a model to look at pictures.")
-    return flag.value
+def _noted_name(notes: Notes, checkpoint: Checkpoint) -> str:
+    if notes.model is not None:
+        return notes.model
+    shapes = {name: tensor.shape for name, tensor in checkpoint.tensors.items()}
+    raise UserError(
+        f"--model=NAME is needed: {checkpoint.path} does not say which model it is of."
+        f" {fitting_models(shapes, checkpoint.metadata)}"
+    )
 
 
-def _pruning(*, criterion, alpha, keep_rate, blocks, reducer) -> PruningConfig | None:
-    rates = numbers("keep_rate", keep_rate)
-    if all(rate == 1 for rate in rates):
+def _pruning(notes: Notes, given: dict[str, Any], source: Path) -> PruningConfig | None:
+    """What the flags say, and for the rest what the file notes, or the default."""
+    base = notes.pruning or PruningConfig()
+    changes: dict[str, Any] = {}
+    for field, texts in given.items():
+        if field == "reducer":
+            changes[field] = texts
+        elif field == "blocks":
+            changes[field] = tuple(numbers(field, texts, int))
+        else:
+            values = list(texts) if field == "criterion" else numbers(field, texts)
+            changes[field] = values[0] if len(values) == 1 else tuple(values)
+    rates = changes.get("keep_rate", ())
+    if rates and all(rate == 1 for rate in (rates if isinstance(rates, tuple) else (rates,))):
         return None
-    return PruningConfig(
-        criterion=_one_or_each(list(criterion)),
-        alpha=_one_or_each(numbers("alpha", alpha)),
-        keep_rate=_one_or_each(rates),
-        blocks=tuple(numbers("blocks", blocks, int)),
-        reducer=reducer,
+    if notes.pruning is not None:
+        told = {name: value for name, value in pruning_fields(base).items() if name not in given}
+        logging.info("As %s notes, it is pruned with %s.", source, _words(told))
+    reducer = changes.get("reducer", base.reducer)
+    if (reducer == MERGE) != (base.reducer == MERGE):
+        changes.setdefault("criterion", None)
+    if rates or reducer != MERGE:
+        changes["r"] = None  # a number of merges, whose place a keep rate takes
+    return dataclasses.replace(base, **changes)
+
+
+def _words(fields: dict[str, Any]) -> str:
+    """Those fields that are not as by default, or that everybody wants to know."""
+    defaults = pruning_fields(PruningConfig())
+    known = ("criterion", "keep_rate", "blocks", "reducer")
+    return ", ".join(
+        f"{name}={value}"
+        for name, value in fields.items()
+        if name in known or value != defaults[name]
     )
 
 
@@ -114,7 +168,3 @@ def numbers(flag: str, texts: Sequence[str], kind: type = float) -> list[Any]:
     except ValueError:
         expected = "whole numbers" if kind is int else "numbers"
         raise UserError(f"--{flag}={','.join(texts)}: expected {expected}.") from None
-
-
-def _one_or_each(values: list[Any]) -> Any:
-    return values[0] if len(values) == 1 else tuple(values)

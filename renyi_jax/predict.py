@@ -6,6 +6,11 @@ cannot be read is told at the end, with exit status 2, once all others are done.
 
   python -m renyi_jax.predict --model=deit_small_patch16_224 --weights=deit_small.safetensors \\
       --class_names=imagenet.txt --save-kept --out=predictions --image photos/*.jpg
+
+The weights that renyi_jax.main writes say themselves of which model they are, how it is pruned, and
+what its classes are called:
+
+  python -m renyi_jax.predict --weights=runs/quickstart --image photos/*.jpg
 """
 
 import json
@@ -25,7 +30,10 @@ from renyi_jax.model_flags import define_model
 _load_model = define_model()
 _IMAGES = define_images()
 _CLASS_NAMES = flags.DEFINE_string(
-    "class_names", None, "Text file of the class names, one a line, in the order of the classes."
+    "class_names",
+    None,
+    "Text file of the class names, one a line, in the order of the classes; those noted in the"
+    " weights by default.",
 )
 _TOP = flags.DEFINE_integer("top", 5, "Classes told of each picture.", lower_bound=1)
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", 16, "Pictures at a time.", lower_bound=1)
@@ -43,8 +51,8 @@ def main() -> None:
         raise UserError("--save_kept needs --out=DIR, a folder for what it writes.")
     names = read_class_names(_CLASS_NAMES.value) if _CLASS_NAMES.value else None
     files, refused = find_images(_IMAGES.value)
-    model = _load_model()
-    classifier = Classifier(model, names, _BATCH_SIZE.value)
+    model, noted_names = _load_model()
+    classifier = Classifier(model, names or noted_names, _BATCH_SIZE.value)
     folder = make_folder("out", _OUT.value) if _OUT.value else None
 
     rows: list[dict[str, Any]] = []

@@ -15,6 +15,7 @@ It writes results.json too: the means behind the figures.
 import dataclasses
 import html
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,19 +30,23 @@ from renyi_jax.analysis.distributions import correlation, depth_figure, entropy_
 from renyi_jax.analysis.figures import curves, read_results
 from renyi_jax.analysis.panels import entropy_panels, kept_panels
 from renyi_jax.analysis.pictures import AttentionReading, read_attention, read_pruning
+from renyi_jax.analysis.style import text_of
 from renyi_jax.errors import UserError
 from renyi_jax.files import make_folder, write_bytes, write_text
 from renyi_jax.image_flags import define_images, find_images, parse_images, tell_refused
 from renyi_jax.inference import crop_picture, describe, read_picture
 from renyi_jax.model_flags import define_model, numbers
 from renyi_jax.models import VisionTransformer
-from renyi_jax.pruning import PruningConfig
+from renyi_jax.pruning import MERGE, PruningConfig
 
 _load_model = define_model(required=False)
 _IMAGES = define_images()
 _ALPHAS = flags.DEFINE_list("alphas", ["1", "2", "4"], "Orders of the entropy to draw.")
 _CRITERIA = flags.DEFINE_list(
-    "criteria", ["renyi", "cls_attention"], "Whose kept patches are drawn, beside --criterion's."
+    "criteria",
+    ["renyi", "cls_attention"],
+    "Whose kept patches are drawn, beside --criterion's; with slashes between the blocks where one"
+    " changes.",
 )
 _RESULTS = flags.DEFINE_string("results", None, "A results.json with evaluations.")
 _OUT = flags.DEFINE_string("out", None, "Folder of the figures.", required=True)
@@ -67,7 +72,7 @@ def main() -> None:
     if _IMAGES.value:
         alphas = numbers("alphas", _ALPHAS.value)
         files, refused = find_images(_IMAGES.value)
-        model = _load_model()
+        model = _load_model().model
         for file in files:
             try:
                 picture = crop_picture(
@@ -80,19 +85,16 @@ def main() -> None:
             reading = read_attention(model, np.stack(list(pictures.values())), alphas)
             results = {"model": describe(model), **_means(reading, alphas)}
             drawn += _draw_pictures(model, pictures, reading, alphas)
-    parts = [f"<h1>{html.escape(_title())}</h1>\n"]
+    title = f"What pruning does in {results['model']['model']}" if results else "Pruning compared"
+    parts = [f"<h1>{html.escape(title)}</h1>\n"]
     for each in drawn:
         for kind in ("png", "svg"):
             write_bytes(folder / f"{each.name}.{kind}", page.encode(each.figure, kind, _DPI.value))
         parts.append(page.picture(each.figure, each.caption, html.escape(each.caption), False))
-    write_text(folder / "index.html", page.page(_title(), parts))
+    write_text(folder / "index.html", page.page(title, parts))
     write_text(folder / "results.json", json.dumps(results, indent=2) + "\n")
     print(f"{len(drawn)} figures: {folder / 'index.html'}")
     tell_refused(refused, len(pictures) + len(refused))
-
-
-def _title() -> str:
-    return f"What pruning does in {flags.FLAGS.model}" if flags.FLAGS.model else "Pruning compared"
 
 
 def _draw_results(file: Path) -> Iterator[Drawn]:
@@ -133,22 +135,33 @@ def _draw_pruning(
     alphas: Sequence[float],
 ) -> Iterator[Drawn]:
     pixels = np.stack(list(pictures.values()))
-    own = [pruning.criterion] if isinstance(pruning.criterion, str) else []
-    criteria: list[str] = list(dict.fromkeys([*own, *_CRITERIA.value]))
-    settings = [dataclasses.replace(pruning, criterion=criterion) for criterion in criteria]
-    by_criterion = dict(zip(criteria, read_pruning(model, pixels, settings)))
+    scoring = _by_scores(pruning)
+    compared = {text_of(pruning.criterion): pruning}
+    for name in _CRITERIA.value:
+        criterion = tuple(name.split("/")) if "/" in name else name
+        setting = dataclasses.replace(scoring, criterion=criterion)
+        compared.setdefault(text_of(criterion), setting)
+    by_criterion = dict(zip(compared, read_pruning(model, pixels, list(compared.values()))))
     for number, (name, picture) in enumerate(pictures.items()):
         yield Drawn(
             f"{name}_kept",
             kept_panels(picture, {each: maps[number] for each, maps in by_criterion.items()}),
             f"{name}: the patches left after each pruned block, one row for each criterion.",
         )
-    settings = [dataclasses.replace(pruning, criterion="renyi", alpha=alpha) for alpha in alphas]
+    settings = [dataclasses.replace(scoring, criterion="renyi", alpha=alpha) for alpha in alphas]
     yield Drawn(
         "entropy_histograms",
         entropy_histograms(dict(zip(alphas, read_pruning(model, pixels, settings)))),
         "The entropy of the patches that enter each pruned block, and where it is cut.",
     )
+
+
+def _by_scores(pruning: PruningConfig) -> PruningConfig:
+    """As much is pruned in the same blocks, but in a way that any criterion can."""
+    rate = pruning.keep_rate
+    if pruning.reducer == MERGE:
+        return PruningConfig(keep_rate=rate, blocks=pruning.blocks)
+    return dataclasses.replace(pruning, keep_mass=1.0, reverse=False)
 
 
 def _means(reading: AttentionReading, alphas: Sequence[float]) -> dict[str, Any]:
@@ -159,11 +172,15 @@ def _means(reading: AttentionReading, alphas: Sequence[float]) -> dict[str, Any]
             {
                 "alpha": "inf" if alpha == float("inf") else alpha,
                 "by_block_and_head": entropy.tolist(),
-                "correlation_with_distance": correlation(entropy, reading.distances),
+                "correlation_with_distance": _finite(correlation(entropy, reading.distances)),
             }
             for alpha, entropy in zip(alphas, reading.entropies)
         ],
     }
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
 
 
 if __name__ == "__main__":

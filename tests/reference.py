@@ -139,12 +139,12 @@ def _prune(stage, attention, tokens, sizes, positions, num_prefix, draw):
     reduced = [patches[i] for i in kept]
     sizes_left = [float(there[i] and i in needed) for i in kept]
     places = [positions[i] if size else -2 for i, size in zip(kept, sizes_left)]
-    dropped = [i for i in range(len(patches)) if i not in kept]
-    if stage.reducer == "fuse" and dropped:
+    dropped = [i for i in range(len(patches)) if i not in needed and there[i]]
+    if stage.reducer == "fuse" and (len(kept) < len(patches) or stage.keep_mass < 1):
         cls_row = np.mean([head[0, num_prefix:] for head in attention], axis=0)
-        reduced.append(sum(cls_row[i] * patches[i] for i in dropped))
-        places.append(-1)
-        sizes_left.append(1.0)
+        reduced.append(sum((cls_row[i] * patches[i] for i in dropped), 0 * patches[0]))
+        places.append(-1 if dropped else -2)
+        sizes_left.append(1.0 if dropped else 0.0)
     return scores, tokens[:num_prefix] + reduced, sizes[:num_prefix] + sizes_left, places
 
 

@@ -24,6 +24,7 @@ from renyi_jax.analysis.style import (
 )
 from renyi_jax.errors import UserError
 from renyi_jax.evaluation.settings import option_words, varying_options
+from renyi_jax.pruning import CRITERIA
 
 # One row of results.json.
 Evaluation = dict[str, Any]
@@ -86,8 +87,9 @@ def curves(evaluations: Sequence[Evaluation], x: str, y: str) -> Figure:
     variant = _variants(pruned)
     groups = _grouped(pruned, lambda row: (text_of(row["criterion"]), variant(row)))
     variants = list(dict.fromkeys(words for _, words in groups))
+    mixed = list(dict.fromkeys(name for name, _ in groups if name not in CRITERIA))
     for (criterion, words_of_variant), rows in groups.items():
-        colour, marker = criterion_style(criterion)
+        colour, marker = criterion_style(criterion, mixed)
         line = plain[:1]
         for alternatives in _grouped(rows, lambda row: text_of(row["keep_rate"])).values():
             chosen = _as_trained(alternatives, evaluations[0])

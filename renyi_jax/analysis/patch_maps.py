@@ -9,7 +9,8 @@ from jaxtyping import Bool, Float, Int, UInt8
 from renyi_jax.models import PruningTrace
 from renyi_jax.pruning import CRITERIA, PruningConfig
 
-_FADED = np.array([226, 234, 242])
+_FADES = np.array([[226, 234, 242], [38, 50, 66]])
+_NEAR = 70.0  # of RGB levels: colours that the eye takes for each other
 
 
 class StageMap(NamedTuple):
@@ -40,6 +41,7 @@ def stage_maps(
     for block, criterion, stage in zip(pruning.blocks, pruning.per_block("criterion"), trace):
         is_entropy = criterion in CRITERIA and CRITERIA[criterion].is_entropy
         scores = np.asarray(stage.scores[image])
+        scores = -scores if pruning.reverse else scores
         values = on_grid(-scores if is_entropy else scores, positions, grid_size)
         positions = np.asarray(stage.kept[image])
         kept = ~np.isnan(on_grid(np.zeros(len(positions)), positions, grid_size))
@@ -64,9 +66,12 @@ def on_grid(
 def grey_out(
     image: UInt8[np.ndarray, "height width 3"], kept: Bool[np.ndarray, "rows columns"]
 ) -> UInt8[np.ndarray, "height width 3"]:
-    """The image with its dropped patches faded to a bluish grey, which no grey photograph has."""
+    """The image with its dropped patches faded to a bluish grey, light or dark: that which the
+    image itself has less of."""
     height, width, _ = image.shape
     rows, columns = kept.shape
     pixels = kept.repeat(height // rows, axis=0).repeat(width // columns, axis=1)
-    faded = (0.12 * image.mean(axis=-1, keepdims=True) + 0.88 * _FADED).astype(np.uint8)
+    distances = [np.linalg.norm(image - fade, axis=-1) for fade in _FADES]
+    fade = _FADES[np.argmin([(distance < _NEAR).mean() for distance in distances])]
+    faded = (0.12 * image.mean(axis=-1, keepdims=True) + 0.88 * fade).astype(np.uint8)
     return np.where(pixels[..., None], image, faded)

@@ -1,6 +1,7 @@
 """How all figures look alike: colours that the colour-blind tell apart, axes, and pictures."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -37,9 +38,15 @@ def words(name: str) -> str:
     return name.replace("_", " ")
 
 
-def criterion_style(criterion: str) -> tuple[str, str]:
-    """Colour and marker: a criterion looks the same in every figure, whichever others are in it."""
-    names = list(CRITERIA)
+def criterion_style(criterion: str, others: Sequence[str] = ()) -> tuple[str, str]:
+    """Colour and marker: a criterion looks the same in every figure, whichever others are in it.
+
+    Args:
+        criterion: its name.
+        others: what is no criterion by itself, as several are that follow each other, in the order
+            that the figure has them.
+    """
+    names = [*CRITERIA, *others]
     number = names.index(criterion) if criterion in names else len(names)
     return COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
 
@@ -70,10 +77,15 @@ def show(axes: Axes, pixels: Any, title: str, size: tuple[int, int], **colours: 
 
 
 def legend(figure: Figure) -> None:
-    """Below all axes, where it covers nothing."""
+    """Below all axes, where it covers nothing; the figure grows by what it takes."""
+    labels = [text for axes in figure.axes for text in axes.get_legend_handles_labels()[1]]
+    entry = 0.62 + 0.068 * max(map(len, labels), default=0)  # inches, for its line and its letters
+    columns = int(min(3, max(1, figure.get_figwidth() // entry)))
+    figure.set_figwidth(max(figure.get_figwidth(), entry))
+    figure.set_figheight(figure.get_figheight() + 0.19 * max(0, -(-len(labels) // columns) - 3))
     figure.legend(
         loc="outside lower center",
-        ncols=3,
+        ncols=columns,
         frameon=False,
         fontsize=9,
         labelcolor=INK,

@@ -160,7 +160,7 @@ def _combined(base: PruningConfig, values: Mapping[str, Any], sweeps_rates: bool
 def _can_adapt(values: Mapping[str, Any]) -> bool:
     names = values["criterion"] if isinstance(values["criterion"], tuple) else [values["criterion"]]
     return (
-        values["reducer"] == "drop"
+        values["reducer"] != MERGE
         and values["normalize"]
         and not values["prefix_keys"]
         and not values["reverse"]

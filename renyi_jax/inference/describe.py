@@ -1,11 +1,10 @@
 """What has to be known of a model to give it pictures, as JSON holds it."""
 
-import dataclasses
-import math
 from typing import Any
 
 from renyi_jax.models import VisionTransformer, flops
 from renyi_jax.models.fit import model_name
+from renyi_jax.models.notes import pruning_fields
 
 
 def describe(model: VisionTransformer) -> dict[str, Any]:
@@ -18,14 +17,6 @@ def describe(model: VisionTransformer) -> dict[str, Any]:
         "crop_pct": spec.crop_pct,
         "mean": list(spec.mean),
         "std": list(spec.std),
-        "pruning": model.pruning and _plain(dataclasses.asdict(model.pruning)),
+        "pruning": model.pruning and pruning_fields(model.pruning),
         "gmacs": flops(model) / 1e9,
     }
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _plain(entry) for name, entry in value.items()}
-    if isinstance(value, tuple):
-        return [_plain(entry) for entry in value]
-    return "inf" if value == math.inf else value

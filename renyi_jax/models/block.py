@@ -203,12 +203,15 @@ class Block(nnx.Module):
             kept, is_needed = select_mass(scores, count, stage.keep_mass)
 
         reducer = REDUCERS[stage.reducer]
-        values = reducer.reduce(values, kept, weights, self.num_prefix)
-        positions = jnp.take_along_axis(positions, kept, axis=1)
-        fused = ((0, 0), (0, reducer.extra_tokens))
-        positions = jnp.pad(positions, fused, constant_values=FUSED)
+        values = reducer.reduce(values, kept, weights, self.num_prefix, is_needed)
+        entered, positions = positions, jnp.take_along_axis(positions, kept, axis=1)
         if is_needed is not None:
             positions = jnp.where(is_needed, positions, MASKED)
+        if reducer.extra_tokens:
+            # An image of which nothing is left to fuse needs no such token either.
+            left, came = (jnp.sum(each != MASKED, axis=1) for each in (positions, entered))
+            fused = jnp.where(left < came, FUSED, MASKED)[:, None]
+            positions = jnp.concatenate([positions, fused], axis=1)
         if is_needed is not None or sizes is not None:
             there = jnp.pad(positions != MASKED, ((0, 0), (self.num_prefix, 0)), constant_values=1)
             sizes = there.astype(jnp.float32)

@@ -36,7 +36,8 @@ def count_flops(
         pruning: which blocks are pruned, and how.
         kept: the patches that leave each pruned block, where an image keeps fewer than it might
             (`PruningConfig.keep_mass`): the count is then that of its own patches, as if the places
-            that are masked did not exist.
+            that are masked did not exist. Each block adds one fused token to them, if it fuses;
+            those of earlier blocks are taken to be fused again.
     """
     stages = pruning.stages() if pruning else {}
     width, patches = spec.embed_dim, spec.num_patches
@@ -46,16 +47,18 @@ def count_flops(
         total += 4 * tokens * width**2 + 2 * tokens**2 * width
         if number in stages:
             stage = stages[number]
-            left = stage.count(patches) if kept is None else kept[stage.index]
+            changes = stage.count(patches) < patches or stage.keep_mass < 1
+            extra = _extra_tokens(stage) if changes else 0
+            left = extra + (stage.count(patches) if kept is None else kept[stage.index])
             total += _pruning_flops(spec, stage, patches, left)
-            patches = left + (_extra_tokens(stage) if left < patches else 0)
+            patches = left
         total += 2 * (spec.num_prefix + patches) * width * spec.mlp_dim
     return total + (1 + spec.distilled) * width * spec.num_classes
 
 
 def _pruning_flops(spec: ModelSpec, stage: PruningStage, patches: int, left: int) -> int:
     """What one pruned block spends on choosing among `patches` and on reducing them to `left`."""
-    if left == patches and stage.keep_mass == 1:
+    if stage.count(patches) == patches and stage.keep_mass == 1:
         return 0
     if stage.reducer == MERGE:
         head_dim = spec.embed_dim // spec.num_heads
@@ -63,7 +66,7 @@ def _pruning_flops(spec: ModelSpec, stage: PruningStage, patches: int, left: int
         return similarities + 2 * patches * spec.embed_dim  # times its size, and divided by it
     tokens = spec.num_prefix + patches
     scoring = CRITERIA[stage.criterion].multiply_adds(spec.num_heads, tokens, patches)
-    return scoring + REDUCERS[stage.reducer].extra_tokens * (patches - left) * spec.embed_dim
+    return scoring + _extra_tokens(stage) * max(patches - left + 1, 0) * spec.embed_dim
 
 
 def _extra_tokens(stage: PruningStage) -> int:

@@ -235,7 +235,7 @@ class VisionTransformer(nnx.Module):
         positions = jnp.broadcast_to(jnp.arange(patches.shape[1]), patches.shape[:2])
         if rngs is not None and train and self.patch_drop_rate:
             positions = self._draw_patches(images, rngs.dropout())
-            values = REDUCERS["drop"].reduce(values, positions, None, self.spec.num_prefix)
+            values = REDUCERS["drop"].reduce(values, positions, None, self.spec.num_prefix, None)
         return Tokens(constrain(values, BATCH_AXES, None, None), positions)
 
     def _draw_patches(self, images, key: PRNGKeyArray) -> Int[Array, "b k"]:

@@ -1,6 +1,7 @@
 """Weights into a model and out of it, by timm's names."""
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import jax
@@ -11,6 +12,7 @@ from flax import nnx
 
 from renyi_jax.errors import UserError, nearest
 from renyi_jax.models.fit import fit, fitting_models, model_name
+from renyi_jax.models.notes import write_notes
 from renyi_jax.models.vit import VisionTransformer
 from renyi_jax.weights import (
     Checkpoint,
@@ -86,13 +88,22 @@ def to_timm(model: VisionTransformer) -> dict[str, np.ndarray]:
     return tensors
 
 
-def save_weights(model: VisionTransformer, path: str | Path, dtype: str = "float32") -> None:
+def save_weights(
+    model: VisionTransformer,
+    path: str | Path,
+    dtype: str = "float32",
+    class_names: Sequence[str] | None = None,
+) -> None:
     """Writes safetensors that timm loads with `strict=True`, and `load_weights` too.
+
+    The file notes the model's name, its pruning and its classes, which the commands that use it
+    then need not be told.
 
     Args:
         model: what to write.
         path: replaced once the whole file is written.
         dtype: "float32", "float16" or "bfloat16", of the file.
+        class_names: in the order of the classes, to be noted in the file.
 
     Raises:
         UserError: an unknown dtype, or the file cannot be written.
@@ -102,9 +113,5 @@ def save_weights(model: VisionTransformer, path: str | Path, dtype: str = "float
             f"Unknown dtype {dtype!r}; known: {', '.join(FILE_DTYPES)}."
             + nearest(dtype, FILE_DTYPES)
         )
-    height, width = model.spec.image_size
-    metadata = {"format": "pt", "image_size": f"{height}x{width}"}
-    if name := model_name(model.spec):
-        metadata["model"] = name
     tensors = {name: array.astype(FILE_DTYPES[dtype]) for name, array in to_timm(model).items()}
-    write_checkpoint(path, tensors, metadata)
+    write_checkpoint(path, tensors, write_notes(model, class_names))

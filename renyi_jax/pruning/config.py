@@ -68,8 +68,9 @@ class PruningConfig:
         heads: "mean" of the per-head scores, or "average_first".
         keep_mass: adaptive keep counts. Of each image a pruned block keeps the fewest patches, the
             best first, that hold this share of the mass `log n - H` of its `n` patches, and no
-            more than `keep_rate` allows: the image's other places are masked. In (0, 1], or one
-            per block; at 1, every image keeps what `keep_rate` says.
+            more than `keep_rate` allows: the image's other places are masked, and what is fused
+            takes in their patches. In (0, 1], or one per block; at 1, every image keeps what
+            `keep_rate` says.
         r: patches that "merge" merges away in each pruned block, or one number per block, as ToMe
             counts them; at most half go, whatever it says. Takes the place of `keep_rate`.
         prefix_keys: count, in an entropy, also the attention that patches pay to the prefix tokens.
@@ -169,10 +170,10 @@ class PruningConfig:
         adapts = [mass < 1 for mass in self.per_block("keep_mass")]
         if not any(adapts):
             return
-        if self.reducer != "drop":
+        if self.reducer == MERGE:
             yield (
-                "keep_mass below 1 masks patches away, which reducer 'drop' can do:"
-                f" {self.reducer!r} makes one token of several."
+                "keep_mass below 1 masks the patches that an image does not need, and reducer"
+                " 'merge' makes one token of several: choose 'drop' or 'fuse'."
             )
         if not self.normalize:
             yield "keep_mass below 1 needs normalize=True: only then is log n - H a mass."

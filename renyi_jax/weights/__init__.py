@@ -1,6 +1,6 @@
 """Files of weights in timm's names: reading, writing, and the names and shapes on either side."""
 
-from renyi_jax.weights.files import Checkpoint, read_checkpoint, write_checkpoint
+from renyi_jax.weights.files import Checkpoint, read_checkpoint, read_metadata, write_checkpoint
 from renyi_jax.weights.names import CLASSIFIER, IGNORED, NAMES, split_block, timm_name
 from renyi_jax.weights.resize import resize_pos_embed
 
@@ -10,6 +10,7 @@ __all__ = [
     "NAMES",
     "Checkpoint",
     "read_checkpoint",
+    "read_metadata",
     "resize_pos_embed",
     "split_block",
     "timm_name",

@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -55,6 +55,16 @@ def read_checkpoint(source: str | Path) -> Checkpoint:
     return Checkpoint(path, tensors, metadata)
 
 
+def read_metadata(source: str | Path) -> dict[str, str]:
+    """The metadata of a file of weights, without the weights; errors as in `read_checkpoint`."""
+    path = locate(source)
+    with path.open("rb") as file:
+        if file.read(9)[8:] != b"{":
+            return {}
+    with _told(path), safetensors.safe_open(path, framework="np") as file:
+        return file.metadata() or {}
+
+
 def write_checkpoint(
     path: str | Path, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str]
 ) -> None:
@@ -79,9 +89,15 @@ def write_checkpoint(
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    with _told(path), safetensors.safe_open(path, framework="np") as file:
+        return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+
+
+@contextlib.contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """Tells in words that a file is damaged."""
     try:
-        with safetensors.safe_open(path, framework="np") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+        yield
     except safetensors.SafetensorError as error:
         raise UserError(f"{path} is damaged ({error}); download or copy it again.") from error
 

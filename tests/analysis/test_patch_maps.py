@@ -1,6 +1,7 @@
 """What a pruned block decided, on the patch grid."""
 
 import numpy as np
+import pytest
 
 from renyi_jax.analysis.patch_maps import grey_out, on_grid, stage_maps
 from renyi_jax.models import FUSED, PruningTrace
@@ -50,4 +51,11 @@ def test_only_dropped_patches_are_greyed_out():
     shown = grey_out(image, kept)
     pixels = kept.repeat(2, axis=0).repeat(2, axis=1)
     np.testing.assert_array_equal(shown[pixels], image[pixels])
-    assert shown[~pixels].min() > 150
+    assert np.ptp(shown[~pixels], axis=0).max() < 0.12 * 256 + 1
+
+
+@pytest.mark.parametrize(("grey", "is_light"), [(20, True), (120, True), (235, False)])
+def test_dropped_patches_stand_out_from_dark_and_from_bright_pictures(grey, is_light):
+    image = np.full((2, 4, 3), grey, np.uint8)
+    gone = grey_out(image, np.array([[True, False]]))[0, 3].astype(int)
+    assert np.abs(gone - grey).min() > 70 and (gone.mean() > 128) == is_light

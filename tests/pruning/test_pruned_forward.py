@@ -132,10 +132,12 @@ def test_merging_matches_and_averages_as_the_plain_version(fields, changes):
     check(pruned(reducer="merge", **fields), tiny_spec(**changes))
 
 
+@pytest.mark.parametrize("reducer", REDUCERS)
 @pytest.mark.parametrize("keep_mass", [0.5, (0.9, 0.6, 1.0)], ids=str)
-def test_adaptive_keep_counts_mask_as_the_plain_version(keep_mass):
+def test_adaptive_keep_counts_mask_as_the_plain_version(keep_mass, reducer):
     criteria = ("renyi", "shannon", "cls_attention") if isinstance(keep_mass, tuple) else "renyi"
-    check(pruned(criterion=criteria, keep_mass=keep_mass, keep_rate=0.8), alphas=[1.0, 4.0])
+    fields = {"criterion": criteria, "keep_mass": keep_mass, "reducer": reducer}
+    check(pruned(**fields, keep_rate=(0.8, 1.0, 0.8)), alphas=[1.0, 4.0])
 
 
 def test_an_image_counts_for_itself_alone_under_adaptive_keep_counts():

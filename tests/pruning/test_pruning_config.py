@@ -40,7 +40,6 @@ from renyi_jax.pruning import PruningConfig
         ({"reducer": "merge", "criterion": "renyi"}, "by the similarity of their keys"),
         ({"reducer": "merge", "keep_rate": 0.4}, "at least 0.5, got 0.4"),
         ({"reducer": "merge", "keep_mass": 0.9}, "makes one token of several"),
-        ({"reducer": "fuse", "keep_mass": 0.9}, "makes one token of several"),
         ({"criterion": "key_similarity"}, "needs reducer 'merge'"),
         ({"r": 8}, "with reducer 'drop' give keep_rate"),
         ({"keep_mass": 0.9, "normalize": False}, "needs normalize=True"),
