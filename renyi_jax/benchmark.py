@@ -10,6 +10,7 @@ speed.png.
 
 import json
 import platform
+import sys
 from typing import Any
 
 import jax
@@ -21,12 +22,22 @@ from renyi_jax.analysis.page import encode
 from renyi_jax.analysis.speed import speed_bars
 from renyi_jax.config import default_config
 from renyi_jax.errors import UserError, nearest
+from renyi_jax.evaluation.first_result import seconds_to_first_result
 from renyi_jax.evaluation.peers import check_peers
 from renyi_jax.evaluation.settings import evaluation_settings
-from renyi_jax.evaluation.speed import Group, measure_group, program_name
+from renyi_jax.evaluation.speed import (
+    Compiled,
+    Group,
+    Peers,
+    forward_pass,
+    measure_group,
+    program_name,
+    random_model,
+)
 from renyi_jax.files import make_folder, write_bytes, write_text
 from renyi_jax.models.registry import DTYPES, model_spec
 from renyi_jax.pruning import PruningConfig
+from renyi_jax.training.timed import timed_train_step
 
 _MODEL = flags.DEFINE_list("model", None, "Names of models.", required=True)
 _KEEP_RATES = flags.DEFINE_list("keep_rates", ["1", "0.7", "0.5"], "Keep rates; 1 is no pruning.")
@@ -35,7 +46,19 @@ _ALPHAS = flags.DEFINE_list("alphas", ["2"], "Orders of the entropy.")
 _IMAGE_SIZE = flags.DEFINE_list("image_size", [], "Sides in pixels; the model's own by default.")
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", 16, "Images in a batch.", lower_bound=1)
 _DTYPE = flags.DEFINE_list("dtype", ["float32"], f"Of the computation: {', '.join(DTYPES)}.")
-_PEERS = flags.DEFINE_list("peers", [], "Who else runs: timm (eager PyTorch, on the CPU).")
+_TRAIN = flags.DEFINE_bool("train", False, "Time train steps with AdamW, not forward passes.")
+_PEERS = flags.DEFINE_list(
+    "peers",
+    [],
+    "Who else runs, in eager PyTorch on the CPU: timm, and evit:PATH and tome:PATH, checkouts of"
+    " their published code.",
+)
+_PEERS_PYTHON = flags.DEFINE_string(
+    "peers_python", sys.executable, "The Python that runs the peers: it needs torch and timm."
+)
+_FIRST_RESULT = flags.DEFINE_bool(
+    "first_result", False, "Also time renyi_jax.predict in a new process, twice."
+)
 _BUDGET = flags.DEFINE_float("budget", 10.0, "Seconds for each program.", lower_bound=0)
 _PROFILE = flags.DEFINE_bool("profile", False, "Also trace one call of each into OUT/profile.")
 _OUT = flags.DEFINE_string("out", None, "Folder for the results; made if there is none.")
@@ -57,11 +80,21 @@ def main() -> None:
     rows: list[dict[str, Any]] = []
     for group in groups:
         measured = measure_group(
-            group, settings, _PEERS.value, _BUDGET.value, _profiler(out, group)
+            group,
+            settings,
+            _train_step if group.train else forward_pass,
+            Peers(_PEERS.value, _PEERS_PYTHON.value),
+            _BUDGET.value,
+            _profiler(out, group),
         )
         rows += _compared(measured)
-        print(f"{group.model}, {group.image_size}, {group.dtype}, batch {group.batch_size}:")
+        what = "train step, " if group.train else ""
+        print(f"{group.model}, {what}{group.image_size}, {group.dtype}, batch {group.batch_size}:")
         print(_table(rows[-len(measured) :]), flush=True)
+    first_results = _first_results() if _FIRST_RESULT.value else {}
+    for model, seconds in first_results.items():
+        words = "first result after {first:.1f} s, with the compilation cache after {cached:.1f} s"
+        print(f"{model}: {words.format(**seconds)}")
     if out is None:
         return
     device = jax.devices()[0]
@@ -69,6 +102,7 @@ def main() -> None:
         "device": f"{len(jax.devices())} x {device.device_kind} ({platform.machine()})",
         "jax": jax.__version__,
         "rows": rows,
+        "first_result_seconds": first_results,
     }
     write_bytes(out / "speed.png", encode(speed_bars(rows), "png"))
     write_text(out / "results.json", json.dumps(results, indent=2) + "\n")
@@ -86,7 +120,21 @@ def _groups():
         for size in sizes:
             image_size = model_spec(model, image_size=size).image_size
             for dtype in _DTYPE.value:
-                yield Group(model, image_size, dtype, _BATCH_SIZE.value)
+                yield Group(model, image_size, dtype, _BATCH_SIZE.value, _TRAIN.value)
+
+
+def _train_step(group: Group, setting: PruningConfig | None) -> Compiled:
+    model = random_model(group, "float32").with_pruning(setting)
+    return Compiled(*timed_train_step(model, group.batch_size))
+
+
+def _first_results() -> dict[str, dict[str, float]]:
+    results = {}
+    for name in _MODEL.value:
+        size = model_spec(name).image_size
+        model = random_model(Group(name, size, "float32", 1))
+        results[name] = seconds_to_first_result(model, name, size)
+    return results
 
 
 def _settings() -> list[PruningConfig | None]:

@@ -61,6 +61,8 @@ def _keep_compilations() -> None:
     if jax.config.jax_compilation_cache_dir is None:  # pyright: ignore[reportAttributeAccessIssue]
         folder = Path("~/.cache/renyi_jax/jax").expanduser()
         jax.config.update("jax_compilation_cache_dir", str(folder))
+    # Small programs too: a model is drawn by hundreds of them.
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 
 
 def _quiet_libraries() -> None:

@@ -4,8 +4,7 @@ A stand-in has a model's kind (its prefix tokens, LayerScale, positional embeddi
 """
 
 import dataclasses
-import importlib
-import sys
+import importlib.util
 from types import ModuleType
 from typing import Any
 
@@ -14,6 +13,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from renyi_jax.evaluation.torch_peers import import_timm
 from renyi_jax.models import MODELS, ModelSpec, VisionTransformer
 
 # The kinds of models, each at the size of a few kilobytes: what the committed files hold.
@@ -48,24 +48,6 @@ def build(spec: ModelSpec, seed: int = 0) -> VisionTransformer:
         patch_drop_rate=0.0,
         rngs=nnx.Rngs(seed),
     )
-
-
-def import_timm() -> ModuleType:
-    """timm, beside a torch whose torchvision may lack its compiled operators.
-
-    timm needs none of those, but torchvision cannot be imported while two of them are undeclared.
-    """
-    torch = importlib.import_module("torch")
-    try:
-        importlib.import_module("torchvision")
-    except (ImportError, RuntimeError):
-        # Kept on the module: the declarations go when the library is collected.
-        import_timm.library = library = torch.library.Library("torchvision", "DEF")
-        for operator in ("nms", "qnms"):
-            library.define(f"{operator}(Tensor dets, Tensor scores, float threshold) -> Tensor")
-        for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
-            del sys.modules[name]
-    return importlib.import_module("timm")
 
 
 @pytest.fixture(scope="session")

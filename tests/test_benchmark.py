@@ -9,8 +9,15 @@ import numpy as np
 import pytest
 
 from renyi_jax.errors import UserError
-from renyi_jax.evaluation.peers import check_peers
+from renyi_jax.evaluation.peers import PEERS, TOME_R, check_peers, running
 from renyi_jax.evaluation.speed import program_name
+from renyi_jax.models.flops import count_flops
+from renyi_jax.models.registry import model_spec
+
+needs_timm = pytest.mark.skipif(
+    not (importlib.util.find_spec("torch") and importlib.util.find_spec("timm")),
+    reason="needs torch and timm, which requirements-parity.txt names",
+)
 
 
 def benchmark(*flags):
@@ -51,12 +58,85 @@ def test_a_mistake_in_a_flag_is_one_message_and_status_two():
     assert "float32" in finished.stderr and "Traceback" not in finished.stderr
 
 
+def test_train_steps_are_timed_with_three_times_the_multiply_adds(tmp_path):
+    flags = ["--model=vit_nano_patch4_56", "--keep_rates=1", "--batch_size=2", "--budget=0"]
+    finished = benchmark(*flags, "--train", f"--out={tmp_path}")
+    assert finished.returncode == 0, finished.stderr
+    (row,) = json.loads((tmp_path / "results.json").read_text())["rows"]
+    spec = model_spec("vit_nano_patch4_56")
+    assert row["train"] and row["gmacs"] == pytest.approx(3e-9 * count_flops(spec, None))
+    assert row["images_per_second"] > 0
+
+
 def test_an_unknown_peer_is_refused_with_the_nearest_name():
     with pytest.raises(UserError, match=r"Unknown peer 'tim'.*timm"):
         check_peers(["tim"])
 
 
-def test_a_peer_that_is_not_installed_says_what_to_install(monkeypatch):
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(UserError, match="requirements-parity"):
-        check_peers(["timm"])
+@pytest.mark.parametrize("name", ["evit", "tome:/no/such/folder", "timm:/somewhere"])
+def test_a_peer_whose_code_is_not_where_it_should_be_is_refused(name):
+    with pytest.raises(UserError, match=f"--peers={name}"):
+        check_peers([name])
+
+
+def entrants(python, model="deit_tiny_patch16_224"):
+    return running(
+        ["timm"],
+        model_spec(model),
+        model=model,
+        dtype="float32",
+        batch_size=1,
+        keep_rates=[],
+        train=False,
+        python=str(python),
+    )
+
+
+def test_a_python_without_the_peers_is_told_what_to_install(tmp_path):
+    python = tmp_path / "python"
+    # As Python answers where there is no torch.
+    python.write_text("""#!/bin/sh\nread request; echo '{"error": "No module named torch."}'\n""")
+    python.chmod(0o755)
+    with (
+        pytest.raises(UserError, match=r"No module named torch\. .*requirements-parity"),
+        entrants(python),
+    ):
+        pass
+
+
+def test_a_python_that_is_not_there_is_told():
+    with (
+        pytest.raises(UserError, match="--peers_python=/no/python cannot be run"),
+        entrants("/no/python"),
+    ):
+        pass
+
+
+def test_peers_prune_as_their_settings_say():
+    spec = model_spec("deit_tiny_patch16_224")
+    assert PEERS["timm"].settings(spec, [0.7]) == [None]
+    (evit,) = PEERS["evit"].settings(spec, [1.0, 0.7])
+    assert evit is not None and (evit.criterion, evit.keep_rate) == ("cls_attention", 0.7)
+    for tome, r in zip(PEERS["tome"].settings(spec, [0.7]), TOME_R, strict=True):
+        assert tome is not None
+        patches = 196
+        for stage in tome.stages().values():
+            patches = stage.count(patches)
+        assert patches == max(196 - 12 * r, patches)
+
+
+@needs_timm
+def test_timm_runs_in_its_own_process():
+    with entrants(sys.executable) as (peer,):
+        assert (peer.name, peer.setting) == ("timm", None)
+        peer.run(1)
+        peer.run(1)
+
+
+@needs_timm
+def test_a_model_that_timm_has_not_is_told():
+    with (
+        pytest.raises(UserError, match="timm has no model 'vit_nano_patch4_56'"),
+        entrants(sys.executable, model="vit_nano_patch4_56"),
+    ):
+        pass

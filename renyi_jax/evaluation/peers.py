@@ -1,50 +1,163 @@
-"""Other people's models, to be timed beside ours where they are installed."""
+"""Other people's models, to be timed beside ours: in a process of their own, which may be another
+Python's."""
 
-import importlib.util
-from collections.abc import Callable, Sequence
-from typing import Any
-
-import numpy as np
+import contextlib
+import functools
+import json
+import subprocess
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from renyi_jax.errors import UserError, nearest
+from renyi_jax.models.spec import ModelSpec
+from renyi_jax.pruning import MERGE, PruningConfig
 
-Forward = Callable[[np.ndarray], Any]
+Setting = PruningConfig | None
+
+TOME_R = (8, 13, 16)
+"""The patches that ToMe merges in each block, in its own comparison of speeds."""
+
+
+class PeerKind(NamedTuple):
+    """Somebody's code.
+
+    Attributes:
+        has_path: whether it is in a folder that the user names, and not installed.
+        settings: what it is run as, given a model and the keep rates, as our own pruning says it.
+    """
+
+    has_path: bool
+    settings: Callable[[ModelSpec, Sequence[float]], list[Setting]]
+
+
+def _evit(spec: ModelSpec, keep_rates: Sequence[float]) -> list[Setting]:
+    return [
+        PruningConfig(criterion="cls_attention", keep_rate=rate) for rate in keep_rates if rate < 1
+    ]
+
+
+def _tome(spec: ModelSpec, keep_rates: Sequence[float]) -> list[Setting]:
+    blocks = tuple(range(1, spec.depth + 1))
+    return [PruningConfig(reducer=MERGE, blocks=blocks, r=r) for r in TOME_R]
+
+
+PEERS: dict[str, PeerKind] = {
+    "timm": PeerKind(False, lambda spec, keep_rates: [None]),
+    "evit": PeerKind(True, _evit),
+    "tome": PeerKind(True, _tome),
+}
+"""Each has a builder of the same name in `torch_peers`."""
+
+
+class Peer(NamedTuple):
+    """An entrant: its name, its setting, and a call on so many images."""
+
+    name: str
+    setting: Setting
+    run: Callable[[int], None]
 
 
 def check_peers(names: Sequence[str]) -> None:
-    """Raises `UserError` for a peer that is not known, or not installed."""
+    """Raises `UserError` for a peer that is not known, or lacks the folder of its code."""
     for name in names:
-        if name not in PEERS:
+        kind, _, path = name.partition(":")
+        if kind not in PEERS:
             raise UserError(
-                f"Unknown peer {name!r}; known: {', '.join(PEERS)}.{nearest(name, PEERS)}"
+                f"Unknown peer {kind!r}; known: {', '.join(PEERS)}.{nearest(kind, PEERS)}"
             )
-        missing = [each for each in ("torch", "timm") if importlib.util.find_spec(each) is None]
-        if missing:
-            raise UserError(
-                f"--peers={name} needs {' and '.join(missing)}:"
-                " pip install -r requirements-parity.txt"
-            )
+        if PEERS[kind].has_path != bool(path):
+            expected = f"{kind}:PATH, a folder of its code" if PEERS[kind].has_path else kind
+            raise UserError(f"--peers={name}: expected {expected}.")
+        if path and not Path(path).is_dir():
+            raise UserError(f"--peers={name}: there is no folder {path}.")
 
 
-def timm(model: str, image_size: tuple[int, int], dtype: str) -> Forward:
-    """The model of timm with this name, in eager PyTorch on the CPU, with random weights.
+@contextlib.contextmanager
+def running(
+    names: Sequence[str],
+    spec: ModelSpec,
+    *,
+    model: str,
+    dtype: str,
+    batch_size: int,
+    keep_rates: Sequence[float],
+    train: bool,
+    python: str,
+) -> Iterator[list[Peer]]:
+    """The peers, in a process that lives as long as the context.
+
+    Args:
+        names: that `check_peers` lets pass.
+        spec: of our own model.
+        model: its name.
+        dtype: that they compute in.
+        batch_size: images at most in a call.
+        keep_rates: of those that prune by a rate.
+        train: time their train step in place of their forward pass.
+        python: the Python that runs them.
 
     Raises:
-        UserError: timm does not know the model.
+        UserError: the Python lacks torch or timm, or a peer cannot build the model.
     """
-    import timm as library
-    import torch
+    if not names:
+        yield []
+        return
+    entrants = [
+        (kind, path, setting)
+        for kind, _, path in (name.partition(":") for name in names)
+        for setting in PEERS[kind].settings(spec, keep_rates)
+    ]
+    request = {
+        "model": model,
+        "image_size": spec.image_size,
+        "patch_size": spec.patch_size,
+        "embed_dim": spec.embed_dim,
+        "depth": spec.depth,
+        "num_heads": spec.num_heads,
+        "dtype": dtype,
+        "batch_size": batch_size,
+        "train": train,
+        "peers": [
+            {"peer": kind, "path": path} | _options(setting) for kind, path, setting in entrants
+        ],
+    }
+    program = Path(__file__).with_name("torch_peers.py")
+    try:
+        process = subprocess.Popen(
+            [python, str(program)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+    except OSError as error:
+        raise UserError(f"--peers_python={python} cannot be run: {error.strerror}.") from None
+    with process:
+        answer = json.loads(_ask(process, json.dumps(request)) or '{"error": "it ended at once"}')
+        if "error" in answer:
+            reason = answer["error"].rstrip(".")
+            raise UserError(
+                f"--peers={','.join(names)} cannot run in {python}: {reason}. They need what"
+                " requirements-parity.txt lists; --peers_python names a Python that has it."
+            )
+        yield [
+            Peer(kind, setting, functools.partial(_run, process, number))
+            for number, (kind, _, setting) in enumerate(entrants)
+        ]
 
-    if model not in library.list_models():
-        raise UserError(f"timm has no model {model!r}; leave --peers=timm out.")
-    network = library.create_model(model, img_size=image_size).eval().to(getattr(torch, dtype))
 
-    def forward(images: np.ndarray) -> Any:
-        with torch.inference_mode():
-            pixels = torch.from_numpy(images).permute(0, 3, 1, 2).to(getattr(torch, dtype))
-            return network(pixels)
-
-    return forward
+def _options(setting: Setting) -> dict[str, Any]:
+    if setting is None:
+        return {}
+    return {"keep_rate": setting.keep_rate, "blocks": setting.blocks, "r": setting.r}
 
 
-PEERS: dict[str, Callable[[str, tuple[int, int], str], Forward]] = {"timm": timm}
+def _run(process: subprocess.Popen, number: int, images: int) -> None:
+    if not _ask(process, f"{number} {images}"):
+        raise RuntimeError("The process of the peers has ended; what it said is above.")
+
+
+def _ask(process: subprocess.Popen, line: str) -> str:
+    assert process.stdin is not None and process.stdout is not None
+    try:
+        print(line, file=process.stdin, flush=True)
+    except BrokenPipeError:
+        return ""
+    return process.stdout.readline()

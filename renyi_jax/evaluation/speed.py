@@ -1,7 +1,8 @@
 """How fast models are, side by side on one machine."""
 
 import functools
-from collections.abc import Callable, Iterable, Sequence
+import sys
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -9,10 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from renyi_jax.evaluation.peers import PEERS
+from renyi_jax.evaluation.peers import Peer, running
 from renyi_jax.evaluation.settings import describe
 from renyi_jax.evaluation.throughput import seconds_per_call
-from renyi_jax.models import VisionTransformer, create_model, flops
+from renyi_jax.models import VisionTransformer, create_model
+from renyi_jax.models.flops import count_flops
 from renyi_jax.models.registry import DTYPES, model_spec
 from renyi_jax.pruning import PruningConfig
 
@@ -24,12 +26,20 @@ MATMUL_SIDE = 2048
 
 
 class Group(NamedTuple):
-    """What shares weights and images, and is timed by turns."""
+    """What shares a model and images, and is timed by turns."""
 
     model: str
     image_size: tuple[int, int]
     dtype: str
     batch_size: int
+    train: bool = False
+
+
+class Peers(NamedTuple):
+    """Who else runs: names as `peers.check_peers` lets pass, and the Python that runs them."""
+
+    names: Sequence[str] = ()
+    python: str = sys.executable
 
 
 class Program(NamedTuple):
@@ -37,13 +47,25 @@ class Program(NamedTuple):
 
     row: Row
     run: Callable[[], Any]
-    run_one: Callable[[], Any]
+    run_one: Callable[[], Any] | None
+
+
+class Compiled(NamedTuple):
+    """A program of ours: XLA's, a call of it, and perhaps the same for one image."""
+
+    executable: jax.stages.Compiled
+    run: Callable[[], Any]
+    run_one: Callable[[], Any] | None = None
+
+
+Build = Callable[[Group, PruningConfig | None], Compiled]
 
 
 def measure_group(
     group: Group,
     settings: Sequence[PruningConfig | None],
-    peers: Sequence[str],
+    build: Build,
+    peers: Peers,
     budget: float,
     wrap: Callable[[str, Callable[[], Any]], None] = lambda name, call: None,
 ) -> list[Row]:
@@ -55,91 +77,107 @@ def measure_group(
     Args:
         group: what all of them share.
         settings: prunings; None is the plain model.
-        peers: names in `PEERS`.
+        build: compiles what is timed: `forward_pass`, or a train step.
+        peers: who else runs.
         budget: seconds for each program.
         wrap: called with the name and the call of every program, once, after the times are taken.
     """
-    images = np.random.default_rng(0).normal(size=(group.batch_size, *group.image_size, 3))
-    images = images.astype(np.float32)
-    programs = [*_our_programs(group, settings, images), *_peer_programs(group, peers, images)]
-    matmul = _matmul(DTYPES[group.dtype])
-    calls: dict[Any, Callable[[], Any]] = {"matmul": matmul}
-    for number, program in enumerate(programs):
-        calls[number] = program.run
-        calls[number, "one"] = program.run_one
-    for call in calls.values():
-        jax.block_until_ready(call())
-    seconds = seconds_per_call(calls, budget=budget)
+    spec = model_spec(group.model, image_size=group.image_size)
+    rates = dict.fromkeys(setting.keep_rate for setting in settings if setting)
+    with running(
+        peers.names,
+        spec,
+        model=group.model,
+        dtype=group.dtype,
+        batch_size=group.batch_size,
+        keep_rates=[rate for rate in rates if isinstance(rate, float)],
+        train=group.train,
+        python=peers.python,
+    ) as entrants:
+        programs = [_our_program(group, setting, build) for setting in settings]
+        programs += [_peer_program(group, peer) for peer in entrants]
+        calls: dict[Any, Callable[[], Any]] = {"matmul": _matmul(DTYPES[group.dtype])}
+        for number, program in enumerate(programs):
+            calls[number] = program.run
+            if program.run_one:
+                calls[number, "one"] = program.run_one
+        for call in calls.values():
+            jax.block_until_ready(call())
+        seconds = seconds_per_call(calls, budget=budget)
     peak = 2 * MATMUL_SIDE**3 / seconds["matmul"]
     for program in programs:
         wrap(program_name(program.row), program.run)
     return [
-        {
-            **program.row,
-            "images_per_second": group.batch_size / seconds[number],
-            "latency_ms": 1e3 * seconds[number, "one"],
-            "share_of_matmul_peak": 2e9
-            * program.row["gmacs"]
-            * group.batch_size
-            / seconds[number]
-            / peak,
-            "matmul_gflops": peak / 1e9,
-        }
+        program.row
+        | _times(program.row, group.batch_size, seconds[number], seconds.get((number, "one")), peak)
         for number, program in enumerate(programs)
     ]
 
 
+def _times(row: Row, batch_size: int, seconds: float, one: float | None, peak: float) -> Row:
+    per_second = batch_size / seconds
+    return {
+        "images_per_second": per_second,
+        "latency_ms": None if one is None else 1e3 * one,
+        "share_of_matmul_peak": 2e9 * row["gmacs"] * per_second / peak,
+        "matmul_gflops": peak / 1e9,
+    }
+
+
 def program_name(row: Row) -> str:
     """A row in a few words."""
-    if row["peer"]:
-        return row["peer"]
     if row["criterion"] == "none":
-        return "unpruned"
+        return row["peer"] or "unpruned"
     alpha = "" if row["alpha"] is None else f" {_short(row['alpha'])}"
-    return f"{row['criterion']}{alpha} at {_short(row['keep_rate'])}"
+    name = row["peer"] or f"{row['criterion']}{alpha}"
+    if row["keep_rate"] is None:
+        return f"{name}, r = {_short(row['r'])}"
+    return f"{name} at {_short(row['keep_rate'])}"
 
 
 def _short(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _our_programs(
-    group: Group, settings: Iterable[PruningConfig | None], images: np.ndarray
-) -> Iterable[Program]:
-    plain = random_model(group)
-    for setting in settings:
-        model = plain.with_pruning(setting)
-        graphdef, params = nnx.split(model)
-        alpha = jnp.asarray(setting.per_block("alpha") if setting else (), jnp.float32)
-        forward = jax.jit(functools.partial(_forward, graphdef))
-        batch, one = jnp.asarray(images), jnp.asarray(images[:1])
-        compiled = forward.lower(params, batch, alpha).compile()
-        memory = compiled.memory_analysis()
-        row = _row(group, None, flops(model) / 1e9) | describe(setting)
-        if memory is not None:
-            row["temporary_mib"] = memory.temp_size_in_bytes / 2**20
-        yield Program(
-            row,
-            functools.partial(compiled, params, batch, alpha),
-            functools.partial(forward, params, one, alpha),
-        )
+def forward_pass(group: Group, setting: PruningConfig | None) -> Compiled:
+    """Classifies a batch, and one image."""
+    graphdef, params = nnx.split(random_model(group).with_pruning(setting))
+    alpha = jnp.asarray(setting.per_block("alpha") if setting else (), jnp.float32)
+    images = np.random.default_rng(0).normal(size=(group.batch_size, *group.image_size, 3))
+    batch = jnp.asarray(images, jnp.float32)
+    forward = jax.jit(functools.partial(_forward, graphdef))
+    compiled = forward.lower(params, batch, alpha).compile()
+    return Compiled(
+        compiled,
+        functools.partial(compiled, params, batch, alpha),
+        functools.partial(forward, params, batch[:1], alpha),
+    )
 
 
-def _peer_programs(group: Group, peers: Iterable[str], images: np.ndarray) -> Iterable[Program]:
-    gmacs = flops(random_model(group)) / 1e9
-    for peer in peers:
-        forward = PEERS[peer](group.model, group.image_size, group.dtype)
-        yield Program(
-            _row(group, peer, gmacs) | describe(None),
-            functools.partial(forward, images),
-            functools.partial(forward, images[:1]),
-        )
+def _our_program(group: Group, setting: PruningConfig | None, build: Build) -> Program:
+    compiled = build(group, setting)
+    row = _row(group, setting, None)
+    memory = compiled.executable.memory_analysis()
+    if memory is not None:
+        row["temporary_mib"] = memory.temp_size_in_bytes / 2**20
+    return Program(row, compiled.run, compiled.run_one)
 
 
-def random_model(group: Group) -> VisionTransformer:
+def _peer_program(group: Group, peer: Peer) -> Program:
+    return Program(
+        _row(group, peer.setting, peer.name),
+        functools.partial(peer.run, group.batch_size),
+        None if group.train else functools.partial(peer.run, 1),
+    )
+
+
+def random_model(group: Group, dtype: str | None = None) -> VisionTransformer:
     """A model whose weights are drawn by numpy: to initialise it would take seconds to compile.
 
-    Matrices are of the dtype that is computed in, to which they would be cast in every call.
+    Args:
+        group: names the model.
+        dtype: of its matrices; by default what is computed in, to which they would be cast in
+            every call.
     """
     spec = model_spec(group.model)
     build = functools.partial(
@@ -153,8 +191,8 @@ def random_model(group: Group) -> VisionTransformer:
     rng = np.random.default_rng(0)
 
     def draw(shape: jax.ShapeDtypeStruct) -> jax.Array:
-        dtype = DTYPES[group.dtype] if len(shape.shape) == 2 else shape.dtype
-        return jnp.asarray(rng.normal(0, 0.02, shape.shape), dtype)
+        kind = DTYPES[dtype or group.dtype] if len(shape.shape) == 2 else shape.dtype
+        return jnp.asarray(rng.normal(0, 0.02, shape.shape), kind)
 
     return nnx.merge(graphdef, jax.tree.map(draw, shapes))
 
@@ -163,15 +201,19 @@ def _forward(graphdef, params, images, alpha):
     return nnx.merge(graphdef, params)(images, alpha if alpha.size else None)
 
 
-def _row(group: Group, peer: str | None, gmacs: float) -> Row:
+def _row(group: Group, setting: PruningConfig | None, peer: str | None) -> Row:
     height, width = group.image_size
+    spec = model_spec(group.model, image_size=group.image_size)
+    passes = 3 if group.train else 1  # forward; backward, to the inputs and to the weights
     return {
+        "train": group.train,
         "model": group.model,
         "image_size": height if height == width else [height, width],
         "dtype": group.dtype,
         "batch_size": group.batch_size,
         "peer": peer,
-        "gmacs": gmacs,
+        "gmacs": passes * count_flops(spec, setting) / 1e9,
+        **describe(setting),
     }
 
 

@@ -1,9 +1,12 @@
 """The parts of a Vision Transformer that know nothing of pruning."""
 
+import math
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Float32
 
 from renyi_jax.parallel import BATCH_AXES, constrain
 
@@ -15,8 +18,15 @@ class Linear(nnx.Linear):
     that of the same product flattened.
     """
 
-    def __call__(self, inputs: Float[Array, "*batch d"]) -> Float[Array, "*batch e"]:
-        outputs = super().__call__(inputs.reshape(-1, inputs.shape[-1]))
+    def __call__(
+        self, inputs: Float[Array, "*batch d"], out_dtype: Any = None
+    ) -> Float[Array, "*batch e"]:
+        """The products, in `out_dtype`; by default they are rounded to what is computed in."""
+        rows = inputs.reshape(-1, inputs.shape[-1]).astype(self.dtype)
+        kernel = self.kernel[...].astype(self.dtype)
+        outputs = jnp.matmul(rows, kernel, preferred_element_type=out_dtype or self.dtype)
+        assert self.bias is not None  # nnx.Linear's own default
+        outputs += self.bias[...].astype(outputs.dtype)
         return outputs.reshape(*inputs.shape[:-1], -1)
 
 
@@ -80,10 +90,21 @@ class Mlp(nnx.Module):
     def __call__(
         self, tokens: Float[Array, "b n d"], *, train: bool = False, rngs: nnx.Rngs | None = None
     ) -> Float[Array, "b n d"]:
-        hidden = constrain(self.fc1(tokens), BATCH_AXES, None, "tensor")
-        hidden = nnx.gelu(hidden, approximate=False)
+        # Not rounded before GELU: on CPU that makes products of bfloat16 faster (docs/speed.md). In
+        # training, the gradient of such a product would be one of float32 matrices.
+        hidden = self.fc1(tokens, None if train else jnp.float32)
+        hidden = gelu(constrain(hidden, BATCH_AXES, None, "tensor")).astype(tokens.dtype)
         hidden = self.dropout(hidden, deterministic=not train, rngs=rngs)
         return self.dropout(self.fc2(hidden), deterministic=not train, rngs=rngs)
+
+
+def gelu(x: Float[Array, "*shape"]) -> Float32[Array, "*shape"]:
+    """`x Phi(x)`, Phi the normal distribution function (arXiv 1606.08415), exactly.
+
+    With `erf`, as PyTorch has it: the `erfc` of `jax.nn.gelu` takes twice as long on CPU.
+    """
+    x = x.astype(jnp.float32)
+    return 0.5 * x * (1 + jax.lax.erf(x * math.sqrt(0.5)))
 
 
 class LayerScale(nnx.Module):

@@ -10,11 +10,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from renyi_jax.attention import Score
 from renyi_jax.errors import UserError
 from renyi_jax.models.block import Block, Tokens
+from renyi_jax.models.in_parts import in_parts
 from renyi_jax.models.layers import Linear, PatchEmbed, layer_norm, patchify, sincos_embedding
 from renyi_jax.models.spec import ModelSpec
 from renyi_jax.parallel import BATCH_AXES, constrain
@@ -126,8 +128,18 @@ class VisionTransformer(nnx.Module):
         Raises:
             UserError: the images do not have the size of `spec`, or alpha has the wrong length.
         """
-        values, trace, _ = self._encode(images, alpha, None, train=train, rngs=rngs)
-        outputs = self._classify(values)
+
+        def run(images, number):
+            values, trace, _ = self._encode(
+                images, alpha, None, train=train, rngs=rngs, part=number
+            )
+            return self._classify(values), trace
+
+        spec = self.spec
+        if train or rngs is not None:
+            outputs, trace = run(images, None)
+        else:
+            outputs, trace = in_parts(run, images, spec.num_prefix + spec.num_patches)
         return (outputs, trace) if return_trace else outputs
 
     def read_attention(
@@ -183,6 +195,7 @@ class VisionTransformer(nnx.Module):
         *,
         train: bool,
         rngs: nnx.Rngs | None,
+        part: Int[ArrayLike, ""] | None = None,
     ):
         stages = self.pruning.stages() if self.pruning else {}
         alphas = self._alphas(alpha)
@@ -192,7 +205,7 @@ class VisionTransformer(nnx.Module):
             stage = stages.get(number)
             stage_alpha, key = None, None
             if stage is not None:
-                stage_alpha, key = alphas[stage.index], _draw_key(stage, number, rngs)
+                stage_alpha, key = alphas[stage.index], _draw_key(stage, number, part, rngs)
             read_block = functools.partial(read, number) if read else None
             run = functools.partial(_run_block, stage, read_block, train)
             run = REMATERIALIZATIONS[self.remat](run)
@@ -263,12 +276,17 @@ def _run_block(stage, read: Score | None, train: bool, block: Block, tokens, alp
     return block(tokens, stage, alpha, key, read, train=train, rngs=rngs)
 
 
-def _draw_key(stage: PruningStage, number: int, rngs: nnx.Rngs | None) -> PRNGKeyArray | None:
+def _draw_key(
+    stage: PruningStage, number: int, part: Int[ArrayLike, ""] | None, rngs: nnx.Rngs | None
+) -> PRNGKeyArray | None:
     """The key of a criterion that draws its scores."""
     criterion = CRITERIA.get(stage.criterion)
     if criterion is None or "key" not in criterion.options:
         return None
-    return jax.random.key(number) if rngs is None else rngs.pruning()
+    if rngs is not None:
+        return rngs.pruning()
+    key = jax.random.key(number)
+    return key if part is None else jax.random.fold_in(key, part)
 
 
 def check_blocks(pruning: PruningConfig | None, spec: ModelSpec) -> None:

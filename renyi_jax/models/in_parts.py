@@ -1,0 +1,63 @@
+"""Takes a batch through the model a few images at a time, where that is faster."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.core import Tracer
+from jaxtyping import Array, Float
+
+PART_TOKENS = 800
+"""Tokens of a part: what a layer writes is then still in the cache when the next one reads it.
+
+Parts also keep all cores busy: XLA on CPU runs one part's layer beside another's. docs/speed.md
+has the measurement. Only the CPU is asked for parts: accelerators want whole batches.
+"""
+
+PARTS_AT_ONCE = 4
+"""Parts that are compiled side by side. More would run no faster, and take longer to compile."""
+
+# From the images of a part, and the part's number (None for a whole batch), to arrays whose first
+# axis is that of the images.
+Run = Callable[[Float[Array, "b height width 3"], Any], Any]
+
+
+def in_parts(run: Run, images: Float[Array, "b height width 3"], tokens_per_image: int) -> Any:
+    """`run(images, None)`; on CPU, in a compiled function, the same put together from parts."""
+    part = max(1, round(PART_TOKENS / tokens_per_image))
+    batch = images.shape[0]
+    is_one_device = jax.sharding.get_abstract_mesh().empty
+    # An exported program may have a batch of any size.
+    if isinstance(images, Tracer) and isinstance(batch, int) and batch > part and is_one_device:
+        return jax.lax.platform_dependent(
+            images, cpu=partial(_in_parts, run, part), default=lambda images: run(images, None)
+        )
+    return run(images, None)
+
+
+def _in_parts(run: Run, part: int, images):
+    round_size = part * PARTS_AT_ONCE
+    rounds, rest = divmod(len(images), round_size)
+    results = []
+    if rounds > 1:
+        looped = images[: rounds * round_size].reshape(rounds, round_size, *images.shape[1:])
+        numbers = jnp.arange(rounds) * PARTS_AT_ONCE
+        outputs = jax.lax.map(lambda each: _side_by_side(run, part, *each), (looped, numbers))
+        results.append(jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), outputs))
+    elif rounds == 1:
+        results.append(_side_by_side(run, part, images[:round_size], 0))
+    if rest:
+        results.append(_side_by_side(run, part, images[-rest:], rounds * PARTS_AT_ONCE))
+    return _joined(results)
+
+
+def _side_by_side(run: Run, part: int, images, first_number):
+    count = -(-len(images) // part)
+    parts = jnp.array_split(images, count)
+    return _joined([run(each, first_number + i) for i, each in enumerate(parts)])
+
+
+def _joined(results: list[Any]) -> Any:
+    return jax.tree.map(lambda *arrays: jnp.concatenate(arrays), *results)
