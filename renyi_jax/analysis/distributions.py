@@ -37,6 +37,7 @@ def entropy_histograms(by_order: Mapping[float, Sequence[Sequence[StageMap]]]) -
             _histogram(axes, [stages[column] for stages in by_order[alpha]])
             tidy(axes, "", "")
             axes.grid(axis="x", visible=False)
+            axes.locator_params(axis="y", integer=True)
             if row == 0:
                 axes.set_title(f"block {block}", fontsize=10, color=INK)
         grid[row, 0].set_ylabel(f"α = {text_of(alpha)}\npatches", color=INK)

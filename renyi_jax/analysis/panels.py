@@ -81,7 +81,7 @@ def kept_panels(image: Picture, by_criterion: Mapping[str, Sequence[StageMap]]) 
     grid: np.ndarray = figure.subplots(rows, columns, squeeze=False)
     for row, (criterion, maps) in enumerate(by_criterion.items()):
         show(grid[row, 0], image, "image" if row == 0 else "", (height, width))
-        grid[row, 0].set_ylabel(words(criterion), fontsize=10, color=INK)
+        grid[row, 0].set_ylabel(words(criterion).replace(", ", ",\n"), fontsize=10, color=INK)
         for axes, stage in zip(grid[row, 1:], maps):
             left = f"block {stage.block}: {stage.kept.sum()} of {stage.kept.size} left"
             show(axes, grey_out(image, stage.kept), "" if row else left, (height, width))
