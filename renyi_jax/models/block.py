@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from renyi_jax.attention import RowEntropy, Score, attention, attention_logits, whole_logits
 from renyi_jax.models.layers import Linear, Mlp, QkvLinear, layer_norm, layer_scale
 from renyi_jax.models.spec import ModelSpec
-from renyi_jax.parallel import BATCH_AXES, constrain
+from renyi_jax.parallel import BATCH_AXES, constrain, per_shard
 from renyi_jax.pruning import (
     CRITERIA,
     MERGE,
@@ -198,9 +198,11 @@ class Block(nnx.Module):
             return tokens, PruningTrace(scores, positions)
 
         if stage.keep_mass == 1:
-            kept, is_needed = select(scores, count), None
+            kept = per_shard(functools.partial(select, count=count), scores)
+            is_needed = None
         else:
-            kept, is_needed = select_mass(scores, count, stage.keep_mass)
+            choose = functools.partial(select_mass, count=count, keep_mass=stage.keep_mass)
+            kept, is_needed = per_shard(choose, scores)
 
         reducer = REDUCERS[stage.reducer]
         values = reducer.reduce(values, kept, weights, self.num_prefix, is_needed)

@@ -2,7 +2,7 @@
 
 import contextlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -61,6 +61,23 @@ def constrain(
     if mesh.empty:
         return array
     return jax.lax.with_sharding_constraint(array, fitting(axes, array.shape, mesh.shape))
+
+
+def per_shard(function: Callable[..., Any], array: Shaped[Array, "b *rest"]) -> Any:
+    """`function` of a batch, each image by itself, on the device that holds the image.
+
+    XLA's partitioner gathers the whole batch on every device for what it cannot split, as the
+    `top_k` of CPUs and GPUs.
+
+    Args:
+        function: works row by row; its results have the batch as their first axis.
+        array: one row for each image.
+    """
+    mesh = jax.sharding.get_abstract_mesh()
+    if mesh.empty or fitting((BATCH_AXES,), array.shape, mesh.shape) == PartitionSpec(None):
+        return function(array)
+    rows = PartitionSpec(BATCH_AXES)
+    return jax.shard_map(function, in_specs=rows, out_specs=rows)(array)
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
