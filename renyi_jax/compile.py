@@ -9,14 +9,11 @@ batch that does. Needs no TPU, but its compiler: pip install -r requirements-tpu
 
 import dataclasses
 import json
-import os
 import sys
 from typing import Any
 
-import jax
 from absl import flags
 from etils import epath
-from jax.experimental import topologies
 
 from renyi_jax import commands
 from renyi_jax.config import pruning_config, to_json
@@ -25,7 +22,7 @@ from renyi_jax.data import count_classes
 from renyi_jax.errors import UserError
 from renyi_jax.files import write_text
 from renyi_jax.parallel import make_mesh
-from renyi_jax.roofline import describe, parse_topology, verdict
+from renyi_jax.roofline import describe, parse_topology, stand_in_devices, verdict
 from renyi_jax.training.lowering import abstract_model
 from renyi_jax.training.measure import measure, steps_of
 
@@ -41,7 +38,7 @@ def main() -> None:
     config: Any = read_config(_CONFIG)
     chip, num_chips = parse_topology(_TOPOLOGY.value)
     keep_rates = _keep_rates()
-    mesh = make_mesh(config.mesh, _devices(_TOPOLOGY.value))
+    mesh = make_mesh(config.mesh, stand_in_devices(_TOPOLOGY.value))
     slice_name = f"{_TOPOLOGY.value} ({num_chips} chips), {config.model.name}"
     print(f"{slice_name}, mesh {dict(mesh.shape)}. All sizes are those of one chip.\n")
     model = abstract_model(config, config.model.num_classes or count_classes(config.data))
@@ -77,32 +74,6 @@ def _keep_rates() -> list[float]:
         f"--keep_rates={','.join(_KEEP_RATES.value)}: expected numbers in (0, 1], as in 1,0.7,0.5."
     )
 
-
-def _devices(topology: str) -> list[Any]:
-    """Stand-ins for the chips of a slice, for which XLA compiles."""
-    os.environ |= _COMPILER_ALONE
-    jax.config.update("jax_platforms", "cpu")  # whatever runs here runs on the CPU
-    jax.config.update("jax_enable_compilation_cache", False)  # it keeps no analyses
-    # Of a chip with two cores, JAX sees one device.
-    options = {"chip_config_name": "megacore"} if topology.startswith("v4:") else {}
-    try:
-        return topologies.get_topology_desc(topology, platform="tpu", **options).devices
-    except (
-        Exception
-    ) as error:  # The plugin raises what it likes, where there is none or it differs.
-        raise UserError(
-            f"--topology={topology}: the compiler does not take it ({str(error).splitlines()[0]})."
-            " It comes with: pip install -r requirements-tpu.txt"
-        ) from error
-
-
-_COMPILER_ALONE = {
-    "TPU_SKIP_MDS_QUERY": "1",  # do not look for the machine's own TPUs
-    "TPU_ACCELERATOR_TYPE": "v5litepod-4",
-    "TPU_WORKER_HOSTNAMES": "localhost",
-    "TPU_STDERR_LOG_LEVEL": "3",
-    "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",  # nothing of the hardware is taken
-}
 
 if __name__ == "__main__":
     commands.run(main, parse_flags)

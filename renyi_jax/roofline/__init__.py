@@ -7,6 +7,7 @@ from renyi_jax.roofline.describe import describe, verdict
 from renyi_jax.roofline.fit import largest_fitting
 from renyi_jax.roofline.program import Program, bytes_per_device, read_program
 from renyi_jax.roofline.scaling import weak_scaling
+from renyi_jax.roofline.stand_ins import stand_in_devices
 
 __all__ = [
     "CHIPS",
@@ -21,6 +22,7 @@ __all__ = [
     "parse_topology",
     "read_program",
     "roofline",
+    "stand_in_devices",
     "verdict",
     "weak_scaling",
 ]

@@ -1,0 +1,96 @@
+"""Memory of a TPU with and without the attention matrix, by compiling for a chip that is not there.
+
+    python benchmarks/tpu_attention_memory.py [--image_size=1024] [--versions=streamed,plain]
+
+Compiles the evaluation step (a forward pass) and the training step for one image and one chip, with
+streaming attention and with the plain one, and prints the temporary memory of each, and the shapes
+of the size of the attention matrix that occur in the optimised program. Ends with status 1 where
+streaming holds such an array, or needs more than 1/8 of the memory.
+
+Needs the compiler for TPUs (requirements-tpu.txt).
+"""
+
+import math
+import re
+import sys
+import time
+from typing import Any
+
+import jax
+from absl import app, flags
+
+from renyi_jax.attention import call
+from renyi_jax.config import check_config, default_config
+from renyi_jax.parallel import make_mesh
+from renyi_jax.roofline import read_program, stand_in_devices
+from renyi_jax.training.lowering import abstract_model
+from renyi_jax.training.measure import steps_of
+
+_TOPOLOGY = flags.DEFINE_string("topology", "v5e:2x2", "Of which one chip is compiled for.")
+_MODEL = flags.DEFINE_string("model", "deit_small_patch16_224", "Name of the model.")
+_IMAGE_SIZE = flags.DEFINE_integer("image_size", 1024, "Side of the images, in pixels.")
+_KEEP_RATE = flags.DEFINE_float("keep_rate", 0.7, "Of the pruned blocks.")
+_VERSIONS = flags.DEFINE_list("versions", ["streamed", "plain"], "Which are compiled.")
+_STEPS = flags.DEFINE_list("steps", ["evaluate", "train"], "Which are compiled.")
+
+SHARE = 1 / 8
+
+
+def main(argv: list[str]) -> None:
+    del argv
+    config = _config()
+    mesh = make_mesh(config.mesh.to_dict(), stand_in_devices(_TOPOLOGY.value)[:1])
+    model = abstract_model(config, num_classes=1000)
+    tokens = model.spec.num_patches + model.spec.num_prefix
+    print(f"{_MODEL.value}, {_IMAGE_SIZE.value} pixels, {tokens} tokens, {_TOPOLOGY.value}")
+    streamed_from = call.PLAIN_TOKENS
+    too_much = False
+    for step in steps_of(config, mesh):
+        if step.name not in _STEPS.value:
+            continue
+        memory = {}
+        for version in _VERSIONS.value:
+            call.PLAIN_TOKENS = math.inf if version == "plain" else streamed_from
+            started = time.perf_counter()
+            request = step.call(model, 1)
+            compiled = request.function.lower(*request.arguments).compile()
+            seconds = time.perf_counter() - started
+            memory[version] = read_program(compiled).temporary_bytes
+            squares = _squares(compiled, tokens)
+            print(
+                f"{step.name}, {version}: {memory[version] / 2**20:,.1f} MiB of temporary memory,"
+                f" n x n: {', '.join(squares) or 'none'} (compiled in {seconds:.0f} s)",
+                flush=True,
+            )
+            too_much |= version == "streamed" and bool(squares)
+        if {"streamed", "plain"} <= memory.keys():
+            share = memory["streamed"] / memory["plain"]
+            print(f"{step.name}: 1/{1 / share:.1f} of the memory")
+            too_much |= share > SHARE
+    sys.exit(too_much)
+
+
+def _config() -> Any:
+    config = default_config()
+    config.model.update(
+        {"name": _MODEL.value, "image_size": _IMAGE_SIZE.value, "dtype": "bfloat16"}
+    )
+    config.pruning.keep_rate = _KEEP_RATE.value
+    config.data.batch_size = config.evaluate.batch_size = 1
+    return check_config(config)
+
+
+def _squares(compiled: jax.stages.Compiled, tokens: int) -> list[str]:
+    """The types of arrays with two axes of all tokens, or of a few less or more."""
+
+    def is_square(sizes: str) -> bool:
+        # Without the prefix, or filled up to a multiple of 512.
+        long = [size for size in map(int, sizes.split(",")) if tokens - 2 <= size < tokens + 512]
+        return len(long) > 1
+
+    shapes = set(re.findall(r"\b(?:[a-z]+\d+\w*|pred)\[[\d,]+\]", compiled.as_text() or ""))
+    return sorted(shape for shape in shapes if is_square(shape[shape.index("[") + 1 : -1]))
+
+
+if __name__ == "__main__":
+    app.run(main)
