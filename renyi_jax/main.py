@@ -31,6 +31,9 @@ _WORKDIR = flags.DEFINE_string(
 _FORCE = flags.DEFINE_bool(
     "force", False, "Go on from the checkpoints of a config that differs in what decides the run."
 )
+_STOPPED_STATUS = flags.DEFINE_integer(
+    "stopped_status", 0, "With what to end after SIGTERM; a run that is done ends with 0."
+)
 _DISTRIBUTED = flags.DEFINE_bool(
     "distributed", False, "Join the other processes of the run, which JAX finds by itself."
 )
@@ -43,8 +46,8 @@ _PROCESS_ID = flags.DEFINE_integer("process_id", None, "Number of this process, 
 
 def main() -> None:
     config: Any = read_config(_CONFIG)
-    leave_on_sigterm()
     join_processes(_DISTRIBUTED.value, _COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
+    leave_on_sigterm(_STOPPED_STATUS.value)
     workdir = make_folder("workdir", _WORKDIR.value)
     results_file = workdir / "results.json"
     if _is_done(results_file, config):

@@ -298,15 +298,12 @@ def test_an_unknown_accelerator_ends_with_status_2(machine):
     assert "expected tpu or cuda" in message
 
 
-@pytest.mark.parametrize(("main", "done", "worker"), [(0, True, 0), (0, False, 75), (2, False, 2)])
-def test_a_worker_ends_with_status_0_only_when_the_run_is_done(machine, main, done, worker):
-    workdir = machine.elsewhere / "a run"
-    workdir.mkdir()
-    if done:
-        (workdir / "results.json").touch()
-    flags = (f"--workdir={workdir}", "--config.x=a b")
-    assert machine.run("worker.sh", *flags, RUN_STATUS=str(main))[0] == worker
-    assert machine.logged("argument ") == ["<-m>", "<renyi_jax.main>", *(f"<{f}>" for f in flags)]
+@pytest.mark.parametrize("status", [0, 2, 75])
+def test_a_worker_asks_main_to_tell_a_stop_from_the_end_and_ends_as_it_does(machine, status):
+    flags = (f"--workdir={machine.elsewhere}", "--config.x=a b")
+    assert machine.run("worker.sh", *flags, RUN_STATUS=str(status))[0] == status
+    asked = ("-m", "renyi_jax.main", "--stopped_status=75", *flags)
+    assert machine.logged("argument ") == [f"<{flag}>" for flag in asked]
 
 
 def test_a_worker_without_a_workdir_ends_with_status_2(machine):
@@ -316,7 +313,9 @@ def test_a_worker_without_a_workdir_ends_with_status_2(machine):
 
 
 def test_a_worker_that_is_told_to_stop_tells_main_and_waits_for_it(machine):
-    process = machine.start("worker.sh", f"--workdir={machine.elsewhere}", RUN_UNTIL_TOLD="yes")
+    process = machine.start(
+        "worker.sh", f"--workdir={machine.elsewhere}", RUN_UNTIL_TOLD="yes", RUN_STATUS="75"
+    )
     while not machine.logged("waits"):
         assert process.poll() is None
         time.sleep(0.05)

@@ -32,15 +32,15 @@ def _steps(results: list[dict[str, Any]]) -> Iterator[str]:
     yield (
         "| slice | step | keep rate | images per chip | memory of a chip, GiB: weights + optimiser"
         " + activations, peak | TFLOP per chip | GB moved | MB sent | at least, ms: compute /"
-        " memory / network | images/s | compiled in, s |"
+        " memory / network | images/s |"
     )
-    yield "|---" * 11 + "|"
+    yield "|---" * 10 + "|"
     for result in results:
         for row in result["steps"]:
             images = row["batch_size"] // _num_chips(result)
             head = f"| {result['topology']} | {row['step']} | {row['keep_rate']:g} | {images} |"
             if "peak_bytes" not in row:
-                yield f"{head} does not fit; {row['largest_batch_size']} images do | | | | | | |"
+                yield f"{head} does not fit; {row['largest_batch_size']} images do | | | | | |"
                 continue
             parts = (row[f"{part}_bytes"] / GIB for part in ("weights", "optimizer", "activation"))
             memory = " + ".join(f"{part:.2f}" for part in parts)
@@ -48,7 +48,7 @@ def _steps(results: list[dict[str, Any]]) -> Iterator[str]:
             yield (
                 f"{head} {memory}, {row['peak_bytes'] / GIB:.2f} | {row['flops'] / 1e12:.2f}"
                 f" | {row['moved_bytes'] / 1e9:.1f} | {row['sent_bytes'] / 1e6:.1f} | {times}"
-                f" | {row['images_per_second']:,.0f} | {row['compile_seconds']:.0f} |"
+                f" | {row['images_per_second']:,.0f} |"
             )
 
 
@@ -59,11 +59,12 @@ def _emphasised(seconds: dict[str, float], bound: str) -> Iterator[str]:
 
 
 def _scaling(results: list[dict[str, Any]], sizes: list[int]) -> Iterator[str]:
+    listed = " / ".join(map(str, sizes))
     yield (
-        "| chip | keep rate | chips | network, ms | of the longer of compute and memory"
-        " | images/s, all overlapped | efficiency, nothing overlapped |"
+        f"| compiled for | keep rate | network, ms, on {listed} chips | images/s, all overlapped"
+        f" | efficiency on {sizes[-1]}, nothing overlapped | the same, of compute alone |"
     )
-    yield "|---" * 7 + "|"
+    yield "|---" * 6 + "|"
     seen = set()
     for result in results:
         chip = result["topology"].split(":")[0]
@@ -74,13 +75,18 @@ def _scaling(results: list[dict[str, Any]], sizes: list[int]) -> Iterator[str]:
             num_chips, bound = _num_chips(result), Bound(**row["seconds"])
             collectives = [Collective(**each) for each in row["collectives"]]
             scaled = weak_scaling(bound, collectives, num_chips, sizes)
-            for size, (there, efficiency) in scaled.items():
-                images = size * row["batch_size"] / num_chips / there.seconds
-                share = there.network / max(there.compute, there.memory)
-                yield (
-                    f"| {chip} | {row['keep_rate']:g} | {size} | {1e3 * there.network:.2f}"
-                    f" | {100 * share:.1f} % | {images:,.0f} | {100 * efficiency:.1f} % |"
-                )
+            bounds = {size: there for size, (there, _) in scaled.items()}
+            network = " / ".join(f"{1e3 * there.network:.2f}" for there in bounds.values())
+            images = " / ".join(
+                f"{size * row['batch_size'] / num_chips / there.seconds:,.0f}"
+                for size, there in bounds.items()
+            )
+            efficiency = scaled[sizes[-1]][1]
+            of_compute = bound.compute / (bound.compute + bounds[sizes[-1]].network)
+            yield (
+                f"| {result['topology']} | {row['keep_rate']:g} | {network} | {images}"
+                f" | {100 * efficiency:.1f} % | {100 * of_compute:.1f} % |"
+            )
 
 
 def _num_chips(result: dict[str, Any]) -> int:

@@ -19,7 +19,7 @@ from renyi_jax.models.block import Block, Tokens
 from renyi_jax.models.in_parts import in_parts
 from renyi_jax.models.layers import Linear, PatchEmbed, layer_norm, patchify, sincos_embedding
 from renyi_jax.models.spec import ModelSpec
-from renyi_jax.parallel import BATCH_AXES, constrain
+from renyi_jax.parallel import BATCH_AXES, constrain, per_shard
 from renyi_jax.pruning import (
     CRITERIA,
     REDUCERS,
@@ -258,7 +258,8 @@ class VisionTransformer(nnx.Module):
             pixels = patchify(images, self.spec.patch_size)
             colors = pixels.reshape(*pixels.shape[:2], -1, 3)
             scores += jnp.ptp(colors, axis=2).max(axis=-1) > 0
-        return select(scores, keep_count(scores.shape[1], 1 - self.patch_drop_rate))
+        count = keep_count(scores.shape[1], 1 - self.patch_drop_rate)
+        return per_shard(functools.partial(select, count=count), scores)
 
     def _alphas(self, alpha: Alpha | None) -> Float[Array, "stages"]:
         """One order per pruned block."""

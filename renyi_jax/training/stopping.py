@@ -5,12 +5,14 @@ compiles, and an exception raised there may land in a library's callback that ca
 a command has a thread of its own that hears of the signal at once.
 """
 
+import ctypes
 import multiprocessing
 import os
 import signal
 import socket
 import sys
 import threading
+from collections.abc import Callable
 from types import FrameType, TracebackType
 
 import jax
@@ -22,30 +24,54 @@ PATIENCE_SECONDS = 20.0
 
 
 class Stopped(SystemExit):
-    """Ends the process with status 0: what was done is saved, or is soon done again."""
+    """Ends the process with status 0, or that of `leave_on_sigterm`: what was done is saved."""
+
+    status = 0
 
     def __init__(self) -> None:
-        super().__init__(0)
+        super().__init__(self.status)
 
 
-def leave_on_sigterm(patience: float = PATIENCE_SECONDS) -> None:
-    """From now on SIGTERM ends this process with status 0, whatever it is at.
+def leave_on_sigterm(status: int = 0, patience: float = PATIENCE_SECONDS) -> None:
+    """From now on SIGTERM ends this process with `status`, whatever it is at.
 
     While a `StopNotice` is entered it gets the time to stop between two steps and to save. Where no
     step ends within `patience` seconds, as when one compiles for long, the process leaves what came
     after the last checkpoint to the next start.
+
+    To be called after the processes of a run have joined: JAX's preemption service takes the signal
+    then, and goes on to hear of it.
     """
+    Stopped.status = status
+    service = _handler_in_c() if jax.distributed.is_initialized() else None
     heard, told = socket.socketpair()
     told.setblocking(False)
     signal.signal(signal.SIGTERM, _nothing)
     signal.set_wakeup_fd(told.fileno(), warn_on_full_buffer=False)
     # The thread holds both ends for as long as the process lives.
-    threading.Thread(target=_listen, args=(heard, told, patience), daemon=True).start()
+    threading.Thread(target=_listen, args=(heard, told, patience, service), daemon=True).start()
 
 
-def _listen(heard: socket.socket, told: socket.socket, patience: float) -> None:
+def _handler_in_c() -> Callable[[int], None] | None:
+    """The handler of SIGTERM that a library set, of which Python knows nothing; None if none did.
+
+    Python sets handlers over it, and has no function that tells of it.
+    """
+    get = ctypes.pythonapi.PyOS_getsig
+    get.restype = ctypes.CFUNCTYPE(None, ctypes.c_int)
+    return get(signal.SIGTERM) or None
+
+
+def _listen(
+    heard: socket.socket,
+    told: socket.socket,
+    patience: float,
+    service: Callable[[int], None] | None,
+) -> None:
     while True:
         if signal.SIGTERM in heard.recv(64):  # and not another signal that Python handles
+            if service:
+                service(signal.SIGTERM)
             notice = StopNotice.entered
             if notice is None or not notice.seen.wait(patience):
                 _leave()
@@ -57,7 +83,7 @@ def _leave() -> None:
         process.kill()
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
-    os._exit(0)
+    os._exit(Stopped.status)
 
 
 def _nothing(number: int, frame: FrameType | None) -> None:
@@ -105,6 +131,9 @@ class StopNotice:
 
     def reached(self, step: int) -> bool:
         """Whether to stop after this step; of several processes, all get the same answer."""
-        if jax.process_count() > 1:
-            return multihost_utils.reached_preemption_sync_point(step)
-        return self.given
+        if jax.process_count() == 1:
+            return self.given
+        reached = multihost_utils.reached_preemption_sync_point(step)
+        if reached:
+            self.seen.set()
+        return reached

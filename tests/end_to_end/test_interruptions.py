@@ -2,8 +2,10 @@
 
 import json
 import random
+import re
 import shutil
 import signal
+import socket
 import subprocess
 import time
 
@@ -21,10 +23,14 @@ def assert_same_weights(workdir, expected):
         np.testing.assert_array_equal(again[name], array, err_msg=name)
 
 
-def steps_logged(workdir):
+def losses_logged(workdir):
     path = workdir / "metrics.jsonl"
     lines = path.read_text().splitlines() if path.exists() else []
-    return [line["step"] for line in map(json.loads, lines) if "loss" in line]
+    return [(line["step"], line["loss"]) for line in map(json.loads, lines) if "loss" in line]
+
+
+def steps_logged(workdir):
+    return [step for step, _ in losses_logged(workdir)]
 
 
 def wait_for(condition, process, seconds=300):
@@ -49,16 +55,50 @@ def test_sigterm_ends_with_status_0_and_the_same_command_goes_on(finished, start
 
 
 @pytest.mark.slow
-def test_sigterm_after_the_training_ends_with_status_0(finished, start_main, tmp_path):
+def test_of_two_processes_one_is_told_and_both_stop_after_the_same_step(
+    finished, start_main, tmp_path
+):
+    def start_both():
+        with socket.socket() as free:
+            free.bind(("localhost", 0))
+            address = f"localhost:{free.getsockname()[1]}"
+        joined = ("--num_processes=2", f"--coordinator_address={address}")
+        return [
+            start_main(f"--workdir={tmp_path}", *joined, f"--process_id={number}")
+            for number in range(2)
+        ]
+
+    both = start_both()
+    wait_for(lambda: len(steps_logged(tmp_path)) >= 4, both[0])
+    both[1].send_signal(signal.SIGTERM)
+    sent = time.monotonic()
+    told = [process.communicate(timeout=120)[1] for process in both]
+    assert [process.returncode for process in both] == [0, 0], told
+    assert time.monotonic() - sent < 30
+    steps = [re.search(r"Stopped by SIGTERM after step (\d+)", each) for each in told]
+    assert steps[0] and steps[1] and steps[0][1] == steps[1][1]
+    assert (tmp_path / "checkpoints" / steps[0][1]).exists()
+    again = start_both()
+    told = [process.communicate(timeout=600)[1] for process in again]
+    assert [process.returncode for process in again] == [0, 0], told
+    assert steps_logged(tmp_path) == steps_logged(finished[0])
+    losses, expected = (dict(losses_logged(workdir)) for workdir in (tmp_path, finished[0]))
+    assert losses == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.slow
+def test_sigterm_after_the_training_ends_with_the_status_that_was_asked_for(
+    finished, start_main, tmp_path
+):
     workdir, _ = finished
     shutil.copytree(workdir, tmp_path, dirs_exist_ok=True)
     (tmp_path / "results.json").unlink()
     (tmp_path / "model.safetensors").unlink()
-    process = start_main(f"--workdir={tmp_path}")
+    process = start_main(f"--workdir={tmp_path}", "--stopped_status=75")
     wait_for((tmp_path / "model.safetensors").exists, process)
     process.send_signal(signal.SIGTERM)
     _, told = process.communicate(timeout=120)
-    assert process.returncode == 0, told
+    assert process.returncode == 75, told
     assert "Stopped by SIGTERM" in told and not (tmp_path / "results.json").exists()
 
 

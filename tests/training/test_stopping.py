@@ -1,6 +1,7 @@
 """SIGTERM ends a command with status 0, whatever its main thread is at."""
 
 import signal
+import socket
 import subprocess
 import sys
 
@@ -9,7 +10,9 @@ import pytest
 # Releases the interpreter, as a compilation does, and is interrupted by no signal.
 BUSY = """
 import hashlib
+import jax
 from contextlib import nullcontext
+{before}
 from renyi_jax.training.stopping import StopNotice, leave_on_sigterm
 leave_on_sigterm(patience=0.5)
 with {context}:
@@ -19,9 +22,14 @@ with {context}:
 
 
 @pytest.mark.parametrize("context", ["StopNotice()", "nullcontext()"])
-def test_sigterm_in_a_call_that_does_not_return_ends_the_process_with_status_0(context):
+@pytest.mark.parametrize("joined", [False, True], ids=["alone", "with JAX's preemption service"])
+def test_sigterm_in_a_call_that_does_not_return_ends_the_process_with_status_0(context, joined):
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    join = f"jax.distributed.initialize('localhost:{port}', num_processes=1, process_id=0)"
     process = subprocess.Popen(
-        [sys.executable, "-c", BUSY.format(context=context)],
+        [sys.executable, "-c", BUSY.format(context=context, before=join if joined else "")],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
