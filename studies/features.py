@@ -11,6 +11,7 @@ For each entry of the plans: the cosine of the class token with the unpruned mod
 OUT/tokens holds the class tokens, OUT/PLAN_cosine.json and OUT/PLAN_probe.json the rows.
 """
 
+import functools
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,7 +27,7 @@ from renyi_jax.files import make_folder
 from renyi_jax.models import normalize_images
 from renyi_jax.training.setup import model_for
 from studies.judging import judge
-from studies.plan_flags import FINISHED, define_plans
+from studies.plan_flags import BASELINE, define_plans, rows_name
 from studies.plans import PLAIN
 from studies.rows import rows_of, write_rows
 from studies.store import Store
@@ -56,8 +57,12 @@ def main() -> None:
     dataset = load_dataset(config.data)
     model = model_for(0, config)
     store = Store(out / "tokens")
-    for plan, entries in _plans(pruning_config(config), model.spec):
-        cells = judge(model, dataset, config, entries, store, read, Features, not FINISHED.value)
+    judge_all = functools.partial(judge, model, dataset, config)
+    for plan, entries, asked in _plans(pruning_config(config), model.spec):
+        judge_all(asked, store, read, Features)
+        cells = judge_all(entries, store, read, Features, compute=False)
+        if PLAIN not in cells:
+            continue
         plain = cells[PLAIN]
         measures = {"cosine": [cosine(cell.token, plain.token) for cell in cells.values()]}
         if _BY_CLASS.value:
@@ -66,8 +71,8 @@ def main() -> None:
             measures["probe"] = [probe(*cell) for cell in cells.values()]
         for measure, scores in measures.items():
             runs = [each[None] for each in scores]
-            rows = rows_of(list(cells), runs, model.spec, [{}] * len(cells))
-            write_rows(out / f"{plan}_{measure}.json", rows, measure, config)
+            rows = rows_of(list(cells), runs, model.spec, [{}] * len(cells), BASELINE.value)
+            write_rows(out / rows_name(plan, measure), rows, measure, config)
 
 
 def read(graphdef, params, batch, alphas, key) -> Features:

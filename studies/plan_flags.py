@@ -16,30 +16,40 @@ FINISHED = flags.DEFINE_bool(
     "finished", False, "Compute nothing: rows of the cells that are there."
 )
 
-Selection = Iterator[tuple[str, list[Entry]]]
+BASELINE = flags.DEFINE_string("baseline", CLS, "The method that the others are compared with.")
+
+Selection = Iterator[tuple[str, list[Entry], list[Entry]]]
 
 
 def define_plans() -> Callable[[PruningConfig, ModelSpec], Selection]:
     """Defines --plans, --keep_rates and --method.
 
     Returns:
-        A function from the base pruning and the model's shape to the name and the entries of every
-        plan that was asked for, the unpruned model first. It raises UserError for unknown names.
+        A function from the base pruning and the model's shape to every plan that was asked for: its
+        name, its entries, the unpruned model first, and those of them to compute now. It raises
+        UserError for unknown names.
     """
     plans = flags.DEFINE_list("plans", list(PLANS), f"Of {', '.join(PLANS)}.")
     rates = flags.DEFINE_list("keep_rates", None, "Of those of the plans; all by default.")
-    methods = flags.DEFINE_multi_string("method", None, f"Beside {CLS}; all by default.")
+    methods = flags.DEFINE_multi_string("method", None, "Beside the baseline; all by default.")
 
     def is_asked_for(entry: Entry) -> bool:
         if rates.value and entry.rate not in map(float, rates.value):
             return False
-        return not methods.value or entry.method in (CLS, *methods.value)
+        return not methods.value or entry.method in (BASELINE.value, *methods.value)
 
     def select(base: PruningConfig, spec: ModelSpec) -> Selection:
         for name in plans.value:
             if name not in PLANS:
                 raise UserError(f"--plans: there is no {name!r}.{nearest(name, PLANS)}")
-            entries = PLANS[name](base, lambda pruning: count_flops(spec, pruning))
-            yield name, [PLAIN, *filter(is_asked_for, entries)]
+            entries = list(PLANS[name](base, lambda pruning: count_flops(spec, pruning)))
+            asked = [] if FINISHED.value else [PLAIN, *filter(is_asked_for, entries)]
+            yield name, [PLAIN, *entries], asked
 
     return select
+
+
+def rows_name(plan: str, score: str) -> str:
+    """The file of the rows: what is compared with another baseline lies beside."""
+    against = "" if BASELINE.value == CLS else f"_against_{BASELINE.value}"
+    return f"{plan}_{score}{against}.json"

@@ -113,7 +113,8 @@ def trials(base: PruningConfig, cost: Cost) -> Iterator[Entry]:
     for order in (0.5, 1.0, 2.0, 4.0, 8.0, math.inf):
         for early in range(1, 1 + len(base.blocks)):
             names = ("sharp_received",) * early + (CLS,) * (len(base.blocks) - early)
-            methods[_in_words(names, order)] = {"criterion": names, "alpha": order}
+            criterion = names[0] if len(set(names)) == 1 else names
+            methods[_in_words(names, order)] = {"criterion": criterion, "alpha": order}
     yield from _each(methods, (0.7, 0.5, 0.3), base)
 
 

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from renyi_jax.analysis.figures import curves, order_curves
-from studies.plans import CLS
 
 Row = dict[str, Any]
 RESULTS = Path(__file__).parent / "results"
@@ -24,6 +23,7 @@ _BLOCK = re.compile(
 _SCORES = {
     "top1": ("top-1 (%)", 100, 1),
     "probe": ("accuracy of the probe (%)", 100, 1),
+    "nll": ("negative log likelihood (nats)", 1, 4),
     "cosine": ("cosine", 1, 3),
 }
 
@@ -44,7 +44,7 @@ def _filled(match: re.Match) -> str:
 def table_of(results: dict[str, Any], methods: str | None = None) -> str:
     """The rows as Markdown: a method a line, a keep rate a column.
 
-    A cell has the score, and in brackets the interval of its difference from `cls_attention`, in
+    A cell has the score, and in brackets the interval of its difference from the baseline, in
     bold where the paired test finds one at p < 0.05 after Holm's correction.
     """
     rows = [row for row in results["rows"] if row["rate"] < 1]
@@ -56,7 +56,8 @@ def table_of(results: dict[str, Any], methods: str | None = None) -> str:
     for method in chosen:
         cells = {row["rate"]: row for row in rows if row["method"] == method}
         lines.append([method, *(_cell(cells.get(rate), factor, digits) for rate in rates)])
-    note = f"{label}, {rows[0]['images']:,} images"
+    things = "classes" if results["score"] == "cosine" else "images"
+    note = f"{label}, {rows[0]['images']:,} {things}"
     if plain:
         low, high = (f"{factor * plain[end]:.{digits}f}" for end in ("low", "high"))
         note += f"; unpruned {factor * plain['score']:.{digits}f} ({low} to {high})"
@@ -72,7 +73,7 @@ def _cell(row: Row | None, factor: float, digits: int) -> str:
     score = f"{factor * row['score']:.{digits}f}"
     if "from" not in row:
         ends = (f"{factor * row[end]:.{digits}f}" for end in ("low", "high"))
-        return f"{score} ({' to '.join(ends)})" if row["method"] == CLS else score
+        return f"{score} ({' to '.join(ends)})"
     low, high = (f"{factor * row[end]:+.{digits}f}" for end in ("from", "to"))
     mark = "**" if row["p_holm"] < 0.05 else ""
     return f"{mark}{score}{mark} [{low}, {high}]"
@@ -97,9 +98,9 @@ def draw(file: str, folder: Path) -> None:
     ]
     name = file.replace("/", "_")
     folder.mkdir(exist_ok=True)
-    if name.endswith("orders"):
+    if name.endswith("orders_top1"):
         figure = order_curves(rows, "top1")
-    elif name.endswith(("baselines", "trained")):
+    elif name.endswith(("baselines_top1", "trained_top1")):
         figure = curves(rows, "gmacs", "top1")
     else:
         return

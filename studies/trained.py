@@ -5,8 +5,8 @@ rate and seed.
 
   python -m studies.trained --config=studies/configs/nano.py --out=runs/study
 
-OUT/runs holds the trained weights, OUT/cells the outcome of every image, and OUT/trained.json one
-row for each method and keep rate, over the seeds that are done so far.
+OUT/runs holds the trained weights, OUT/cells the outcome of every image, and OUT/trained_top1.json
+and OUT/trained_nll.json one row for each method and keep rate, over the seeds that are done so far.
 """
 
 import hashlib
@@ -31,7 +31,7 @@ from renyi_jax.models import load_weights, save_weights
 from renyi_jax.training import build_model, train
 from renyi_jax.weights.locate import locate
 from studies.judging import judge
-from studies.plan_flags import FINISHED
+from studies.plan_flags import BASELINE, FINISHED, rows_name
 from studies.plans import Entry, fine_tuning
 from studies.rows import accuracy_rows, write_rows
 from studies.store import Store
@@ -66,10 +66,10 @@ def main() -> None:
         )
         done.setdefault(entry, []).extend(judged.values())
     done = {entry: runs for entry, runs in done.items() if runs}
-    rows = accuracy_rows(
-        list(done), list(done.values()), build_model(dataset, config).spec, dataset
-    )
-    write_rows(out / "trained.json", rows, "top1", config)
+    spec = build_model(dataset, config).spec
+    for score in ("top1", "nll"):
+        rows = accuracy_rows(list(done), list(done.values()), spec, dataset, score, BASELINE.value)
+        write_rows(out / rows_name("trained", score), rows, score, config)
 
 
 def _entries(config: Any):

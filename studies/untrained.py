@@ -2,10 +2,11 @@
 
   python -m studies.untrained --config=studies/configs/nano.py --out=runs/study_nano
 
-OUT/cells holds the outcome of every image, and OUT/PLAN.json one row for each method and keep rate,
-compared with cls_attention on the same images.
+OUT/cells holds the outcome of every image, and OUT/PLAN_top1.json and OUT/PLAN_nll.json one row for
+each method and keep rate, compared with cls_attention on the same images.
 """
 
+import functools
 from typing import Any
 
 from absl import flags
@@ -19,7 +20,7 @@ from renyi_jax.evaluation.programs import evaluate_batch
 from renyi_jax.files import make_folder
 from renyi_jax.training import build_model
 from studies.judging import judge
-from studies.plan_flags import FINISHED, define_plans
+from studies.plan_flags import BASELINE, define_plans, rows_name
 from studies.rows import accuracy_rows, write_rows
 from studies.store import Store
 
@@ -34,13 +35,14 @@ def main() -> None:
     dataset = load_dataset(config.data)
     model = build_model(dataset, config)
     store = Store(out / "cells")
-    for plan, entries in _plans(pruning_config(config), model.spec):
-        cells = judge(
-            model, dataset, config, entries, store, evaluate_batch, Outcomes, not FINISHED.value
-        )
+    judge_all = functools.partial(judge, model, dataset, config)
+    for plan, entries, asked in _plans(pruning_config(config), model.spec):
+        judge_all(asked, store, evaluate_batch, Outcomes)
+        cells = judge_all(entries, store, evaluate_batch, Outcomes, compute=False)
         runs = [[cell] for cell in cells.values()]
-        rows = accuracy_rows(list(cells), runs, model.spec, dataset)
-        write_rows(out / f"{plan}.json", rows, "top1", config)
+        for score in ("top1", "nll"):
+            rows = accuracy_rows(list(cells), runs, model.spec, dataset, score, BASELINE.value)
+            write_rows(out / rows_name(plan, score), rows, score, config)
 
 
 if __name__ == "__main__":
