@@ -33,7 +33,7 @@ from renyi_jax.config import check_config, pruning_config, to_json
 from renyi_jax.config_flags import define_config, parse_flags, read_config
 from renyi_jax.data import Dataset, load_dataset
 from renyi_jax.errors import UserError
-from renyi_jax.evaluation.cells import Cells, Identity
+from renyi_jax.evaluation.cells import Cells
 from renyi_jax.evaluation.compare import Baseline, Row, compare, merge_runs
 from renyi_jax.evaluation.programs import Programs
 from renyi_jax.evaluation.run import Measurement, Setting, measure, measured_row
@@ -44,6 +44,7 @@ from renyi_jax.evaluation.settings import (
     evaluation_settings,
     program_of,
 )
+from renyi_jax.evaluation.store import Identity
 from renyi_jax.evaluation.tables import to_csv, to_markdown
 from renyi_jax.files import write_text
 from renyi_jax.models import VisionTransformer

@@ -23,6 +23,7 @@ from renyi_jax import commands
 from renyi_jax.config import pruning_config
 from renyi_jax.config_flags import define_config, parse_flags, read_config
 from renyi_jax.data import load_dataset
+from renyi_jax.evaluation.store import Store
 from renyi_jax.files import make_folder
 from renyi_jax.models import normalize_images
 from renyi_jax.training.setup import model_for
@@ -30,7 +31,6 @@ from studies.judging import judge
 from studies.plan_flags import BASELINE, define_plans, rows_name
 from studies.plans import PLAIN
 from studies.rows import rows_of, write_rows
-from studies.store import Store
 
 _CONFIG = define_config()
 _plans = define_plans()

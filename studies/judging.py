@@ -20,12 +20,12 @@ from flax import nnx
 from renyi_jax.data import Dataset
 from renyi_jax.evaluation.run import Setting, evaluation_batches
 from renyi_jax.evaluation.settings import describe, program_of
+from renyi_jax.evaluation.store import Identity, Store
 from renyi_jax.models import VisionTransformer, load_weights
 from renyi_jax.parallel import BatchPlacement, make_mesh, on_mesh, put, replicated
 from renyi_jax.pruning import PruningConfig
 from renyi_jax.weights.locate import locate
 from studies.plans import Entry
-from studies.store import Identity, Store
 
 TOGETHER = 5
 """Programs that are compiled as one: more share more, and lose more when they are killed."""
@@ -58,7 +58,8 @@ def judge(
     weights = hashlib.sha256(locate(config.model.weights).read_bytes()).hexdigest()
     settings = [entry.pruning for entry in entries]
     names = [identify(weights, config, dataset, setting) for setting in settings]
-    found = [store.load(name, kind) for name in names]
+    held = [store.load(name, kind._fields) for name in names]
+    found = [arrays and kind(**arrays) for arrays in held]
     missing = [place for place, cell in enumerate(found) if cell is None]
     if missing and compute:
         load_weights(model, config.model.weights)
@@ -66,7 +67,7 @@ def judge(
         logging.info("%d of %d cells to go.", sum(c is None for c in found), len(settings))
         group = [settings[place] for place in places]
         for place, cell in zip(places, _run(model, dataset, config, group, read, kind)):
-            store.save(names[place], cell)
+            store.save(names[place], cell._asdict())
             found[place] = cell
     return {entry: cell for entry, cell in zip(entries, found) if cell is not None}
 

@@ -26,6 +26,7 @@ from renyi_jax.data import Dataset, load_dataset
 from renyi_jax.errors import UserError, nearest
 from renyi_jax.evaluation.metrics import Outcomes
 from renyi_jax.evaluation.programs import evaluate_batch
+from renyi_jax.evaluation.store import Store
 from renyi_jax.files import make_folder
 from renyi_jax.models import load_weights, save_weights
 from renyi_jax.training import build_model, train
@@ -34,7 +35,6 @@ from studies.judging import judge
 from studies.plan_flags import BASELINE, FINISHED, rows_name
 from studies.plans import Entry, fine_tuning
 from studies.rows import accuracy_rows, write_rows
-from studies.store import Store
 
 _CONFIG = define_config()
 _METHODS = flags.DEFINE_list("methods", None, "Of those of the plan; all by default.")

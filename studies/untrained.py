@@ -17,12 +17,12 @@ from renyi_jax.config_flags import define_config, parse_flags, read_config
 from renyi_jax.data import load_dataset
 from renyi_jax.evaluation.metrics import Outcomes
 from renyi_jax.evaluation.programs import evaluate_batch
+from renyi_jax.evaluation.store import Store
 from renyi_jax.files import make_folder
 from renyi_jax.training import build_model
 from studies.judging import judge
 from studies.plan_flags import BASELINE, define_plans, rows_name
 from studies.rows import accuracy_rows, write_rows
-from studies.store import Store
 
 _CONFIG = define_config()
 _plans = define_plans()

@@ -11,11 +11,11 @@ from tiny import tiny_dataset, tiny_model
 from renyi_jax.config import default_config
 from renyi_jax.evaluation.metrics import Outcomes
 from renyi_jax.evaluation.programs import evaluate_batch
+from renyi_jax.evaluation.store import Store
 from renyi_jax.models import normalize_images, save_weights
 from renyi_jax.pruning import PruningConfig
 from studies.judging import judge
 from studies.plans import PLAIN, Entry
-from studies.store import Store
 
 DATASET = tiny_dataset(11)
 BASE = PruningConfig(blocks=(1, 2), keep_rate=0.5)
