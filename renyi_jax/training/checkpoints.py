@@ -1,5 +1,6 @@
 """Checkpoints of a run: state, position in the data, and the config that they belong to."""
 
+import itertools
 import logging as python_logging
 from typing import Any
 
@@ -35,6 +36,7 @@ class Checkpoints:
         self._config = config
         self._options = config.checkpoint
         self._writing: int | None = None
+        self._unwritten: set[int] = set()
         # Orbax tells each of its steps at level WARNING where no handler is set up.
         python_logging.getLogger("orbax").setLevel(python_logging.ERROR)
         self._manager = self._open()
@@ -50,6 +52,7 @@ class Checkpoints:
                 self._failed(error)
             finally:
                 self._manager.close()
+        self._remove_parts()
 
     @property
     def latest(self) -> str:
@@ -81,6 +84,8 @@ class Checkpoints:
         if step == self._manager.latest_step():
             return
         self.wait()
+        self._remove_parts()
+        self._unwritten.discard(step)
         self._writing = step
         try:
             self._manager.save(
@@ -172,9 +177,8 @@ class Checkpoints:
             self._manager.close()
         except Exception:
             logging.debug("Closing after a failed checkpoint failed too.", exc_info=True)
-        if jax.process_index() == 0:
-            for part in self._unnamed(step):
-                part.rmtree(missing_ok=True)
+        self._unwritten.add(step)
+        self._remove_parts()
         self._manager = self._open()
         message = (
             f"The checkpoint of step {step} could not be written: {error}\n"
@@ -183,6 +187,15 @@ class Checkpoints:
         if self._options.on_failure == "stop":
             raise UserError(message) from error
         logging.error("%s Training goes on.", message)
+
+    def _remove_parts(self) -> None:
+        """Gives the room of failed checkpoints back: again later what a late thread adds to one."""
+        if jax.process_index() == 0:
+            for part in itertools.chain.from_iterable(map(self._unnamed, self._unwritten)):
+                try:
+                    part.rmtree(missing_ok=True)
+                except OSError:
+                    logging.debug("%s is still being written.", part, exc_info=True)
 
     def _damage(self, step: int) -> str | None:
         """What process 0 finds wrong with a checkpoint."""
