@@ -36,7 +36,7 @@ class Checkpoints:
         self._config = config
         self._options = config.checkpoint
         self._writing: int | None = None
-        self._unwritten: set[int] = set()
+        self._unwritten: set[int | None] = set()
         # Orbax tells each of its steps at level WARNING where no handler is set up.
         python_logging.getLogger("orbax").setLevel(python_logging.ERROR)
         self._manager = self._open()
