@@ -89,7 +89,7 @@ def main() -> None:
     baseline = Baseline.parse(_BASELINE.value)
     out = epath.Path(_OUT.value).expanduser().absolute()
     runs = _runs(config)
-    config = _as_trained(config, runs)
+    config, is_trained = _as_trained(config, runs)
     dataset = load_dataset(config.data)
     settings = evaluation_settings(pruning_config(config), config.evaluate)
     if None not in settings:
@@ -113,6 +113,7 @@ def main() -> None:
         for place in range(len(settings))
     ]
     rows = compare(rows, right, baseline)
+    rows = [{**row, "trained": is_trained and row is rows[0]} for row in rows]
     results = {
         "config": to_json(config),
         "runs": [{**run._asdict(), "evaluations": rows} for run, rows in zip(runs, rows_by_run)],
@@ -156,21 +157,26 @@ def _runs(config: Any) -> list[Run]:
     return runs
 
 
-def _as_trained(config: Any, runs: Sequence[Run]) -> Any:
-    """The config with the pruning that all checkpoints note, unless the command line says one."""
+def _as_trained(config: Any, runs: Sequence[Run]) -> tuple[Any, bool]:
+    """The config with the pruning that all checkpoints note, unless the command line says one.
+
+    Returns:
+        The config, and whether its pruning is what all were trained with.
+    """
     given = config_flags.get_override_values(flags.FLAGS[_CONFIG.name])
     sources = dict.fromkeys(run.checkpoint for run in runs)
     noted = {read_notes(read_metadata(source), source).pruning for source in sources}
     (pruning, *others) = noted
+    if pruning == pruning_config(config):
+        return config, not others
     if pruning is None or others or any(field.startswith("pruning.") for field in given):
-        return config
-    if pruning != pruning_config(config):
-        logging.info(
-            "The checkpoint was trained with another pruning than the config has, and is evaluated"
-            " with its own: %s. --config.pruning.FIELD=VALUE decides otherwise.",
-            pruning,
-        )
-    return check_config({**config.to_dict(), "pruning": dataclasses.asdict(pruning)})
+        return config, False
+    logging.info(
+        "The checkpoint was trained with another pruning than the config has, and is evaluated"
+        " with its own: %s. --config.pruning.FIELD=VALUE decides otherwise.",
+        pruning,
+    )
+    return check_config({**config.to_dict(), "pruning": dataclasses.asdict(pruning)}), True
 
 
 def _evaluate(
@@ -247,14 +253,19 @@ def _rows(
     model: VisionTransformer,
     dataset: Dataset,
 ) -> list[Row]:
-    plain = measured[settings.index(None)][0].outcomes
-    return [
-        {
-            **measured_row(setting, measurement, plain, model, dataset),
-            "speedup": measurement.images_per_second / plain_speed,
-        }
-        for setting, (measurement, plain_speed) in zip(settings, measured)
-    ]
+    """The rows, their images per second at the pace that the machine had for the plain model.
+
+    Settings that were measured at different times are told apart by how much faster than the plain
+    model beside them they ran, not by what else the machine did.
+    """
+    plain = measured[settings.index(None)][0]
+    rows = []
+    for setting, (measurement, plain_speed) in zip(settings, measured):
+        speedup = measurement.images_per_second / plain_speed
+        row = measured_row(setting, measurement, plain.outcomes, model, dataset)
+        row["images_per_second"] = speedup * plain.images_per_second
+        rows.append({**row, "speedup": speedup})
+    return rows
 
 
 def _write(out: epath.Path, results: dict[str, Any]) -> None:

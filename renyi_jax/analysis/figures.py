@@ -1,13 +1,16 @@
 """The curves over the rows of results.json: from numbers to a matplotlib `Figure`."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.transforms import ScaledTranslation
 
 from renyi_jax.analysis.style import (
     COLOURS,
@@ -74,7 +77,9 @@ def curves(evaluations: Sequence[Evaluation], x: str, y: str) -> Figure:
 
     Of several alphas at one keep rate, the line takes the one of the first evaluation (the trained
     one) or else the first that comes, and a pale bar spans what all of them reach. Where rows have
-    an interval of `y` (`top1_interval`), whiskers show it.
+    an interval of `y` (`top1_interval`), whiskers show it: prunings that cost the same then stand a
+    few points apart over the multiply-adds, or their whiskers would hide each other. A ring marks
+    the first evaluation, unless its `trained` says that the model was not trained so.
 
     Args:
         evaluations: rows of results.json, the trained setting first.
@@ -88,11 +93,17 @@ def curves(evaluations: Sequence[Evaluation], x: str, y: str) -> Figure:
     groups = _grouped(pruned, lambda row: (text_of(row["criterion"]), variant(row)))
     variants = list(dict.fromkeys(words for _, words in groups))
     mixed = list(dict.fromkeys(name for name, _ in groups if name not in CRITERIA))
-    for (criterion, words_of_variant), rows in groups.items():
+    spread = x == "gmacs" and any(f"{y}_interval" in row for row in pruned)
+    shifts = dict(zip(groups, _shifts(len(groups)) * spread))
+    trained = evaluations[0]
+    shift_of_trained = 0.0
+    for key, rows in groups.items():
+        criterion, words_of_variant = key
         colour, marker = criterion_style(criterion, mixed)
+        before = set(axes.get_children())
         line = plain[:1]
         for alternatives in _grouped(rows, lambda row: text_of(row["keep_rate"])).values():
-            chosen = _as_trained(alternatives, evaluations[0])
+            chosen = _as_trained(alternatives, trained)
             line = [*line, chosen]
             reached = [_scaled(row, y) for row in alternatives]
             at = _scaled(chosen, x)
@@ -103,18 +114,24 @@ def curves(evaluations: Sequence[Evaluation], x: str, y: str) -> Figure:
             [_scaled(row, y) for row in line],
             color=colour,
             marker=marker,
+            markevery=[number for number, row in enumerate(line) if not is_plain(row)],
             linestyle=LINE_STYLES[variants.index(words_of_variant) % len(LINE_STYLES)],
             label=", ".join(filter(None, (words(criterion), words_of_variant))),
             **LINE,
         )
         _intervals(axes, [row for row in line if not is_plain(row)], x, y, colour)
+        _move(figure, set(axes.get_children()) - before, shifts[key])
+        if trained in rows:
+            shift_of_trained = shifts[key]
     if x == "gmacs":
         _mark_keep_rates(axes, evaluations)
     _intervals(axes, plain[:1], x, y, INK)
     for row in plain[:1]:
         at = _scaled(row, x), _scaled(row, y)
         axes.plot(*at, "*", ms=13, color=INK, label="no pruning", zorder=4)
-    _ring(axes, _scaled(evaluations[0], x), _scaled(evaluations[0], y))
+    if trained.get("trained", True):
+        ring = _ring(axes, _scaled(trained, x), _scaled(trained, y))
+        _move(figure, ring, shift_of_trained)
     legend(figure)
     return figure
 
@@ -144,7 +161,9 @@ def order_curves(evaluations: Sequence[Evaluation], y: str) -> Figure | None:
         )
     axes.set_xticks(range(len(orders)), [text_of(order) for order in orders])
     trained = evaluations[0]
-    if any(trained is row for rows in groups.values() for row in rows):
+    if trained.get("trained", True) and any(
+        trained is row for rows in groups.values() for row in rows
+    ):
         _ring(axes, float(orders.index(float(trained["alpha"]))), _scaled(trained, y))
     legend(figure)
     return figure
@@ -167,6 +186,18 @@ def _figure(x_label: str, y_label: str) -> tuple[Figure, Axes]:
     return figure, axes
 
 
+def _shifts(count: int) -> np.ndarray:
+    """Places side by side about 0, in points: 6 apart, or closer where they are many."""
+    return (np.arange(count) - (count - 1) / 2) * min(6, 24 / max(1, count - 1))
+
+
+def _move(figure: Figure, artists: Iterable[Artist], shift: float) -> None:
+    """Moves to the right, by points, what has taken its room in the axes already."""
+    aside = ScaledTranslation(shift / 72, 0, figure.dpi_scale_trans)
+    for artist in artists:
+        artist.set_transform(artist.get_transform() + aside)
+
+
 def _intervals(axes: Axes, rows: Sequence[Evaluation], x: str, y: str, colour: str) -> None:
     """Whiskers for the rows that say how sure they are."""
     for row in rows:
@@ -178,11 +209,10 @@ def _intervals(axes: Axes, rows: Sequence[Evaluation], x: str, y: str, colour: s
             axes.errorbar(_scaled(row, x), at, errors, fmt="none", ecolor=colour, **style)
 
 
-def _ring(axes: Axes, x: float, y: float) -> None:
+def _ring(axes: Axes, x: float, y: float) -> list[Line2D]:
     """Marks the setting that the model was trained with."""
-    axes.plot(
-        x, y, "o", ms=14, mfc="none", mec=INK, mew=1.2, label="as trained", zorder=5, clip_on=False
-    )
+    style = {"ms": 14, "mfc": "none", "mec": INK, "mew": 1.2, "zorder": 5, "clip_on": False}
+    return axes.plot(x, y, "o", label="as trained", **style)
 
 
 def _mark_keep_rates(axes: Axes, evaluations: Sequence[Evaluation]) -> None:

@@ -60,8 +60,8 @@ def to_markdown(rows: Sequence[Row], baseline: str) -> str:
     return (
         f"{table}\n\n{rows[0]['num_examples']} test images{runs}. Intervals are 95 %, by bootstrap."
         " A difference in bold is real: its paired test, corrected for the number of rows (Holm),"
-        " has p < 0.05. Agreement is with the unpruned model, and so is the speed-up, timed in"
-        " turns with it.\n"
+        " has p < 0.05. Agreement is with the unpruned model. So is the speed-up, timed in turns"
+        " with it; images per second are those of the unpruned model, times the speed-up.\n"
     )
 
 

@@ -79,6 +79,30 @@ def test_intervals_are_whiskers_about_the_points():
     assert drawn(axes.figure).std() > 0
 
 
+def test_whiskers_of_prunings_that_cost_the_same_stand_apart():
+    rows = [
+        row(name, rate, top1=0.8) | {"top1_interval": [0.78, 0.82], "gmacs": 3.0 * rate}
+        for name in ("renyi", "cls_attention", "random")
+        for rate in (0.7, 0.5)
+    ]
+    figure = curves(rows, "gmacs", "top1")
+    drawn(figure)
+    places = [
+        float(bars.lines[2][0].get_transform().transform(segment)[0, 0]) * 72 / figure.dpi
+        for bars in figure.axes[0].containers
+        for segment in bars.lines[2][0].get_segments()
+    ]
+    assert len(places) == 6
+    assert np.diff(sorted(places)).min() > 5
+
+
+def test_the_ring_is_left_out_where_the_model_was_not_trained_so():
+    rows = [each | {"trained": False} for each in ROWS]
+    assert "as trained" not in lines(curves(rows, "gmacs", "top1"))
+    assert "as trained" not in lines(order_curves(rows, "top1"))
+    assert "as trained" in lines(order_curves(ROWS, "top1"))
+
+
 def test_orders_stand_side_by_side_up_to_infinity():
     figure = order_curves(ROWS, "top1")
     assert lines(figure)["keep rate 0.5"] == [[0, 70], [1, 74]]

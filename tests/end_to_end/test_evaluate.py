@@ -55,6 +55,12 @@ def test_a_sweep_leaves_tables_curves_and_the_outcome_of_every_image(swept):
     assert [row["difference"] is None for row in rows] == [True, False, True, True]
     assert rows[3]["agreement"] == 1.0
     assert all(row["peak_memory"] > 0 and row["speedup"] > 0 for row in rows)
+    assert not any(row["trained"] for row in rows)  # the weights do not say how they were trained
+    for run in results["runs"]:
+        *pruned, plain = run["evaluations"]
+        for row in pruned:
+            expected = plain["images_per_second"] * row["speedup"]
+            assert row["images_per_second"] == pytest.approx(expected)
     assert [run["seed"] for run in results["runs"]] == [0, 1]
     assert (out / "results.md").read_text() in printed
     assert len(list(csv.DictReader((out / "results.csv").open()))) == 4
