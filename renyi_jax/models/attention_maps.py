@@ -2,19 +2,25 @@
 
 import functools
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jaxtyping import Array, Float, Float32, Int
+from jaxtyping import Array, Float, Float32, Int, UInt8
 
 from renyi_jax.entropy import attention_entropy
 from renyi_jax.errors import UserError
+from renyi_jax.models.preprocess import normalize_images
 from renyi_jax.models.vit import VisionTransformer
 
-Images = Float[Array | np.ndarray, "b height width 3"]
+Images = (
+    Float[Array | np.ndarray, "b height width 3"] | UInt8[Array | np.ndarray, "b height width 3"]
+)
+Pictures = Images | Sequence[Any]
+"""Normalised by the mean and deviation of `model.spec`, or pixels from 0 to 255, which become so:
+arrays, or a list of Pillow images or arrays of one picture each."""
 
 
 class AttentionStatistics(NamedTuple):
@@ -33,37 +39,40 @@ class AttentionStatistics(NamedTuple):
 
 
 def attention_maps(
-    model: VisionTransformer, images: Images
+    model: VisionTransformer, images: Pictures
 ) -> tuple[Float32[Array, "b h _ _"], ...]:
     """The attention weights of every block.
 
     Args:
         model: as it is; after a pruned block it has fewer tokens. `model.with_pruning(None)` keeps
             them all.
-        images: normalised by the mean and deviation of `model.spec`.
+        images: of the model's size, as `Pictures` has them.
 
     Returns:
         One array for each block: softmax over the last axis, prefix tokens first on both of the
         last axes.
+
+    Raises:
+        UserError: images of another kind, or of another size.
     """
-    return _attention(*nnx.split(model), jnp.asarray(images))
+    return _attention(*nnx.split(model), _normalized(model, images))
 
 
 def entropy_maps(
-    model: VisionTransformer, images: Images, alphas: float | Sequence[float] = (1.0, 2.0, 4.0)
+    model: VisionTransformer, images: Pictures, alphas: float | Sequence[float] = (1.0, 2.0, 4.0)
 ) -> Float32[np.ndarray, "orders blocks b rows columns"]:
     """The entropy of the attention that every patch pays to the patches, mean over heads, in nats.
 
     Args:
         model: as it is; patches that it has dropped before a block are NaN there.
-        images: normalised by the mean and deviation of `model.spec`.
+        images: of the model's size, as `Pictures` has them.
         alphas: orders of the entropy, in (0, inf].
 
     Returns:
         The maps on the patch grid, for each order and block. Between 0 and log(patches).
 
     Raises:
-        UserError: an order outside (0, inf].
+        UserError: an order outside (0, inf], or images of another kind or size.
     """
     blocks = attention_statistics(model, images, alphas)
     maps = [_on_grid(block.entropies.mean(axis=2), block.positions, model) for block in blocks]
@@ -71,13 +80,13 @@ def entropy_maps(
 
 
 def attention_statistics(
-    model: VisionTransformer, images: Images, alphas: float | Sequence[float]
+    model: VisionTransformer, images: Pictures, alphas: float | Sequence[float]
 ) -> tuple[AttentionStatistics, ...]:
     """The statistics of every block; arguments and errors as in `entropy_maps`."""
     orders = np.atleast_1d(np.asarray(alphas, np.float32))
     if not (orders > 0).all():
         raise UserError(f"alphas, the orders of the entropy, must lie in (0, inf], got {alphas}.")
-    return jax.device_get(_statistics(*nnx.split(model), jnp.asarray(images), orders))
+    return jax.device_get(_statistics(*nnx.split(model), _normalized(model, images), orders))
 
 
 def attention_distance(
@@ -102,6 +111,22 @@ def attention_distance(
     patches = logits[:, :, num_prefix:, num_prefix:].astype(jnp.float32)
     patches = jnp.where(positions[:, None, None] >= 0, patches, -jnp.inf)
     return patch_size * jnp.sum(jax.nn.softmax(patches, axis=-1) * steps[:, None], axis=-1)
+
+
+def _normalized(model: VisionTransformer, images: Pictures) -> Float[Array, "b height width 3"]:
+    """The images as the model takes them; it tells itself what has another size or shape."""
+    if not isinstance(images, np.ndarray | jax.Array):
+        pictures = [np.asarray(each) for each in images]
+        shapes = {picture.shape for picture in pictures}
+        if len(shapes) != 1:
+            raise UserError(
+                f"The images have the shapes {sorted(shapes)}; expected one for all."
+                " `renyi_jax.inference.crop_picture` brings a picture to the model's size."
+            )
+        images = np.stack(pictures)
+    if images.dtype == jnp.uint8:
+        return normalize_images(jnp.asarray(images), model.spec.mean, model.spec.std)
+    return jnp.asarray(images)
 
 
 # The graph of a model hashes, so that the same model is compiled once.

@@ -227,6 +227,12 @@ class VisionTransformer(nnx.Module):
     def _embed(self, images, *, train: bool, rngs: nnx.Rngs | None) -> Tokens:
         if train and rngs is None:
             raise UserError("train=True draws dropout masks; give rngs=nnx.Rngs(dropout=seed).")
+        if images.ndim != 4 or not jnp.issubdtype(images.dtype, jnp.floating):
+            raise UserError(
+                f"An array of {images.dtype} and shape {images.shape} is no batch of images;"
+                " expected floats [batch, height, width, 3], normalised by"
+                " `renyi_jax.models.normalize_images`."
+            )
         batch, height, width, _ = images.shape
         if (height, width) != self.spec.image_size:
             expected = " x ".join(map(str, self.spec.image_size))

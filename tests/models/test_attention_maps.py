@@ -2,14 +2,16 @@
 
 import jax
 import jax.numpy as jnp
+import jaxtyping
 import numpy as np
 import pytest
 from flax import nnx
+from PIL import Image
 from tiny import tiny_model, tiny_spec
 
 import renyi_jax
 from renyi_jax.errors import UserError
-from renyi_jax.models import attention_statistics
+from renyi_jax.models import attention_statistics, normalize_images
 from renyi_jax.models.attention_maps import attention_distance
 from renyi_jax.pruning import PruningConfig
 
@@ -54,6 +56,44 @@ def test_maps_of_a_pruned_model_are_empty_where_it_has_dropped_patches(images):
     entered = np.where(trace[0].kept >= 0, trace[1].scores, np.nan)
     shown = np.sort(maps[1].reshape(2, -1), axis=-1)[:, : entered.shape[1]]
     np.testing.assert_allclose(shown, np.sort(-entered, axis=-1), rtol=1e-5)
+
+
+def test_pixels_and_pillow_images_are_normalised_as_the_model_wants_them():
+    model = tiny_model()
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 16, 16, 3), np.uint8)
+    normalised = normalize_images(jnp.asarray(pixels), model.spec.mean, model.spec.std)
+    expected = renyi_jax.attention_maps(model, normalised)
+    for images in (pixels, jnp.asarray(pixels), list(map(Image.fromarray, pixels)), list(pixels)):
+        for found, wanted in zip(renyi_jax.attention_maps(model, images), expected):
+            np.testing.assert_array_equal(found, wanted)
+    np.testing.assert_array_equal(
+        renyi_jax.entropy_maps(model, pixels), renyi_jax.entropy_maps(model, normalised)
+    )
+
+
+@pytest.fixture
+def without_type_checks():
+    """As users run it: what is no batch of images comes as far as the model."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@pytest.mark.usefixtures("without_type_checks")
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        ([np.zeros((16, 16, 3), np.uint8), np.zeros((16, 8, 3), np.uint8)], "one for all"),
+        (np.zeros((16, 16, 3), np.uint8), "expected floats .batch, height, width, 3"),
+        (np.zeros((1, 16, 16, 3), np.int64), "An array of int"),
+        (np.zeros((1, 20, 16, 3), np.uint8), "Images are 20 x 16 pixels"),
+    ],
+    ids=["sizes", "one picture", "integers", "size"],
+)
+@pytest.mark.filterwarnings("ignore:Explicitly requested dtype")
+def test_what_is_no_batch_of_images_is_refused_in_words(images, message):
+    with pytest.raises(UserError, match=message):
+        renyi_jax.attention_maps(tiny_model(), images)
 
 
 def test_an_order_that_is_none_is_refused(images):
