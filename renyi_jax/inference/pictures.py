@@ -95,6 +95,8 @@ def _check_exists(path: Path) -> None:
         return
     if path.is_dir():
         raise UserError(f"{path} is a folder; expected a picture.")
+    if path.is_symlink():
+        raise UserError(f"{path} is a link to {path.readlink()}, and there is no such file.")
     siblings = [sibling.name for sibling in path.parent.glob("*")]
     raise UserError(f"There is no file {path}.{nearest(path.name, siblings)}")
 

@@ -124,6 +124,13 @@ def test_a_file_that_is_not_there_is_told_with_the_nearest_name(tmp_path):
         read_picture(tmp_path / "foto.png")
 
 
+def test_a_link_to_nothing_is_told_as_one(tmp_path):
+    link = tmp_path / "link.jpg"
+    link.symlink_to("moved.jpg")
+    with pytest.raises(UserError, match=r"is a link to moved.jpg, and there is no such file"):
+        read_picture(link)
+
+
 @pytest.mark.parametrize(
     ("array", "message"),
     [
