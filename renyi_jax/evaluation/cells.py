@@ -17,12 +17,13 @@ class Cells:
 
     def load(self, identity: Identity) -> tuple[Measurement, float] | None:
         """The measurement, and the plain model's speed beside it; None if there is none."""
-        held = self._store.load(identity, (*Outcomes._fields, "measured"))
+        held = self._store.load(identity, (*Outcomes._fields, "tokens", "measured"))
         if held is None:
             return None
         measured = json.loads(str(held.pop("measured")))
+        tokens = held.pop("tokens")
         measurement = Measurement(
-            Outcomes(**held), measured["images_per_second"], measured["peak_memory"]
+            Outcomes(**held), tokens, measured["images_per_second"], measured["peak_memory"]
         )
         return measurement, measured["plain_images_per_second"]
 
@@ -33,5 +34,9 @@ class Cells:
             "plain_images_per_second": plain_speed,
             "peak_memory": measurement.peak_memory,
         }
-        arrays = {**measurement.outcomes._asdict(), "measured": json.dumps(measured)}
+        arrays = {
+            **measurement.outcomes._asdict(),
+            "tokens": measurement.tokens,
+            "measured": json.dumps(measured),
+        }
         self._store.save(identity, arrays)

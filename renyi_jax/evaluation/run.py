@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 from flax import nnx
+from jaxtyping import Int
 from tqdm import tqdm
 
 from renyi_jax.data import Dataset, eval_loader
@@ -27,6 +28,8 @@ from renyi_jax.pruning import PruningConfig
 # An ml_collections.ConfigDict: its attributes have no types that could be checked.
 Config = Any
 Setting = PruningConfig | None
+Judged = tuple[Outcomes, Any]
+"""The outcomes of images, and the tokens that leave each pruned block."""
 
 
 class Measurement(NamedTuple):
@@ -34,12 +37,14 @@ class Measurement(NamedTuple):
 
     Attributes:
         outcomes: of every test image, as numpy arrays, in the order of the test split.
+        tokens: that leave each pruned block, likewise, as `evaluate_batch_and_count` counts them.
         images_per_second: of the compiled evaluation step (normalisation, model, judgement) on one
             batch that lies on the device already, median over repetitions.
         peak_memory: bytes of device memory of that step, as `Program` has them.
     """
 
     outcomes: Outcomes
+    tokens: Int[np.ndarray, "images stages"]
     images_per_second: float
     peak_memory: int | None
 
@@ -85,7 +90,7 @@ def measured_row(
       "none".
     - The metrics of `summarize`.
     - `gmacs`: 10^9 multiply-adds of one image, by `flops`; under adaptive keep counts the mean over
-      the images, each with its own patches. `gmacs_padded` counts the places that are masked, which
+      the images, each with its own tokens. `gmacs_padded` counts the places that are masked, which
       are computed too: what the compiled program spends.
     - `images_per_second`, `peak_memory`: as in `Measurement`.
     """
@@ -97,7 +102,7 @@ def measured_row(
             num_patches=model.spec.num_patches,
             has_object_masks=dataset.has_object_masks,
         ),
-        "gmacs": _mean_flops(model, setting, np.asarray(measurement.outcomes.kept)) / 1e9,
+        "gmacs": _mean_flops(model, setting, measurement.tokens) / 1e9,
         "gmacs_padded": count_flops(model.spec, setting) / 1e9,
         "images_per_second": measurement.images_per_second,
         "peak_memory": measurement.peak_memory,
@@ -138,14 +143,14 @@ def measure(
     place = BatchPlacement(mesh, batch_size)
     params = put(nnx.split(model)[1], replicated(mesh))
     key = jax.random.key(config.seed)
-    judged: list[list[Outcomes]] = [[] for _ in settings]
+    judged: list[list[Judged]] = [[] for _ in settings]
     first: Batch = {}
     pending: tuple[int, Any] | None = None
 
-    def collect(number: int, outcomes: Sequence[Outcomes]) -> None:
+    def collect(number: int, of_batch: Sequence[Judged]) -> None:
         valid = len(dataset.test) - number * batch_size
-        for kept, of_batch in zip(judged, jax.device_get(outcomes)):
-            kept.append(Outcomes(*(np.asarray(field)[:valid] for field in of_batch)))
+        for kept, each in zip(judged, jax.device_get(of_batch)):
+            kept.append(jax.tree.map(lambda field: np.asarray(field)[:valid], each))
 
     for number, host_batch in enumerate(
         evaluation_batches(model, dataset, config, place, progress)
@@ -153,7 +158,7 @@ def measure(
         batch = place(host_batch)
         first = first or batch
         batch_key = jax.random.fold_in(key, number)
-        outcomes = [
+        of_batch = [
             programs.get(setting, params, batch, key).run(
                 params, batch, alphas_of(setting), batch_key
             )
@@ -162,7 +167,7 @@ def measure(
         # The device may run one batch ahead, not more: the batches in flight are in its memory.
         if pending is not None:
             collect(*pending)
-        pending = number, outcomes
+        pending = number, of_batch
     if pending is None:
         raise UserError(f"The test split of {dataset.name} is empty (config.data.test_split).")
     collect(*pending)
@@ -181,14 +186,13 @@ def measure(
     budget = 1.0 if jax.process_count() == 1 else 0.0
     seconds = seconds_per_call(calls, budget=budget)
     speeds = {name: batch_size / of_batch for name, of_batch in seconds.items()}
-    measurements = [
-        Measurement(
-            Outcomes(*map(np.concatenate, zip(*of_setting))),
-            speeds[program_of(setting)],
-            by_program[program_of(setting)].peak_memory,
+    measurements = []
+    for setting, of_setting in zip(settings, judged):
+        outcomes, tokens = jax.tree.map(lambda *batches: np.concatenate(batches), *of_setting)
+        name = program_of(setting)
+        measurements.append(
+            Measurement(outcomes, tokens, speeds[name], by_program[name].peak_memory)
         )
-        for setting, of_setting in zip(settings, judged)
-    ]
     return measurements, speeds
 
 
@@ -212,9 +216,9 @@ def evaluation_batches(
     return tqdm(loader, "evaluating", total, unit="batch", disable=not progress)
 
 
-def _mean_flops(model: VisionTransformer, setting: Setting, kept: np.ndarray) -> float:
+def _mean_flops(model: VisionTransformer, setting: Setting, tokens: np.ndarray) -> float:
     if setting is None or all(mass == 1 for mass in setting.per_block("keep_mass")):
         return float(count_flops(model.spec, setting))
-    counts, numbers = np.unique(kept, axis=0, return_counts=True)
+    counts, numbers = np.unique(tokens, axis=0, return_counts=True)
     each = [count_flops(model.spec, setting, row) for row in counts.tolist()]
     return float(np.average(each, weights=numbers))

@@ -27,29 +27,30 @@ def flops(model: VisionTransformer, image_size: int | tuple[int, int] | None = N
 
 
 def count_flops(
-    spec: ModelSpec, pruning: PruningConfig | None, kept: Sequence[int] | None = None
+    spec: ModelSpec, pruning: PruningConfig | None, tokens: Sequence[int] | None = None
 ) -> int:
     """`flops` of a model that need not exist.
 
     Args:
         spec: its shape.
         pruning: which blocks are pruned, and how.
-        kept: the patches that leave each pruned block, where an image keeps fewer than it might
-            (`PruningConfig.keep_mass`): the count is then that of its own patches, as if the places
-            that are masked did not exist. Each block adds one fused token to them, if it fuses;
-            those of earlier blocks are taken to be fused again.
+        tokens: that leave each pruned block, fused ones included and prefix tokens not, where an
+            image keeps fewer than it might (`PruningConfig.keep_mass`): the count is then that of
+            its own tokens, as if the places that are masked did not exist. (One that keeps all
+            its patches is counted as if it had fused one of them, `embed_dim` too many.)
     """
     stages = pruning.stages() if pruning else {}
     width, patches = spec.embed_dim, spec.num_patches
     total = patches * 3 * spec.patch_size**2 * width
     for number in range(1, spec.depth + 1):
-        tokens = spec.num_prefix + patches
-        total += 4 * tokens * width**2 + 2 * tokens**2 * width
+        entering = spec.num_prefix + patches
+        total += 4 * entering * width**2 + 2 * entering**2 * width
         if number in stages:
             stage = stages[number]
             changes = stage.count(patches) < patches or stage.keep_mass < 1
-            extra = _extra_tokens(stage) if changes else 0
-            left = extra + (stage.count(patches) if kept is None else kept[stage.index])
+            left = stage.count(patches) + (_extra_tokens(stage) if changes else 0)
+            if tokens is not None:
+                left = tokens[stage.index]
             total += _pruning_flops(spec, stage, patches, left)
             patches = left
         total += 2 * (spec.num_prefix + patches) * width * spec.mlp_dim

@@ -15,7 +15,7 @@ from renyi_jax.errors import UserError
 from renyi_jax.evaluation import run_evaluations
 from renyi_jax.evaluation.programs import Programs
 from renyi_jax.evaluation.run import measure
-from renyi_jax.models import normalize_images
+from renyi_jax.models import MASKED, normalize_images
 from renyi_jax.models.flops import count_flops
 from renyi_jax.pruning import PruningConfig
 
@@ -125,8 +125,9 @@ def test_a_program_runs_on_other_weights_without_being_compiled_again(count_comp
     assert predicted[0].tolist() != predicted[1].tolist()
 
 
-def test_adaptive_counts_are_told_by_their_mean_and_by_each_images_own_multiply_adds():
-    adaptive = PruningConfig(blocks=(1, 2), keep_mass=0.5)
+@pytest.mark.parametrize("reducer", ["drop", "fuse"])
+def test_adaptive_counts_are_told_by_their_mean_and_by_each_images_own_multiply_adds(reducer):
+    adaptive = PruningConfig(blocks=(1, 2), keep_mass=0.5, reducer=reducer)
     (row,) = evaluate(trained=adaptive)
     model = tiny_model(adaptive, SPEC)
     images = np.stack([DATASET.test[index]["image"] for index in range(len(DATASET.test))])
@@ -135,7 +136,8 @@ def test_adaptive_counts_are_told_by_their_mean_and_by_each_images_own_multiply_
     kept = np.stack([np.sum(np.asarray(stage.kept) >= 0, axis=1) for stage in trace], axis=1)
     assert len(np.unique(kept, axis=0)) > 1
     assert row["mean_kept"] == kept.mean(axis=0).tolist()
-    each = [count_flops(SPEC, adaptive, counts) for counts in kept.tolist()]
+    tokens = np.stack([np.sum(np.asarray(stage.kept) != MASKED, axis=1) for stage in trace], axis=1)
+    each = [count_flops(SPEC, adaptive, counts) for counts in tokens.tolist()]
     assert row["gmacs"] == pytest.approx(np.mean(each) / 1e9, rel=1e-12)
     assert row["gmacs"] < row["gmacs_padded"] == flops(model) / 1e9
 
