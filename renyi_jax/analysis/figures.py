@@ -173,9 +173,21 @@ def _variants(rows: Sequence[Evaluation]) -> Callable[[Evaluation], str]:
     """Tells in words what a row has beside its criterion, of what the rows differ in."""
     options = varying_options(rows)
     several_reducers = len({row["reducer"] for row in rows}) > 1
-    return lambda row: ", ".join(
-        filter(None, (row["reducer"] if several_reducers else "", option_words(row, options)))
-    )
+
+    def words_of(row: Evaluation) -> str:
+        mass = text_of(row.get("keep_mass", 1.0))
+        return ", ".join(
+            filter(
+                None,
+                (
+                    row["reducer"] if several_reducers else "",
+                    "" if mass == "1" else f"mass {mass}",
+                    option_words(row, options),
+                ),
+            )
+        )
+
+    return words_of
 
 
 def _figure(x_label: str, y_label: str) -> tuple[Figure, Axes]:
@@ -217,7 +229,8 @@ def _ring(axes: Axes, x: float, y: float) -> list[Line2D]:
 
 def _mark_keep_rates(axes: Axes, evaluations: Sequence[Evaluation]) -> None:
     """Writes above an axis of multiply-adds the keep rates that they belong to."""
-    groups = _grouped(evaluations, lambda row: text_of(row["keep_rate"]))
+    rated = [row for row in evaluations if row["keep_rate"] is not None]
+    groups = _grouped(rated, lambda row: text_of(row["keep_rate"]))
     places = [np.mean([row["gmacs"] for row in rows]) for rows in groups.values()]
     above = axes.secondary_xaxis("top")
     above.set_xticks(places, labels=list(groups), fontsize=9, color=SOFT)

@@ -14,7 +14,7 @@ from renyi_jax.analysis.report_pictures import attention, examples, first_batch
 from renyi_jax.analysis.style import text_of
 from renyi_jax.config import to_json
 from renyi_jax.data import Dataset
-from renyi_jax.evaluation.settings import option_words, varying_options
+from renyi_jax.evaluation.settings import keep_words, option_words, varying_options
 from renyi_jax.files import write_text
 from renyi_jax.models import VisionTransformer
 
@@ -110,8 +110,8 @@ def _summary(
         plural = "s" if len(model.pruning.blocks) > 1 else ""
         sentences.append(
             f", with its patches pruned in block{plural} {blocks} (criterion "
-            f"{html.escape(_criterion(trained))}{order}, keep rate "
-            f"{text_of(trained['keep_rate'])})."
+            f"{html.escape(_criterion(trained))}{order}, "
+            f"{'' if trained.get('r') is not None else 'keep rate '}{keep_words(trained)})."
         )
     sentences.append(
         f" It was then evaluated on {trained['num_examples']:,} test images under every pruning "
@@ -177,7 +177,7 @@ def _table(results: Sequence[Evaluation]) -> str:
         "options": lambda row: option_words(row, options) or "–",
         "reducer": lambda row: text_of(row["reducer"]),
         "α": lambda row: text_of(row["alpha"]),
-        "keep rate": lambda row: text_of(row["keep_rate"]),
+        "keep rate": keep_words,
         "top-1 (%)": lambda row: f"{100 * row['top1']:.2f}",
         "top-5 (%)": lambda row: f"{100 * row['top5']:.2f}",
         "on object (%)": lambda row: f"{100 * row['kept_on_object']:.1f}",

@@ -9,12 +9,16 @@ from matplotlib.figure import Figure
 
 from renyi_jax.pruning import CRITERIA
 
-# Okabe and Ito's colours, in an order that neighbours differ.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#4D4D4D")
+# Okabe and Ito's colours, and dark ones of Tol's between them: one for each criterion, and one for
+# merging, in an order that those which are compared most differ most.
+COLOURS = (
+    *("#0072B2", "#D55E00", "#332288", "#CC79A7", "#E69F00", "#56B4E9"),
+    *("#4D4D4D", "#882255", "#999933", "#009E73", "#8B5A2B"),
+)
 MARKERS = "osD^vP<>X"
 INK, SOFT, FAINT = "#1f2933", "#52606d", "#dfe4e8"
 LINE = {"linewidth": 1.8, "markersize": 7, "markeredgecolor": "white", "markeredgewidth": 0.7}
-LINE_STYLES = ("-", "--", ":", "-.")
+LINE_STYLES = ("-", "--", ":", "-.", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 3)), (0, (9, 2)))
 GONE = {"facecolor": "#eef0f2", "edgecolor": "#b9c1c9", "hatch": "//////", "linewidth": 0}
 """Of a patch that was dropped before."""
 
@@ -79,7 +83,7 @@ def show(axes: Axes, pixels: Any, title: str, size: tuple[int, int], **colours: 
 def legend(figure: Figure) -> None:
     """Below all axes, where it covers nothing; the figure grows by what it takes."""
     labels = [text for axes in figure.axes for text in axes.get_legend_handles_labels()[1]]
-    entry = 0.62 + 0.068 * max(map(len, labels), default=0)  # inches, for its line and its letters
+    entry = 0.72 + 0.068 * max(map(len, labels), default=0)  # inches, for its line and its letters
     columns = int(min(3, max(1, figure.get_figwidth() // entry)))
     figure.set_figwidth(max(figure.get_figwidth(), entry))
     figure.set_figheight(figure.get_figheight() + 0.19 * max(0, -(-len(labels) // columns) - 3))
@@ -90,4 +94,5 @@ def legend(figure: Figure) -> None:
         fontsize=9,
         labelcolor=INK,
         markerscale=0.8,
+        handlelength=2.8,  # so long that dashes show beside the marker
     )

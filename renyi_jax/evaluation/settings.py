@@ -117,6 +117,15 @@ def varying_options(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     ]
 
 
+def keep_words(row: Mapping[str, Any]) -> str:
+    """How much a row keeps: its keep rate, the mass under that rate, or the merges of a block."""
+    if row.get("r") is not None:
+        return f"r = {_words(row['r'])}"
+    mass = _words(row.get("keep_mass", 1.0))
+    rate = _words(row["keep_rate"])
+    return rate if mass == "1" else f"≤ {rate}, mass {mass}"
+
+
 def option_words(row: Mapping[str, Any], names: Sequence[str]) -> str:
     """The named options of a row, in words; those that are as by default need none."""
     words = {
@@ -128,6 +137,10 @@ def option_words(row: Mapping[str, Any], names: Sequence[str]) -> str:
     }
     said = (name for name in names if row.get(name) not in (None, getattr(_DEFAULT, name)))
     return ", ".join(words[name](row[name]) for name in said)
+
+
+def _words(value: Any) -> str:
+    return ", ".join(map(_words, value)) if isinstance(value, list) else f"{value:g}"
 
 
 def draws(setting: PruningConfig | None) -> bool:

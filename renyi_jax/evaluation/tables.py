@@ -5,7 +5,7 @@ import io
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from renyi_jax.evaluation.settings import option_words, varying_options
+from renyi_jax.evaluation.settings import keep_words, option_words, varying_options
 
 Row = dict[str, Any]
 
@@ -35,7 +35,7 @@ def to_markdown(rows: Sequence[Row], baseline: str) -> str:
         "criterion": lambda row: _words(row["criterion"]),
         "reducer": lambda row: _words(row["reducer"]),
         "alpha": lambda row: _words(row["alpha"]),
-        "keep rate": _keep,
+        "keep rate": keep_words,
         "options": lambda row: option_words(row, options) or "–",
         "top-1 (%)": lambda row: _percent(row["top1"]),
         "95 %": lambda row: _range(row["top1_interval"]),
@@ -71,13 +71,6 @@ def _words(value: Any) -> str:
     if isinstance(value, list):
         return ", ".join(map(_words, value))
     return value if isinstance(value, str) else f"{value:g}"
-
-
-def _keep(row: Row) -> str:
-    if row["r"] is not None:
-        return f"r = {_words(row['r'])}"
-    rate = _words(row["keep_rate"])
-    return rate if row["keep_mass"] == 1 else f"≤ {rate}, mass {_words(row['keep_mass'])}"
 
 
 def _percent(share: float) -> str:

@@ -9,7 +9,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from renyi_jax.analysis.figures import curves, order_curves
 from renyi_jax.analysis.panels import pruning_panels
 from renyi_jax.analysis.patch_maps import StageMap
-from renyi_jax.analysis.style import text_of
+from renyi_jax.analysis.style import criterion_style, text_of
+from renyi_jax.pruning import CRITERIA, KEY_SIMILARITY
 
 
 def row(criterion="renyi", keep_rate=0.7, alpha=None, top1=0.8, reducer="drop"):
@@ -94,6 +95,22 @@ def test_whiskers_of_prunings_that_cost_the_same_stand_apart():
     ]
     assert len(places) == 6
     assert np.diff(sorted(places)).min() > 5
+
+
+def test_adaptive_keep_counts_have_a_line_of_their_own():
+    rows = [*ROWS, ROWS[0] | {"keep_mass": 0.9, "top1": 0.79}]
+    figure = curves(rows, "gmacs", "top1")
+    shown = lines(figure)
+    assert shown["renyi, mass 0.9"] == [[4.6, 82], [4.6 * 0.7, 79]]
+    assert shown["renyi"] == [[4.6, 82], [4.6 * 0.7, 80], [2.3, 70]]
+    styles = {line.get_label(): line.get_linestyle() for line in figure.axes[0].get_lines()}
+    assert styles["renyi"] != styles["renyi, mass 0.9"]
+
+
+def test_no_two_criteria_have_one_colour():
+    names = [*CRITERIA, KEY_SIMILARITY]
+    colours = [criterion_style(name, [KEY_SIMILARITY])[0] for name in names]
+    assert len(set(colours)) == len(names)
 
 
 def test_the_ring_is_left_out_where_the_model_was_not_trained_so():
