@@ -87,6 +87,15 @@ def define_model(required: bool = True) -> Callable[[], Loaded]:
             + several
             + text("keep_rate"),
         ),
+        "keep_mass": flags.DEFINE_list(
+            "keep_mass",
+            None,
+            "Adaptive keep counts: share of the mass of the entropy that an image keeps, in no more"
+            " patches than --keep_rate allows." + several + text("keep_mass"),
+        ),
+        "r": flags.DEFINE_list(
+            "r", None, "Patches that reducer merge merges away, in place of --keep_rate." + several
+        ),
         "blocks": flags.DEFINE_list("blocks", None, "Pruned, counted from 1." + text("blocks")),
         "reducer": flags.DEFINE_string(
             "reducer", None, "What becomes of the patches that are not kept." + text("reducer")
@@ -134,10 +143,12 @@ def _pruning(notes: Notes, given: dict[str, Any], source: Path) -> PruningConfig
         elif field == "blocks":
             changes[field] = tuple(numbers(field, texts, int))
         else:
-            values = list(texts) if field == "criterion" else numbers(field, texts)
+            kind = int if field == "r" else float
+            values = list(texts) if field == "criterion" else numbers(field, texts, kind)
             changes[field] = values[0] if len(values) == 1 else tuple(values)
     rates = changes.get("keep_rate", ())
-    if rates and all(rate == 1 for rate in (rates if isinstance(rates, tuple) else (rates,))):
+    all_rates = rates if isinstance(rates, tuple) else (rates,)
+    if rates and all(rate == 1 for rate in all_rates) and "keep_mass" not in given:
         return None
     if notes.pruning is not None:
         told = {name: value for name, value in pruning_fields(base).items() if name not in given}
@@ -145,7 +156,7 @@ def _pruning(notes: Notes, given: dict[str, Any], source: Path) -> PruningConfig
     reducer = changes.get("reducer", base.reducer)
     if (reducer == MERGE) != (base.reducer == MERGE):
         changes.setdefault("criterion", None)
-    if rates or reducer != MERGE:
+    if "r" not in given and (rates or reducer != MERGE):
         changes["r"] = None  # a number of merges, whose place a keep rate takes
     return dataclasses.replace(base, **changes)
 

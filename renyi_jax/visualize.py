@@ -136,7 +136,8 @@ def _draw_pruning(
 ) -> Iterator[Drawn]:
     pixels = np.stack(list(pictures.values()))
     scoring = _by_scores(pruning)
-    compared = {text_of(pruning.criterion): pruning}
+    merges = pruning.reducer == MERGE
+    compared = {_name(pruning): pruning}
     for name in _CRITERIA.value:
         criterion = tuple(name.split("/")) if "/" in name else name
         setting = dataclasses.replace(scoring, criterion=criterion)
@@ -146,7 +147,8 @@ def _draw_pruning(
         yield Drawn(
             f"{name}_kept",
             kept_panels(picture, {each: maps[number] for each, maps in by_criterion.items()}),
-            f"{name}: the patches left after each pruned block, one row for each criterion.",
+            f"{name}: the patches left after each pruned block, one row for each criterion."
+            + (" Of patches that are merged, one stands for all." if merges else ""),
         )
     settings = [dataclasses.replace(scoring, criterion="renyi", alpha=alpha) for alpha in alphas]
     yield Drawn(
@@ -154,6 +156,14 @@ def _draw_pruning(
         entropy_histograms(dict(zip(alphas, read_pruning(model, pixels, settings)))),
         "The entropy of the patches that enter each pruned block, and where it is cut.",
     )
+
+
+def _name(pruning: PruningConfig) -> str:
+    """What tells a pruning from one by another criterion alone."""
+    if pruning.reducer == MERGE:
+        return MERGE
+    adapts = any(mass < 1 for mass in pruning.per_block("keep_mass"))
+    return text_of(pruning.criterion) + (f", mass {text_of(pruning.keep_mass)}" if adapts else "")
 
 
 def _by_scores(pruning: PruningConfig) -> PruningConfig:

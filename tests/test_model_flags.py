@@ -37,6 +37,19 @@ def test_between_scoring_and_merging_what_belongs_to_one_of_them_is_left_behind(
     assert pruning(MERGED, keep_rate="0.6") == PruningConfig(reducer="merge", keep_rate=0.6)
 
 
+def test_adaptive_keep_counts_and_numbers_of_merges_have_flags():
+    assert pruning(None, keep_mass="0.9") == PruningConfig(keep_mass=0.9)
+    assert pruning(None, keep_mass="0.9,1,1", keep_rate="1") == PruningConfig(
+        keep_mass=(0.9, 1.0, 1.0), keep_rate=1.0
+    )
+    assert pruning(None, reducer="merge", r="13") == PruningConfig(reducer="merge", r=13)
+    assert pruning(MERGED, r="4,4,2").r == (4, 4, 2)
+    with pytest.raises(UserError, match="with reducer 'drop' give keep_rate"):
+        pruning(None, r="13")
+    with pytest.raises(UserError, match=r"--r=1.5: expected whole numbers"):
+        pruning(MERGED, r="1.5")
+
+
 def test_a_flag_that_does_not_go_with_the_notes_is_refused():
     with pytest.raises(UserError, match="2 values for 1"):
         pruning(PruningConfig(alpha=(1.0, 2.0), blocks=(2, 5)), blocks="3")

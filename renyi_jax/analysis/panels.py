@@ -66,6 +66,8 @@ def entropy_panels(
 def kept_panels(image: Picture, by_criterion: Mapping[str, Sequence[StageMap]]) -> Figure:
     """The patches left after each pruned block, one row for each criterion (figure 4).
 
+    How many are left stands above each column, and in every row where criteria differ in it.
+
     Args:
         image: as it was before normalisation.
         by_criterion: what each criterion decided in the same blocks.
@@ -73,18 +75,31 @@ def kept_panels(image: Picture, by_criterion: Mapping[str, Sequence[StageMap]]) 
     height, width, _ = image.shape
     stages = next(iter(by_criterion.values()))
     rows, columns = len(by_criterion), 1 + len(stages)
+    counts = [[int(stage.kept.sum()) for stage in maps] for maps in by_criterion.values()]
+    names = [words(criterion).replace(", ", ",\n") for criterion in by_criterion]
+    lines = 1 + max(name.count("\n") for name in names)
+    differ = any(each != counts[0] for each in counts)
     side = 1.7 * height / width
     figure = Figure(
-        figsize=(1.7 * columns + 0.3, rows * (side + 0.05) + 0.35),
+        figsize=(
+            1.7 * columns + 0.1 + 0.2 * lines,
+            rows * (side + (0.25 if differ else 0.05)) + 0.35,
+        ),
         layout=ConstrainedLayoutEngine(w_pad=0.03, h_pad=0.03, wspace=0, hspace=0),
     )
     grid: np.ndarray = figure.subplots(rows, columns, squeeze=False)
-    for row, (criterion, maps) in enumerate(by_criterion.items()):
+    for row, (name, maps) in enumerate(zip(names, by_criterion.values())):
         show(grid[row, 0], image, "image" if row == 0 else "", (height, width))
-        grid[row, 0].set_ylabel(words(criterion).replace(", ", ",\n"), fontsize=10, color=INK)
+        grid[row, 0].set_ylabel(name, fontsize=10, color=INK)
         for axes, stage in zip(grid[row, 1:], maps):
-            left = f"block {stage.block}: {stage.kept.sum()} of {stage.kept.size} left"
-            show(axes, grey_out(image, stage.kept), "" if row else left, (height, width))
+            left = f"{stage.kept.sum()} of {stage.kept.size} left"
+            title = left if row else f"block {stage.block}: {left}"
+            show(
+                axes,
+                grey_out(image, stage.kept),
+                title if differ or row == 0 else "",
+                (height, width),
+            )
     return figure
 
 

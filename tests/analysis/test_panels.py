@@ -54,6 +54,14 @@ def test_criteria_stand_one_below_the_other():
     assert drawn(figure).std() > 0
 
 
+def test_how_many_are_left_stands_in_every_row_where_criteria_differ_in_it():
+    image = np.zeros((16, 16, 3), np.uint8)
+    figure = kept_panels(image, {"renyi, mass 0.5": stages(0.3), "renyi": stages()})
+    assert titles(figure)[:2] == ["image", "block 4: 5 of 16 left"]
+    assert titles(figure)[3:] == ["10 of 16 left", "6 of 16 left"]
+    assert drawn(figure).std() > 0
+
+
 def test_a_histogram_has_every_patch_and_is_cut_between_kept_and_dropped():
     maps = stages()
     figure = entropy_histograms({1.0: [maps, stages()], 2.0: [maps]})
