@@ -78,7 +78,7 @@ def renyi_entropy(
 
 
 def attention_entropy(
-    logits: Float[ArrayLike, "*batch n n"],
+    logits: Float[ArrayLike, "*batch n m"],
     alpha: ArrayLike,
     num_prefix: int = 1,
     normalize: bool = True,

@@ -1,14 +1,16 @@
 """Which implementation of attention runs: the one place where it is decided, and why."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
 import jax
-from jax.experimental.custom_partitioning import custom_partitioning
-from jax.sharding import NamedSharding, PartitionSpec
+import jax.numpy as jnp
 
-from renyi_jax.attention import chunked, pallas_gpu, pallas_tpu
+from renyi_jax.attention import chunked, pallas_gpu, pallas_tpu, plain
+from renyi_jax.attention.row_entropy import row_entropy
 from renyi_jax.attention.running import order_scalars
+from renyi_jax.entropy import attention_entropy
 
 PLAIN_TOKENS = 640
 """With more tokens than this the attention matrix is not held.
@@ -23,8 +25,8 @@ def forward(*arguments):
     """`chunked.forward`, or what stands in for it on the platform that is compiled for."""
     return jax.lax.platform_dependent(
         *arguments,
-        tpu=with_scalars(_TPU_FORWARD),
-        cuda=with_scalars(_GPU_FORWARD),
+        tpu=with_scalars(pallas_tpu.forward),
+        cuda=with_scalars(pallas_gpu.forward),
         default=chunked.forward,
     )
 
@@ -33,10 +35,40 @@ def backward(*arguments):
     """`chunked.backward`, or what stands in for it on the platform that is compiled for."""
     return jax.lax.platform_dependent(
         *arguments,
-        tpu=with_scalars(_TPU_BACKWARD),
-        cuda=with_scalars(_GPU_BACKWARD),
+        tpu=with_scalars(pallas_tpu.backward),
+        cuda=with_scalars(pallas_gpu.backward),
         default=chunked.backward,
     )
+
+
+def scored(query, key, value, alpha, num_prefix: int):
+    """`plain.attention` and the entropy of the patches' rows, by the way that suits the platform.
+
+    On CPU the entropy multiplies queries and keys once more, which takes less time than to have
+    the logits written (docs/speed.md). Accelerators share them.
+    """
+    return jax.lax.platform_dependent(
+        query,
+        key,
+        value,
+        alpha,
+        cpu=functools.partial(_scored_apart, num_prefix),
+        default=functools.partial(_scored_together, num_prefix),
+    )
+
+
+def _scored_apart(num_prefix: int, query, key, value, alpha):
+    attended, _ = plain.attention(query, key, value, lambda _: None)
+    queries, keys = (jnp.swapaxes(tokens, 1, 2) for tokens in (query, key))
+    queries = queries * queries.shape[-1] ** -0.5
+    return attended, row_entropy(queries, keys[:, :, num_prefix:], alpha)[:, :, num_prefix:]
+
+
+def _scored_together(num_prefix: int, query, key, value, alpha):
+    def entropy_of(logits):
+        return attention_entropy(logits, alpha, num_prefix)
+
+    return plain.attention(query, key, value, entropy_of)
 
 
 def with_scalars(kernel: Callable[..., Any]) -> Callable[..., Any]:
@@ -47,42 +79,3 @@ def with_scalars(kernel: Callable[..., Any]) -> Callable[..., Any]:
         return kernel(*arrays) if alpha is None else kernel(*arrays, order_scalars(alpha))
 
     return run
-
-
-def per_device(function: Callable[..., Any], operands: str, results: str) -> Callable[..., Any]:
-    """`function`, of which each device runs its own images and heads: no compiler splits a kernel.
-
-    Args:
-        function: of arrays, of which the first has axes b and h.
-        operands: the axes of the first operands; what follows is whole on every device.
-        results: the axes of the results.
-    """
-    spread = custom_partitioning(lambda *arrays: function(*arrays))
-
-    def rule(mesh, types, _):
-        more = [f"k{i}" for i in range(len(types) - operands.count(",") - 1)]
-        return f"{', '.join((operands, *more))} -> {results}", {
-            "need_replication_factors": ("n", "m", "d", *more)
-        }
-
-    def partition(mesh, arguments, outputs):
-        images_and_heads = tuple(jax.tree.leaves(arguments)[0].sharding.spec)[:2]
-
-        def place(array):
-            return NamedSharding(mesh, PartitionSpec(*images_and_heads[: array.ndim - 1]))
-
-        return mesh, function, jax.tree.map(place, outputs), jax.tree.map(place, arguments)
-
-    spread.def_partition(partition, sharding_rule=rule)
-    return spread
-
-
-_QKV = "b h n d, b h m d, b h m d"
-_ROWS = "b h n, b h n, b h n"
-_COTANGENTS = "b h n d, b h n, b h n"
-
-
-_TPU_FORWARD = per_device(pallas_tpu.forward, _QKV, f"b h n d, {_ROWS}")
-_TPU_BACKWARD = per_device(pallas_tpu.backward, f"{_QKV}, {_ROWS}, {_COTANGENTS}", _QKV)
-_GPU_FORWARD = per_device(pallas_gpu.forward, _QKV, f"b h n d, {_ROWS}")
-_GPU_BACKWARD = per_device(pallas_gpu.backward, f"{_QKV}, {_ROWS}, {_COTANGENTS}", _QKV)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Float32
 
 from renyi_jax.attention import plain
-from renyi_jax.attention.backend import PLAIN_TOKENS
+from renyi_jax.attention.backend import PLAIN_TOKENS, scored
 from renyi_jax.attention.plain import Score
 from renyi_jax.attention.streaming import stream
 from renyi_jax.entropy import attention_entropy, unnormalised_entropy
@@ -55,6 +55,9 @@ def attention(
     if not callable(read):
         if sizes is None and query.shape[1] > PLAIN_TOKENS:
             return streaming_attention(query, key, value, read)
+        if sizes is None and read is not None and read.normalize:
+            alpha = jnp.asarray(read.alpha, jnp.float32)
+            return scored(query, key, value, alpha, read.num_prefix)
         read = functools.partial(_entropy_of, read)
     return plain.attention(query, key, value, read, sizes)
 

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 from flax import nnx
+from jax.sharding import PartitionSpec
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from renyi_jax.attention import RowEntropy, Score, attention, attention_logits, whole_logits
@@ -97,11 +98,35 @@ class Attention(nnx.Module):
     ) -> tuple[Float[Array, "b n d"], Reading]:
         qkv = self.qkv(values)
         query, key, value = qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2]
-        attended, answer = attention(query, key, value, question, sizes)
+        if callable(question) or sizes is not None:
+            attended, answer = attention(query, key, value, question, sizes)
+        else:
+            attended, answer = _attention_per_shard(query, key, value, question)
         branch = self.proj(attended.reshape(values.shape))
         branch = self.dropout(branch, deterministic=not train, rngs=rngs)
         class_logits = attention_logits(query[:, :1], key, sizes)
         return branch, Reading(answer, class_logits, key.mean(axis=2))
+
+
+def _attention_per_shard(query, key, value, question: RowEntropy | None):
+    """`attention`, each device for its own images and heads: no compiler splits a kernel."""
+
+    def attend(query, key, value, alpha=None):
+        read = None if question is None else question._replace(alpha=alpha)
+        return attention(query, key, value, read)
+
+    return per_shard(
+        attend,
+        query,
+        key,
+        value,
+        axes=(BATCH_AXES, None, "tensor", None),
+        results=(
+            PartitionSpec(BATCH_AXES, None, "tensor"),
+            None if question is None else PartitionSpec(BATCH_AXES, "tensor"),
+        ),
+        whole=None if question is None else jnp.asarray(question.alpha, jnp.float32),
+    )
 
 
 class Block(nnx.Module):

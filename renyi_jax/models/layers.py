@@ -93,7 +93,9 @@ class Mlp(nnx.Module):
         # Not rounded before GELU: on CPU that makes products of bfloat16 faster (docs/speed.md). In
         # training, the gradient of such a product would be one of float32 matrices.
         hidden = self.fc1(tokens, None if train else jnp.float32)
-        hidden = gelu(constrain(hidden, BATCH_AXES, None, "tensor")).astype(tokens.dtype)
+        hidden = constrain(hidden, BATCH_AXES, None, "tensor")
+        # Computed again for the gradient: what it is made of would be kept in float32.
+        hidden = (jax.checkpoint(gelu) if train else gelu)(hidden).astype(tokens.dtype)
         hidden = self.dropout(hidden, deterministic=not train, rngs=rngs)
         return self.dropout(self.fc2(hidden), deterministic=not train, rngs=rngs)
 

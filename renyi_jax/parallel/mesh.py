@@ -19,6 +19,10 @@ BATCH_AXES = ("data", "fsdp")
 """What the images of a batch are spread over: each device of these sees other images."""
 
 
+Axes = Sequence[str | tuple[str, ...] | None]
+"""The axis or axes of the mesh for each dimension of an array."""
+
+
 def make_mesh(sizes: Mapping[str, int], devices: Sequence[Any] | None = None) -> Mesh:
     """The mesh of `config.mesh`, laid over the devices so that neighbours are near.
 
@@ -63,21 +67,42 @@ def constrain(
     return jax.lax.with_sharding_constraint(array, fitting(axes, array.shape, mesh.shape))
 
 
-def per_shard(function: Callable[..., Any], array: Shaped[Array, "b *rest"]) -> Any:
-    """`function` of a batch, each image by itself, on the device that holds the image.
+def per_shard(
+    function: Callable[..., Any],
+    *arrays: Shaped[Array, "..."],
+    axes: Axes = (BATCH_AXES,),
+    results: Any = None,
+    whole: Any = None,
+) -> Any:
+    """`function` of a batch, of which each device runs what it holds.
 
-    XLA's partitioner gathers the whole batch on every device for what it cannot split, as the
-    `top_k` of CPUs and GPUs.
+    XLA's partitioner gathers the whole batch on every device for what it cannot split: the `top_k`
+    of CPUs and GPUs, and kernels.
 
     Args:
-        function: works row by row; its results have the batch as their first axis.
-        array: one row for each image.
+        function: of the arrays and, if there is one, of `whole`. Works on each image by itself, and
+            on each head if `axes` cut them.
+        arrays: to cut alike.
+        axes: of the mesh, for each of their dimensions, as in `constrain`.
+        results: a `PartitionSpec` of the same axes for each result; by default the batch is cut.
+        whole: a pytree that every device gets whole.
     """
+    operands = arrays if whole is None else (*arrays, whole)
     mesh = jax.sharding.get_abstract_mesh()
-    if mesh.empty or fitting((BATCH_AXES,), array.shape, mesh.shape) == PartitionSpec(None):
-        return function(array)
-    rows = PartitionSpec(BATCH_AXES)
-    return jax.shard_map(function, in_specs=rows, out_specs=rows)(array)
+    cut = PartitionSpec() if mesh.empty else fitting(axes, arrays[0].shape, mesh.shape)
+    if not any(cut):
+        return function(*operands)
+
+    def without_the_rest(spec: PartitionSpec) -> PartitionSpec:
+        return PartitionSpec(*(axis if axis in cut else None for axis in spec))
+
+    places = (*[cut] * len(arrays), PartitionSpec())[: len(operands)]
+    outputs = PartitionSpec(BATCH_AXES) if results is None else results
+    outputs = jax.tree.map(
+        without_the_rest, outputs, is_leaf=lambda leaf: isinstance(leaf, PartitionSpec)
+    )
+    # A kernel does not say along which axes its results vary, which check_vma would ask for.
+    return jax.shard_map(function, in_specs=places, out_specs=outputs, check_vma=False)(*operands)
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
@@ -90,9 +115,7 @@ def put(tree: Any, sharding: NamedSharding) -> Any:
     return jax.device_put(jax.tree.map(np.asarray, tree), sharding)
 
 
-def fitting(
-    axes: Sequence[str | tuple[str, ...] | None], shape: Sequence[int], sizes: Mapping[str, int]
-) -> PartitionSpec:
+def fitting(axes: Axes, shape: Sequence[int], sizes: Mapping[str, int]) -> PartitionSpec:
     """`axes` as a PartitionSpec, without those that do not divide their dimension."""
 
     def size(axis: str | tuple[str, ...] | None) -> int:

@@ -1,7 +1,7 @@
 """Trains a tiny model for 20 steps on a mesh and evaluates it; run by test_mesh.py, in processes of
 their own, since the number of devices is decided before JAX starts.
 
-  python tests/parallel/train_on_mesh.py '[[WORKDIR, {"data": 8}], ...]' --devices=8
+  python tests/parallel/train_on_mesh.py '[[WORKDIR, {"data": 8}, 640], ...]' --devices=8
 """
 
 import argparse
@@ -21,6 +21,7 @@ from etils import epath
 from flax import nnx
 from tiny import tiny_dataset, tiny_model, tiny_spec
 
+from renyi_jax.attention import call
 from renyi_jax.config import check_config, default_config
 from renyi_jax.data import eval_loader
 from renyi_jax.evaluation import run_evaluations
@@ -31,8 +32,9 @@ from renyi_jax.training import train, training_batches
 PRUNING = PruningConfig(criterion=("renyi", "cls_attention"), blocks=(1, 2), keep_rate=0.7)
 
 
-def run(workdir: str, mesh: dict[str, int]) -> None:
+def run(workdir: str, mesh: dict[str, int], plain_tokens: int) -> None:
     """Leaves metrics.jsonl, weights.npz and evaluations.json."""
+    call.PLAIN_TOKENS = plain_tokens
     config = default_config()
     config.data.update({"batch_size": 8, "flip": True, "mixup": 0.8, "cutmix": 1.0})
     config.train.update({"epochs": 4, "log_every_steps": 1, "warmup_epochs": 0.5})
@@ -75,7 +77,10 @@ def seen(model, dataset, config) -> dict[str, np.ndarray]:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
-    parser.add_argument("runs", help="JSON: a list of [workdir, sizes of the mesh]")
+    parser.add_argument(
+        "runs",
+        help="JSON: a list of [workdir, sizes of the mesh, tokens beyond which attention streams]",
+    )
     parser.add_argument("--devices", type=int, default=1)
     parser.add_argument("--process", type=int)
     parser.add_argument("--port", type=int)
@@ -84,5 +89,5 @@ if __name__ == "__main__":
     jax.config.update("jax_compilation_cache_dir", os.environ["KEPT_COMPILATIONS"])
     if options.process is not None:
         join_processes(False, f"localhost:{options.port}", 2, options.process)
-    for workdir, mesh in json.loads(options.runs):
-        run(workdir, mesh)
+    for workdir, mesh, plain_tokens in json.loads(options.runs):
+        run(workdir, mesh, plain_tokens)

@@ -1,0 +1,72 @@
+"""The entropy by a product of its own against the entropy of logits that were written."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from renyi_jax.attention import RowEntropy, attention, attention_logits, backend
+from renyi_jax.attention.row_entropy import row_entropy
+from renyi_jax.entropy import attention_entropy
+
+BESIDE_ONE = (1 - 1e-3, 1 - 1e-6, 1.0, 1 + 1.2e-7, 1.0001, 1.19, 1.21)
+
+
+def tokens(seed, length, scale=1.0, dtype=jnp.float32, width=8):
+    rng = np.random.default_rng(seed)
+    return jnp.asarray(rng.normal(size=(3, 2, length, 2, width)) * scale, dtype)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    length=st.sampled_from([2, 17, 197]),
+    alpha=st.sampled_from(BESIDE_ONE) | st.floats(0.02, 300) | st.just(np.inf),
+    scale=st.sampled_from([0.0, 0.1, 1.0, 5.0]),
+    num_prefix=st.integers(0, 1),
+    dtype=st.sampled_from([jnp.float32, jnp.bfloat16]),
+)
+def test_any_order_agrees_with_the_entropy_of_the_logits(length, alpha, scale, num_prefix, dtype):
+    query, key, value = tokens(length, length, scale, dtype)
+    attended, entropy = jax.jit(backend.scored, static_argnums=4)(
+        query, key, value, jnp.float32(alpha), num_prefix
+    )
+    logits = attention_logits(query, key)
+    np.testing.assert_allclose(
+        entropy, attention_entropy(logits, alpha, num_prefix), rtol=1e-5, atol=1e-5
+    )
+    assert attended.dtype == dtype and entropy.dtype == jnp.float32
+
+
+@pytest.mark.parametrize("alpha", [0.3, 1.0, 2.0])
+def test_gradients_are_those_of_the_entropy_of_the_logits(alpha):
+    query, key, value = tokens(0, length=20)
+
+    def apart(query, key, alpha):
+        return attention(query, key, value, RowEntropy(alpha, num_prefix=1))[1].std()
+
+    def together(query, key, alpha):
+        return attention_entropy(attention_logits(query, key), alpha, num_prefix=1).std()
+
+    actual, expected = (
+        jax.jit(jax.grad(each, argnums=(0, 1, 2)))(query, key, jnp.float32(alpha))
+        for each in (apart, together)
+    )
+    for one, other in zip(actual, expected):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+
+
+def test_another_order_compiles_nothing(count_compilations):
+    query, key = (jnp.swapaxes(each, 1, 2) for each in tokens(1, length=12)[:2])
+    run = jax.jit(row_entropy)
+    with count_compilations() as names:
+        for alpha in (0.5, 1.0, 1.01, 8.0, np.inf):
+            run(query, key, np.float32(alpha))
+    assert len(names) == 1
+
+
+def test_an_order_outside_its_range_that_comes_traced_gives_nan():
+    query, key = (jnp.swapaxes(each, 1, 2) for each in tokens(1, length=12)[:2])
+    for alpha in (0.0, -1.0):
+        assert np.isnan(jax.jit(row_entropy)(query, key, jnp.float32(alpha))).all()
