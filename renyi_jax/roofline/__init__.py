@@ -5,7 +5,7 @@ from renyi_jax.roofline.chips import CHIPS, Chip, parse_topology
 from renyi_jax.roofline.collectives import Collective, find_collectives
 from renyi_jax.roofline.describe import describe, verdict
 from renyi_jax.roofline.fit import largest_fitting
-from renyi_jax.roofline.program import Program, bytes_per_device, read_program
+from renyi_jax.roofline.program import Program, bytes_per_device, bytes_refused, read_program
 from renyi_jax.roofline.scaling import weak_scaling
 from renyi_jax.roofline.stand_ins import stand_in_devices
 
@@ -16,6 +16,7 @@ __all__ = [
     "Collective",
     "Program",
     "bytes_per_device",
+    "bytes_refused",
     "describe",
     "find_collectives",
     "largest_fitting",

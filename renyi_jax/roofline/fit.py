@@ -1,19 +1,51 @@
 """The largest batch that fits."""
 
+import math
 from collections.abc import Callable
 
+Point = tuple[int | float, int | float]
 
-def largest_fitting(fits: Callable[[int], bool], too_large: int, step: int) -> int:
-    """The largest multiple of `step` below `too_large` for which `fits` holds; 0 if there is none.
 
-    Asks as seldom as bisection does, so it takes for granted that what fits still fits when it is
-    smaller.
+def largest_fitting(
+    needs: Callable[[int], int | float],
+    limit: int | float,
+    too_large: int,
+    step: int,
+    needed: int | float = math.inf,
+) -> int:
+    """The largest multiple of `step` below `too_large` that needs no more than `limit`; 0 if none.
+
+    Memory grows nearly as a line with the batch. So it tries the batch where the line through the
+    last two that were measured meets the limit, and halves the range where lines do not.
+
+    Args:
+        needs: bytes of a batch, which must not fall as it grows; inf where they are not known, and
+            too many. Each call compiles a program, so it is called seldom.
+        limit: bytes that there are.
+        too_large: a batch that needs more.
+        step: that batches are multiples of.
+        needed: bytes of `too_large`, as far as they are known.
     """
-    low, high = 0, -(-too_large // step)
+    low, high = 0, -(-too_large // step)  # the largest that fits, and the smallest that does not
+    points: list[Point] = [(0, 0), (too_large / step, needed)]
+    slow = 0  # lines in a row that did not halve the range
     while high - low > 1:
-        middle = (low + high) // 2
-        if fits(middle * step):
-            low = middle
+        guess = _crossing(points[-2], points[-1], limit) if slow < 2 else None
+        guess = (low + high) // 2 if guess is None else min(max(guess, low + 1), high - 1)
+        width = high - low
+        needed = needs(guess * step)
+        points.append((guess, needed))
+        if needed <= limit:
+            low = guess
         else:
-            high = middle
+            high = guess
+        slow = 0 if high - low <= (width + 1) / 2 else slow + 1
     return low * step
+
+
+def _crossing(one: Point, other: Point, limit: int | float) -> int | None:
+    """Where the line through two points reaches the limit; None where there is no such line."""
+    (x0, y0), (x1, y1) = one, other
+    if not (math.isfinite(y0) and math.isfinite(y1)) or y0 == y1:
+        return None
+    return math.floor(x0 + (limit - y0) * (x1 - x0) / (y1 - y0))

@@ -1,6 +1,8 @@
 """What XLA says of a program that it compiled."""
 
 import dataclasses
+import math
+import re
 from typing import Any
 
 import jax
@@ -61,6 +63,17 @@ def read_program(compiled: jax.stages.Compiled, turns: int = 1) -> Program:
         temporary_bytes=memory.temp_size_in_bytes + results,
         code_bytes=memory.generated_code_size_in_bytes,
     )
+
+
+def bytes_refused(message: str) -> float:
+    """The bytes that a compiler says a program needs which it refuses; inf where it does not say.
+
+    As in "the total memory required for HLO temporaries (24.25G) exceeds available HBM (15.75G)".
+    """
+    said = re.search(r"required[^(]*\(([\d.]+)([KMGT]?)\)", message)
+    if said is None:
+        return math.inf
+    return float(said[1]) * 1024 ** " KMGT".index(said[2] or " ")
 
 
 def bytes_per_device(arrays) -> int:

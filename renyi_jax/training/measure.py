@@ -10,7 +10,15 @@ from jax.sharding import Mesh
 
 from renyi_jax.models import VisionTransformer
 from renyi_jax.parallel import on_mesh, spread
-from renyi_jax.roofline import Chip, bytes_per_device, largest_fitting, read_program, roofline
+from renyi_jax.roofline import (
+    Chip,
+    Program,
+    bytes_per_device,
+    bytes_refused,
+    largest_fitting,
+    read_program,
+    roofline,
+)
 from renyi_jax.training.lowering import AbstractCall, train_step_call, validation_step_call
 
 Row = dict[str, Any]
@@ -73,11 +81,11 @@ def measure(step: Step, model: VisionTransformer, mesh: Mesh, chip: Chip) -> Row
         "hbm_bytes": chip.hbm_bytes,
     }
     started = time.perf_counter()
-    compiled = _compile(call, mesh)
+    program = _compile(call, mesh, step.turns)
     row["compile_seconds"] = time.perf_counter() - started
-    program = None if compiled is None else read_program(compiled, step.turns)
-    row["fits"] = program is not None and program.peak_bytes <= chip.hbm_bytes
-    if program is not None:
+    needed = program.peak_bytes if isinstance(program, Program) else program
+    row["fits"] = needed <= chip.hbm_bytes
+    if isinstance(program, Program):
         bound = roofline(chip, program.flops, program.moved_bytes, program.sent_bytes)
         batch_bytes = program.argument_bytes - row["weights_bytes"] - row["optimizer_bytes"]
         row |= {
@@ -95,23 +103,23 @@ def measure(step: Step, model: VisionTransformer, mesh: Mesh, chip: Chip) -> Row
         }
     if not row["fits"]:
 
-        def fits(batch_size: int) -> bool:
+        def needs(batch_size: int) -> int | float:
             smaller = _compile(step.call(model, batch_size), mesh)
-            return smaller is not None and read_program(smaller).peak_bytes <= chip.hbm_bytes
+            return smaller.peak_bytes if isinstance(smaller, Program) else smaller
 
         row["largest_batch_size"] = largest_fitting(
-            fits, step.batch_size, spread(mesh) * step.turns
+            needs, chip.hbm_bytes, step.batch_size, spread(mesh) * step.turns, needed
         )
     return row
 
 
-def _compile(call: AbstractCall, mesh: Mesh) -> jax.stages.Compiled | None:
-    """None where the compiler says that the memory of a device is too small."""
+def _compile(call: AbstractCall, mesh: Mesh, turns: int = 1) -> Program | float:
+    """The program; of one too large for a device, the bytes that the compiler says it needs."""
     with on_mesh(mesh):
         lowered = call.function.lower(*call.arguments)
     try:
-        return lowered.compile()
+        return read_program(lowered.compile(), turns)
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
-        return None
+        return bytes_refused(str(error))

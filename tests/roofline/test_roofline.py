@@ -1,5 +1,7 @@
 """Chips, bounds, the search for a batch, and what XLA says of programs for the CPU."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,6 +15,7 @@ from renyi_jax.roofline import (
     CHIPS,
     Collective,
     bytes_per_device,
+    bytes_refused,
     largest_fitting,
     parse_topology,
     read_program,
@@ -53,18 +56,48 @@ def test_the_bound_is_the_resource_that_is_busy_longest(asked, by):
     assert bound.seconds == pytest.approx(9)
 
 
-@given(st.integers(0, 300), st.integers(1, 300), st.integers(1, 16))
-def test_the_search_finds_the_largest_multiple_that_fits(limit, too_large, step):
+@given(
+    st.lists(st.integers(0, 40), min_size=1, max_size=300), st.integers(0, 3000), st.integers(1, 16)
+)
+def test_the_search_finds_the_largest_multiple_that_fits(increments, limit, step):
+    needs = np.cumsum([0, *increments])  # of so many times `step`; never falls
+    too_large = step * (len(needs) - 1)
     asked = []
 
-    def fits(size):
+    def says(size):
         asked.append(size)
-        return size <= limit
+        needed = int(needs[size // step])
+        return needed if needed <= limit or limit % 2 else math.inf
 
-    expected = [size for size in range(0, too_large, step) if size <= limit]
-    assert largest_fitting(fits, too_large, step) == max(expected)
-    assert all(0 < size < too_large for size in asked)
-    assert len(asked) <= np.ceil(np.log2(too_large / step + 1)) + 1
+    fitting = [each * step for each in range(len(needs) - 1) if needs[each] <= limit]
+    assert largest_fitting(says, limit, too_large, step, says(too_large)) == max(fitting)
+    asked = asked[1:]
+    assert all(0 < size < too_large and size % step == 0 for size in asked)
+    assert len(asked) == len(set(asked)) <= 3 * np.log2(len(needs)) + 3
+
+
+@given(st.floats(0, 1e9), st.floats(1e3, 1e7), st.integers(2, 10**5))
+def test_where_memory_is_a_line_four_compilations_find_the_batch(start, slope, too_large):
+    asked = []
+
+    def needs(size):
+        asked.append(size)
+        return start + slope * size
+
+    limit = (start + slope * too_large) * 0.7
+    found = largest_fitting(needs, limit, too_large, 1, start + slope * too_large)
+    assert (found == 0 or needs(found) <= limit) and needs(found + 1) > limit
+    assert len(asked) - 2 <= 4
+
+
+def test_what_a_compiler_says_of_a_program_too_large_is_read():
+    said = (
+        "RESOURCE_EXHAUSTED: E1000: CompileTimeHbmOom: Ran out of memory on HBM, the total memory"
+        " required for HLO temporaries (24.25G) exceeds available HBM (15.75G). HLO module: jit_f."
+    )
+    assert bytes_refused(said) == 24.25 * 2**30
+    assert bytes_refused(said.replace("24.25G", "900.5M")) == 900.5 * 2**20
+    assert bytes_refused("RESOURCE_EXHAUSTED") == math.inf
 
 
 def test_a_product_asks_for_its_multiply_adds_and_its_arrays():
