@@ -103,7 +103,7 @@ class PruningConfig:
                 object.__setattr__(self, field, tuple(value))
         problems = list(self._problems()) or list(self._senseless_pairs())
         if problems:
-            raise UserError("PruningConfig: " + " ".join(problems))
+            raise UserError("PruningConfig: " + " ".join(dict.fromkeys(problems)))
 
     def _problems(self) -> Iterable[str]:
         blocks = self.blocks

@@ -62,6 +62,12 @@ def test_all_that_is_wrong_is_told_at_once():
     assert all(word in str(error.value) for word in ("criterion", "keep_rate", "reducer"))
 
 
+def test_what_is_wrong_in_every_block_is_told_once():
+    with pytest.raises(UserError) as error:
+        PruningConfig(criterion="random", keep_mass=0.9)
+    assert str(error.value).count("measures entropy") == 1
+
+
 def test_lists_become_tuples_so_that_a_config_can_be_hashed():
     pruning = PruningConfig(alpha=[1.0, 2.0, 3.0], blocks=[4, 7, 10])
     assert hash(pruning) == hash(PruningConfig(alpha=(1.0, 2.0, 3.0)))
