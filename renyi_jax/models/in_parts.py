@@ -17,7 +17,11 @@ has the measurement. Only the CPU is asked for parts: accelerators want whole ba
 """
 
 PARTS_AT_ONCE = 4
-"""Parts that are compiled side by side. More would run no faster, and take longer to compile."""
+"""Parts that are compiled side by side. More would run no faster, and take longer to compile.
+
+Images of more than `PART_TOKENS` tokens come one after another: one of them keeps all cores busy,
+and several would hold so many times its memory.
+"""
 
 # From the images of a part, and the part's number (None for a whole batch), to arrays whose first
 # axis is that of the images.
@@ -32,24 +36,28 @@ def in_parts(run: Run, images: Float[Array, "b height width 3"], tokens_per_imag
     # An exported program may have a batch of any size.
     if isinstance(images, Tracer) and isinstance(batch, int) and batch > part and is_one_device:
         return jax.lax.platform_dependent(
-            images, cpu=partial(_in_parts, run, part), default=lambda images: run(images, None)
+            images,
+            cpu=partial(
+                _in_parts, run, part, 1 if tokens_per_image > PART_TOKENS else PARTS_AT_ONCE
+            ),
+            default=lambda images: run(images, None),
         )
     return run(images, None)
 
 
-def _in_parts(run: Run, part: int, images):
-    round_size = part * PARTS_AT_ONCE
+def _in_parts(run: Run, part: int, at_once: int, images):
+    round_size = part * at_once
     rounds, rest = divmod(len(images), round_size)
     results = []
     if rounds > 1:
         looped = images[: rounds * round_size].reshape(rounds, round_size, *images.shape[1:])
-        numbers = jnp.arange(rounds) * PARTS_AT_ONCE
+        numbers = jnp.arange(rounds) * at_once
         outputs = jax.lax.map(lambda each: _side_by_side(run, part, *each), (looped, numbers))
         results.append(jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), outputs))
     elif rounds == 1:
         results.append(_side_by_side(run, part, images[:round_size], 0))
     if rest:
-        results.append(_side_by_side(run, part, images[-rest:], rounds * PARTS_AT_ONCE))
+        results.append(_side_by_side(run, part, images[-rest:], rounds * at_once))
     return _joined(results)
 
 

@@ -49,6 +49,22 @@ def test_no_two_parts_draw_the_same_random_scores(model, monkeypatch):
     assert len(np.unique(trace.scores, axis=0)) == 9
 
 
+@pytest.mark.parametrize(("tokens", "at_once"), [(40, 4), (41, 1)])
+def test_only_images_of_few_tokens_are_held_side_by_side(monkeypatch, tokens, at_once):
+    monkeypatch.setattr(in_parts, "PART_TOKENS", 40)
+    held = []
+
+    def run(images, number):
+        if number is not None:
+            held.append(len(images))
+        return images.sum(axis=(1, 2, 3))
+
+    images = jnp.arange(8.0).reshape(8, 1, 1, 1)
+    sums = jax.jit(lambda images: in_parts.in_parts(run, images, tokens))(images)
+    np.testing.assert_array_equal(sums, np.arange(8))
+    assert held == [1] * at_once
+
+
 def test_a_function_that_is_not_compiled_takes_the_whole_batch(monkeypatch):
     monkeypatch.setattr(in_parts, "PART_TOKENS", 1)
     numbers = []
