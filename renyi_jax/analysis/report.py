@@ -14,7 +14,13 @@ from renyi_jax.analysis.report_pictures import attention, examples, first_batch
 from renyi_jax.analysis.style import text_of
 from renyi_jax.config import to_json
 from renyi_jax.data import Dataset
-from renyi_jax.evaluation.settings import keep_words, option_words, varying_options
+from renyi_jax.evaluation.settings import (
+    adapts,
+    keep_words,
+    kept_words,
+    option_words,
+    varying_options,
+)
 from renyi_jax.files import write_text
 from renyi_jax.models import VisionTransformer
 
@@ -178,12 +184,15 @@ def _table(results: Sequence[Evaluation]) -> str:
         "reducer": lambda row: text_of(row["reducer"]),
         "α": lambda row: text_of(row["alpha"]),
         "keep rate": keep_words,
+        "mean kept": kept_words,
         "top-1 (%)": lambda row: f"{100 * row['top1']:.2f}",
         "top-5 (%)": lambda row: f"{100 * row['top5']:.2f}",
         "on object (%)": lambda row: f"{100 * row['kept_on_object']:.1f}",
         "multiply-adds (G)": lambda row: f"{row['gmacs']:#.3g}",
         "images/s": lambda row: f"{row['images_per_second']:,.1f}",
     }
+    if not any(map(adapts, results)):
+        del columns["mean kept"]
     if not options:
         del columns["options"]
     if "kept_on_object" not in results[0]:

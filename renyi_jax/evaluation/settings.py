@@ -126,6 +126,16 @@ def keep_words(row: Mapping[str, Any]) -> str:
     return rate if mass == "1" else f"≤ {rate}, mass {mass}"
 
 
+def adapts(row: Mapping[str, Any]) -> bool:
+    """Whether the images of a row keep as many patches as each of them needs."""
+    return _words(row.get("keep_mass", 1.0)) != "1"
+
+
+def kept_words(row: Mapping[str, Any]) -> str:
+    """The patches that leave each pruned block, mean over the images."""
+    return ", ".join(f"{count:.1f}" for count in row["mean_kept"]) or "–"
+
+
 def option_words(row: Mapping[str, Any], names: Sequence[str]) -> str:
     """The named options of a row, in words; those that are as by default need none."""
     words = {

@@ -5,7 +5,13 @@ import io
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from renyi_jax.evaluation.settings import keep_words, option_words, varying_options
+from renyi_jax.evaluation.settings import (
+    adapts,
+    keep_words,
+    kept_words,
+    option_words,
+    varying_options,
+)
 
 Row = dict[str, Any]
 
@@ -36,6 +42,7 @@ def to_markdown(rows: Sequence[Row], baseline: str) -> str:
         "reducer": lambda row: _words(row["reducer"]),
         "alpha": lambda row: _words(row["alpha"]),
         "keep rate": keep_words,
+        "mean kept": kept_words,
         "options": lambda row: option_words(row, options) or "–",
         "top-1 (%)": lambda row: _percent(row["top1"]),
         "95 %": lambda row: _range(row["top1_interval"]),
@@ -49,6 +56,8 @@ def to_markdown(rows: Sequence[Row], baseline: str) -> str:
         "speed-up": lambda row: f"{row['speedup']:.2f}",
         "memory (MB)": lambda row: _megabytes(row["peak_memory"]),
     }
+    if not any(map(adapts, rows)):
+        del columns["mean kept"]
     if not options:
         del columns["options"]
     if "kept_on_object" not in rows[0]:

@@ -126,3 +126,12 @@ def test_the_markdown_sets_real_differences_in_bold(compared):
     assert table[2].startswith("| renyi | drop | inf | 0.7 | reversed |") and "**" not in table[2]
     assert "**-" in table[3] and "0.9, 0.5" in table[3]
     assert len({line.count("|") for line in table[:5]}) == 1
+
+
+def test_the_markdown_tells_the_mean_kept_where_images_keep_counts_of_their_own(compared):
+    assert "mean kept" not in to_markdown(compared, "no pruning")
+    adaptive = [{**compared[0], "keep_mass": 0.9}, *compared[1:]]
+    table = to_markdown(adaptive, "no pruning").splitlines()
+    assert "| keep rate | mean kept |" in table[0]
+    assert "| ≤ 0.7, mass 0.9 | 12.0 |" in table[2]
+    assert len({line.count("|") for line in table[:5]}) == 1
