@@ -127,6 +127,8 @@ def fine_tuning(base: PruningConfig, rates: Sequence[float]) -> Iterator[Entry]:
         "shannon": {"criterion": "shannon"},
         "random": {"criterion": "random"},
     }
+    names = ("renyi",) + (CLS,) * (len(base.blocks) - 1)
+    methods[_in_words(names, 0.25)] = {"criterion": names, "alpha": 0.25}
     yield from _each(methods, rates, base)
 
 

@@ -37,7 +37,7 @@ from studies.plans import Entry, fine_tuning
 from studies.rows import accuracy_rows, write_rows
 
 _CONFIG = define_config()
-_METHODS = flags.DEFINE_list("methods", None, "Of those of the plan; all by default.")
+_METHODS = flags.DEFINE_multi_string("method", None, "Of those of the plan; all by default.")
 _RATES = flags.DEFINE_list("keep_rates", ["0.5", "0.3", "0.7"], "In the order of their turns.")
 _SEEDS = flags.DEFINE_list("seeds", ["0", "1", "2"], "Each a training of its own.")
 _OUT = flags.DEFINE_string("out", None, "Folder of the results.", required=True)
