@@ -102,7 +102,9 @@ def picture(figure: Figure, alt: str, caption: str = "", vector: bool = True) ->
     kind, mime = ("svg", "svg+xml") if vector else ("png", "png")
     data = base64.b64encode(encode(figure, kind)).decode()
     above = f"<figcaption>{caption}</figcaption>" if caption else ""
-    image = f'<img alt="{html.escape(alt)}" src="data:image/{mime};base64,{data}">'
+    # A small figure on a wide page would have larger letters than all others.
+    width = f"max-width: {round(130 * figure.get_figwidth())}px"
+    image = f'<img alt="{html.escape(alt)}" style="{width}" src="data:image/{mime};base64,{data}">'
     return f"<figure>{above}{image}</figure>\n"
 
 

@@ -55,7 +55,15 @@ def _in_directory(folder: Path) -> Path:
     for name in FILES:
         if (folder / name).is_file():
             return folder / name
-    raise UserError(f"No weights in the directory {folder}: it has none of {', '.join(FILES)}.")
+    unfinished = (
+        f" A run writes {FILES[0]} into its workdir when it ends: start renyi_jax.main again to let"
+        " it go on to its end."
+    )
+    is_run = (folder / "checkpoints").is_dir() or folder.name == "checkpoints"
+    raise UserError(
+        f"No weights in the directory {folder}: it has none of {', '.join(FILES)}."
+        + (unfinished if is_run else "")
+    )
 
 
 def _download(repository: str, revision: str | None) -> Path:

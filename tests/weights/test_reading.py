@@ -246,6 +246,13 @@ def test_a_directory_gives_the_file_of_weights_in_it(tmp_path, plain):
     assert read_checkpoint(str(tmp_path)).path == tmp_path / "model.safetensors"
 
 
+def test_the_workdir_of_a_run_that_has_not_ended_is_told_as_one(tmp_path):
+    (tmp_path / "checkpoints").mkdir()
+    for folder in (tmp_path, tmp_path / "checkpoints"):
+        with pytest.raises(UserError, match=r"it has none of .*start renyi_jax.main again"):
+            read_checkpoint(folder)
+
+
 def test_a_misspelt_name_brings_the_nearest_file(tmp_path):
     (tmp_path / "deit_small.safetensors").touch()
     with pytest.raises(UserError, match=r"Did you mean 'deit_small\.safetensors'\?"):
