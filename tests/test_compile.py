@@ -31,10 +31,15 @@ def test_a_mistake_ends_with_status_2_and_one_message(arguments, expected):
     assert "Traceback" not in result.stderr
 
 
+needs_compiler = pytest.mark.skipif(
+    importlib.util.find_spec("libtpu") is None,
+    reason="libtpu is not installed (requirements-tpu.txt)",
+)
+
+
+@needs_compiler
 @pytest.mark.long
 def test_the_quickstart_is_compiled_for_four_chips_that_are_not_there(tmp_path):
-    if importlib.util.find_spec("libtpu") is None:
-        pytest.skip("libtpu is not installed (requirements-tpu.txt)")
     batches = ("--config.data.batch_size=64", "--config.evaluate.batch_size=64")
     result = run(
         QUICKSTART, *batches, "--topology=v5e:2x2", "--keep_rates=1,0.5", f"--out={tmp_path}"
@@ -57,3 +62,13 @@ def test_the_quickstart_is_compiled_for_four_chips_that_are_not_there(tmp_path):
     for row in (plain, pruned):
         summed = sum(each["bytes"] for each in row["collectives"] if each["kind"] == "all-reduce")
         assert row["weights_bytes"] / 2 <= summed < 1.2 * row["weights_bytes"]
+
+
+@needs_compiler
+@pytest.mark.long
+def test_kernels_are_compiled_for_several_chips():
+    batches = ("--config.data.batch_size=8", "--config.evaluate.batch_size=8")
+    larger = "--config.model.image_size=112"  # 785 tokens: attention streams
+    mesh = ("--config.mesh.data=2", "--config.mesh.tensor=2")
+    result = run(QUICKSTART, *batches, larger, *mesh, "--topology=v5e:2x2", "--keep_rates=0.5")
+    assert result.returncode == 0, result.stderr
