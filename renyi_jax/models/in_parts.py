@@ -1,5 +1,6 @@
 """Takes a batch through the model a few images at a time, where that is faster."""
 
+import itertools
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -23,13 +24,13 @@ Images of more than `PART_TOKENS` tokens come one after another: one of them kee
 and several would hold so many times its memory.
 """
 
-# From the images of a part, and the part's number (None for a whole batch), to arrays whose first
-# axis is that of the images.
+# From the images of a part, and the place of its first in the batch, to arrays whose first axis is
+# that of the images.
 Run = Callable[[Float[Array, "b height width 3"], Any], Any]
 
 
 def in_parts(run: Run, images: Float[Array, "b height width 3"], tokens_per_image: int) -> Any:
-    """`run(images, None)`; on CPU, in a compiled function, the same put together from parts."""
+    """`run(images, 0)`; on CPU, in a compiled function, the same put together from parts."""
     part = max(1, round(PART_TOKENS / tokens_per_image))
     batch = images.shape[0]
     is_one_device = jax.sharding.get_abstract_mesh().empty
@@ -40,9 +41,9 @@ def in_parts(run: Run, images: Float[Array, "b height width 3"], tokens_per_imag
             cpu=partial(
                 _in_parts, run, part, 1 if tokens_per_image > PART_TOKENS else PARTS_AT_ONCE
             ),
-            default=lambda images: run(images, None),
+            default=lambda images: run(images, 0),
         )
-    return run(images, None)
+    return run(images, 0)
 
 
 def _in_parts(run: Run, part: int, at_once: int, images):
@@ -51,20 +52,20 @@ def _in_parts(run: Run, part: int, at_once: int, images):
     results = []
     if rounds > 1:
         looped = images[: rounds * round_size].reshape(rounds, round_size, *images.shape[1:])
-        numbers = jnp.arange(rounds) * at_once
-        outputs = jax.lax.map(lambda each: _side_by_side(run, part, *each), (looped, numbers))
+        places = jnp.arange(rounds) * round_size
+        outputs = jax.lax.map(lambda each: _side_by_side(run, part, *each), (looped, places))
         results.append(jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), outputs))
     elif rounds == 1:
         results.append(_side_by_side(run, part, images[:round_size], 0))
     if rest:
-        results.append(_side_by_side(run, part, images[-rest:], rounds * at_once))
+        results.append(_side_by_side(run, part, images[-rest:], rounds * round_size))
     return _joined(results)
 
 
-def _side_by_side(run: Run, part: int, images, first_number):
-    count = -(-len(images) // part)
-    parts = jnp.array_split(images, count)
-    return _joined([run(each, first_number + i) for i, each in enumerate(parts)])
+def _side_by_side(run: Run, part: int, images, first):
+    parts = jnp.array_split(images, -(-len(images) // part))
+    places = itertools.accumulate(map(len, parts), initial=0)
+    return _joined([run(each, first + place) for each, place in zip(parts, places)])
 
 
 def _joined(results: list[Any]) -> Any:

@@ -22,9 +22,9 @@ from renyi_jax.models.spec import ModelSpec
 from renyi_jax.parallel import BATCH_AXES, constrain, per_shard
 from renyi_jax.pruning import (
     CRITERIA,
+    MERGE,
     REDUCERS,
     PruningConfig,
-    PruningStage,
     keep_count,
     select,
 )
@@ -118,7 +118,8 @@ class VisionTransformer(nnx.Module):
             return_trace: also return one `PruningTrace` per pruned block.
             train: dropout, stochastic depth and patch dropout act; needs `rngs`.
             rngs: streams "dropout" and, for criterion "random", "pruning". Without them the random
-                criterion draws the same scores in every call.
+                criterion draws the same scores in every call. An image's draw depends on its place
+                in the batch alone.
 
         Returns:
             Logits `[b, num_classes]` in float32, or without a head the normalised class token
@@ -129,15 +130,17 @@ class VisionTransformer(nnx.Module):
             UserError: the images do not have the size of `spec`, or alpha has the wrong length.
         """
 
-        def run(images, number):
+        keys = self._draw_keys(rngs)
+
+        def run(images, first):
             values, trace, _ = self._encode(
-                images, alpha, None, train=train, rngs=rngs, part=number
+                images, alpha, None, keys, first, train=train, rngs=rngs if train else None
             )
             return self._classify(values), trace
 
         spec = self.spec
-        if train or rngs is not None:
-            outputs, trace = run(images, None)
+        if train:
+            outputs, trace = run(images, 0)
         else:
             outputs, trace = in_parts(run, images, spec.num_prefix + spec.num_patches)
         return (outputs, trace) if return_trace else outputs
@@ -162,7 +165,8 @@ class VisionTransformer(nnx.Module):
         Returns:
             The outputs of a call, and a tuple of what `read` returned for each block.
         """
-        values, _, readings = self._encode(images, alpha, read, train=train, rngs=rngs)
+        keys = self._draw_keys(rngs)
+        values, _, readings = self._encode(images, alpha, read, keys, train=train, rngs=rngs)
         return self._classify(values), readings
 
     def forward_features(
@@ -174,7 +178,8 @@ class VisionTransformer(nnx.Module):
         rngs: nnx.Rngs | None = None,
     ) -> Float[Array, "b n d"]:
         """The prefix tokens and the patches left, after the last norm; arguments as in a call."""
-        return self._encode(images, alpha, None, train=train, rngs=rngs)[0]
+        keys = self._draw_keys(rngs)
+        return self._encode(images, alpha, None, keys, train=train, rngs=rngs)[0]
 
     def with_pruning(self, pruning: PruningConfig | None) -> "VisionTransformer":
         """The same weights under another pruning; None for no pruning.
@@ -192,10 +197,11 @@ class VisionTransformer(nnx.Module):
         images,
         alpha,
         read: ReadAttention | None,
+        keys: dict[int, PRNGKeyArray],
+        first: Int[ArrayLike, ""] = 0,
         *,
         train: bool,
         rngs: nnx.Rngs | None,
-        part: Int[ArrayLike, ""] | None = None,
     ):
         stages = self.pruning.stages() if self.pruning else {}
         alphas = self._alphas(alpha)
@@ -203,17 +209,27 @@ class VisionTransformer(nnx.Module):
         traces, readings = [], []
         for number, block in enumerate(self.blocks, start=1):
             stage = stages.get(number)
-            stage_alpha, key = None, None
-            if stage is not None:
-                stage_alpha, key = alphas[stage.index], _draw_key(stage, number, part, rngs)
+            stage_alpha = None if stage is None else alphas[stage.index]
+            own_keys = None
+            if number in keys:
+                own_keys = _key_of_each(keys[number], first + jnp.arange(images.shape[0]))
             read_block = functools.partial(read, number) if read else None
             run = functools.partial(_run_block, stage, read_block, train)
             run = REMATERIALIZATIONS[self.remat](run)
-            tokens, trace, reading = run(block, tokens, stage_alpha, key, rngs)
+            tokens, trace, reading = run(block, tokens, stage_alpha, own_keys, rngs)
             readings.append(reading)
             if trace is not None:
                 traces.append(trace)
         return self.norm(tokens.values), tuple(traces), tuple(readings)
+
+    def _draw_keys(self, rngs: nnx.Rngs | None) -> dict[int, PRNGKeyArray]:
+        """A key for each block whose criterion draws its scores."""
+        stages = self.pruning.stages() if self.pruning else {}
+        return {
+            number: jax.random.key(number) if rngs is None else rngs.pruning()
+            for number, stage in stages.items()
+            if stage.reducer != MERGE and "keys" in CRITERIA[stage.criterion].options
+        }
 
     def _classify(self, values: Float[Array, "b n d"]) -> Float[Array, "b outputs"]:
         if self.head is None:
@@ -279,21 +295,11 @@ class VisionTransformer(nnx.Module):
         return jnp.broadcast_to(alphas, (stages,))
 
 
-def _run_block(stage, read: Score | None, train: bool, block: Block, tokens, alpha, key, rngs):
-    return block(tokens, stage, alpha, key, read, train=train, rngs=rngs)
+def _run_block(stage, read: Score | None, train: bool, block: Block, tokens, alpha, keys, rngs):
+    return block(tokens, stage, alpha, keys, read, train=train, rngs=rngs)
 
 
-def _draw_key(
-    stage: PruningStage, number: int, part: Int[ArrayLike, ""] | None, rngs: nnx.Rngs | None
-) -> PRNGKeyArray | None:
-    """The key of a criterion that draws its scores."""
-    criterion = CRITERIA.get(stage.criterion)
-    if criterion is None or "key" not in criterion.options:
-        return None
-    if rngs is not None:
-        return rngs.pruning()
-    key = jax.random.key(number)
-    return key if part is None else jax.random.fold_in(key, part)
+_key_of_each = jax.vmap(jax.random.fold_in, in_axes=(None, 0))
 
 
 def check_blocks(pruning: PruningConfig | None, spec: ModelSpec) -> None:

@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, Key
 
 from renyi_jax.entropy import attention_entropy
 from renyi_jax.errors import UserError, nearest
@@ -143,9 +143,16 @@ def column_norm(
     return jnp.exp(top + jax.nn.logsumexp(below, axis=2) / order).mean(axis=1)
 
 
-def random(logits: Logits, num_prefix: int, *, key: PRNGKeyArray) -> Scores:
-    """Uniform scores: the baseline that any criterion has to beat."""
-    return jax.random.uniform(key, (logits.shape[0], logits.shape[-1] - num_prefix))
+def random(logits: Logits, num_prefix: int, *, keys: Key[Array, "b"]) -> Scores:
+    """Uniform scores: the baseline that any criterion has to beat.
+
+    Args:
+        logits: of which only the shape counts.
+        num_prefix: prefix tokens, which are not scored.
+        keys: one for each image, so that an image's draw is the same in any batch.
+    """
+    num_patches = logits.shape[-1] - num_prefix
+    return jax.vmap(lambda key: jax.random.uniform(key, (num_patches,)))(keys)
 
 
 def _class_row(logits: Logits, num_prefix: int) -> Float[Array, "b h m"]:
@@ -216,7 +223,7 @@ CRITERIA: dict[str, Criterion] = {
     "head_variance": Criterion(head_variance, "class_row", (), lambda h, n, m: 2 * h * m),
     "head_mad": Criterion(head_mad, "class_row", (), _row_cost),
     "column_norm": Criterion(column_norm, "column", ("alpha", "normalize", "heads"), _powers_cost),
-    "random": Criterion(random, "nothing", ("key",), lambda h, n, m: 0),
+    "random": Criterion(random, "nothing", ("keys",), lambda h, n, m: 0),
 }
 
 

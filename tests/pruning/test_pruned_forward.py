@@ -81,11 +81,12 @@ def check(pruning: PruningConfig, spec=None, alphas=(2.0,), key=None, random_sco
 def test_every_criterion_and_reducer_prunes_as_the_plain_version(criteria, reducer):
     key = jax.random.key(5)
     drawn_from = nnx.Rngs(pruning=key).pruning()  # no other criterion draws from the stream
-    check(
-        pruned(criterion=criteria, reducer=reducer),
-        key=key,
-        random_scores=lambda size: np.asarray(jax.random.uniform(drawn_from, (len(IMAGES), size))),
-    )
+
+    def random_scores(size):
+        keys = [jax.random.fold_in(drawn_from, place) for place in range(len(IMAGES))]
+        return np.stack([jax.random.uniform(key, (size,)) for key in keys])
+
+    check(pruned(criterion=criteria, reducer=reducer), key=key, random_scores=random_scores)
 
 
 @pytest.mark.parametrize("normalize", [True, False])
