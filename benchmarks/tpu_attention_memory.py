@@ -61,10 +61,10 @@ def main(argv: list[str]) -> None:
             memory[version] = program.temporary_bytes
             # Of few tokens, other axes are as long.
             squares = _squares(compiled, tokens) if streams_by_itself else []
-            found = f" n x n: {', '.join(squares) or 'none'}" if streams_by_itself else ""
+            found = f", n x n: {', '.join(squares) or 'none'}" if streams_by_itself else ""
             print(
                 f"{step.name}, {version}: {memory[version] / 2**20:,.1f} MiB of temporary memory,"
-                f" {program.moved_bytes / 2**30:,.1f} GiB moved,{found}"
+                f" {program.moved_bytes / 2**30:,.1f} GiB moved{found}"
                 f" (compiled in {seconds:.0f} s)",
                 flush=True,
             )
