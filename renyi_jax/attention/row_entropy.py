@@ -31,6 +31,8 @@ def row_entropy(
         key: the keys that the attention is over.
         alpha: the order, in (0, inf]; may be traced, and is not looked at by the compiler.
     """
+    # XLA of JAX 0.10.2 computes nonsense where several orders that are mapped over are constants.
+    alpha = jax.lax.optimization_barrier(alpha)
     gap = jnp.abs(alpha - 1)
     case = (gap > _SHANNON_GAP).astype(jnp.int32) + (gap >= _IDENTITY_GAP)
     return jax.lax.switch(case, (_shannon, _exact, _identity), query, key, alpha)
