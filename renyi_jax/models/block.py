@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 from flax import nnx
 from jax.sharding import PartitionSpec
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Float, Int
 
 from renyi_jax.attention import RowEntropy, Score, attention, attention_logits, whole_logits
 from renyi_jax.models.layers import Linear, Mlp, QkvLinear, layer_norm, layer_scale
@@ -150,7 +150,7 @@ class Block(nnx.Module):
         tokens: Tokens,
         stage: PruningStage | None,
         alpha: Float[Array, ""] | None,
-        keys: Key[Array, "b"] | None,
+        draws: Float[Array, "b patches"] | None,
         read: Score | None,
         *,
         train: bool,
@@ -169,7 +169,7 @@ class Block(nnx.Module):
         if stage is not None and stage.reducer == MERGE:
             tokens, trace = self._merge(stage, tokens, seen.keys)
         elif stage is not None:
-            scores, weights = self._score(stage, question, seen, alpha, keys)
+            scores, weights = self._score(stage, question, seen, alpha, draws)
             tokens, trace = self._prune(stage, tokens, scores, weights)
 
         branch = self.mlp(self.norm2(tokens.values), train=train, rngs=rngs)
@@ -191,7 +191,7 @@ class Block(nnx.Module):
         return whole_logits if criterion.reads in ("own_row", "column") else None
 
     def _score(
-        self, stage: PruningStage, question: Score | RowEntropy | None, seen: Reading, alpha, keys
+        self, stage: PruningStage, question: Score | RowEntropy | None, seen: Reading, alpha, draws
     ) -> tuple[Float[Array, "b m"], Float[Array, "b m"]]:
         """Importance of every patch, and the weights with which a reducer may fuse."""
         logits = seen.answer if question is whole_logits else seen.class_logits
@@ -207,7 +207,7 @@ class Block(nnx.Module):
                 normalize=stage.normalize,
                 heads=stage.heads,
                 prefix_keys=stage.prefix_keys,
-                keys=keys,
+                draws=draws,
             )
         return -scores if stage.reverse else scores, weights
 

@@ -10,7 +10,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from renyi_jax.attention import Score
@@ -119,7 +118,7 @@ class VisionTransformer(nnx.Module):
             train: dropout, stochastic depth and patch dropout act; needs `rngs`.
             rngs: streams "dropout" and, for criterion "random", "pruning". Without them the random
                 criterion draws the same scores in every call. An image's draw depends on its place
-                in the batch alone.
+                in the batch, not on the size of the batch.
 
         Returns:
             Logits `[b, num_classes]` in float32, or without a head the normalised class token
@@ -130,19 +129,19 @@ class VisionTransformer(nnx.Module):
             UserError: the images do not have the size of `spec`, or alpha has the wrong length.
         """
 
-        keys = self._draw_keys(rngs)
-
-        def run(images, first):
+        def run(inputs):
+            images, draws = inputs
             values, trace, _ = self._encode(
-                images, alpha, None, keys, first, train=train, rngs=rngs if train else None
+                images, alpha, None, draws, train=train, rngs=rngs if train else None
             )
             return self._classify(values), trace
 
+        inputs = images, self._draw_scores(images, rngs)
         spec = self.spec
         if train:
-            outputs, trace = run(images, 0)
+            outputs, trace = run(inputs)
         else:
-            outputs, trace = in_parts(run, images, spec.num_prefix + spec.num_patches)
+            outputs, trace = in_parts(run, inputs, spec.num_prefix + spec.num_patches)
         return (outputs, trace) if return_trace else outputs
 
     def read_attention(
@@ -165,8 +164,8 @@ class VisionTransformer(nnx.Module):
         Returns:
             The outputs of a call, and a tuple of what `read` returned for each block.
         """
-        keys = self._draw_keys(rngs)
-        values, _, readings = self._encode(images, alpha, read, keys, train=train, rngs=rngs)
+        draws = self._draw_scores(images, rngs)
+        values, _, readings = self._encode(images, alpha, read, draws, train=train, rngs=rngs)
         return self._classify(values), readings
 
     def forward_features(
@@ -178,8 +177,8 @@ class VisionTransformer(nnx.Module):
         rngs: nnx.Rngs | None = None,
     ) -> Float[Array, "b n d"]:
         """The prefix tokens and the patches left, after the last norm; arguments as in a call."""
-        keys = self._draw_keys(rngs)
-        return self._encode(images, alpha, None, keys, train=train, rngs=rngs)[0]
+        draws = self._draw_scores(images, rngs)
+        return self._encode(images, alpha, None, draws, train=train, rngs=rngs)[0]
 
     def with_pruning(self, pruning: PruningConfig | None) -> "VisionTransformer":
         """The same weights under another pruning; None for no pruning.
@@ -197,8 +196,7 @@ class VisionTransformer(nnx.Module):
         images,
         alpha,
         read: ReadAttention | None,
-        keys: dict[int, PRNGKeyArray],
-        first: Int[ArrayLike, ""] = 0,
+        draws: dict[int, Float[Array, "b patches"]],
         *,
         train: bool,
         rngs: nnx.Rngs | None,
@@ -210,25 +208,25 @@ class VisionTransformer(nnx.Module):
         for number, block in enumerate(self.blocks, start=1):
             stage = stages.get(number)
             stage_alpha = None if stage is None else alphas[stage.index]
-            own_keys = None
-            if number in keys:
-                own_keys = _key_of_each(keys[number], first + jnp.arange(images.shape[0]))
             read_block = functools.partial(read, number) if read else None
             run = functools.partial(_run_block, stage, read_block, train)
             run = REMATERIALIZATIONS[self.remat](run)
-            tokens, trace, reading = run(block, tokens, stage_alpha, own_keys, rngs)
+            tokens, trace, reading = run(block, tokens, stage_alpha, draws.get(number), rngs)
             readings.append(reading)
             if trace is not None:
                 traces.append(trace)
         return self.norm(tokens.values), tuple(traces), tuple(readings)
 
-    def _draw_keys(self, rngs: nnx.Rngs | None) -> dict[int, PRNGKeyArray]:
-        """A key for each block whose criterion draws its scores."""
+    def _draw_scores(self, images, rngs: nnx.Rngs | None) -> dict[int, Float[Array, "b patches"]]:
+        """Uniform numbers for each block whose criterion draws its scores."""
         stages = self.pruning.stages() if self.pruning else {}
+        shape = (images.shape[0], self.spec.num_patches)
         return {
-            number: jax.random.key(number) if rngs is None else rngs.pruning()
+            number: jax.random.uniform(
+                jax.random.key(number) if rngs is None else rngs.pruning(), shape
+            )
             for number, stage in stages.items()
-            if stage.reducer != MERGE and "keys" in CRITERIA[stage.criterion].options
+            if stage.reducer != MERGE and "draws" in CRITERIA[stage.criterion].options
         }
 
     def _classify(self, values: Float[Array, "b n d"]) -> Float[Array, "b outputs"]:
@@ -295,11 +293,8 @@ class VisionTransformer(nnx.Module):
         return jnp.broadcast_to(alphas, (stages,))
 
 
-def _run_block(stage, read: Score | None, train: bool, block: Block, tokens, alpha, keys, rngs):
-    return block(tokens, stage, alpha, keys, read, train=train, rngs=rngs)
-
-
-_key_of_each = jax.vmap(jax.random.fold_in, in_axes=(None, 0))
+def _run_block(stage, read: Score | None, train: bool, block: Block, tokens, alpha, draws, rngs):
+    return block(tokens, stage, alpha, draws, read, train=train, rngs=rngs)
 
 
 def check_blocks(pruning: PruningConfig | None, spec: ModelSpec) -> None:

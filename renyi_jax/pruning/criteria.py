@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float
 
 from renyi_jax.entropy import attention_entropy
 from renyi_jax.errors import UserError, nearest
@@ -143,16 +143,15 @@ def column_norm(
     return jnp.exp(top + jax.nn.logsumexp(below, axis=2) / order).mean(axis=1)
 
 
-def random(logits: Logits, num_prefix: int, *, keys: Key[Array, "b"]) -> Scores:
-    """Uniform scores: the baseline that any criterion has to beat.
+def random(logits: Logits, num_prefix: int, *, draws: Float[Array, "b drawn"]) -> Scores:
+    """Random scores: the baseline that any criterion has to beat.
 
     Args:
         logits: of which only the shape counts.
         num_prefix: prefix tokens, which are not scored.
-        keys: one for each image, so that an image's draw is the same in any batch.
+        draws: numbers drawn for every image, as many as it has patches or more.
     """
-    num_patches = logits.shape[-1] - num_prefix
-    return jax.vmap(lambda key: jax.random.uniform(key, (num_patches,)))(keys)
+    return draws[:, : logits.shape[-1] - num_prefix]
 
 
 def _class_row(logits: Logits, num_prefix: int) -> Float[Array, "b h m"]:
@@ -223,7 +222,7 @@ CRITERIA: dict[str, Criterion] = {
     "head_variance": Criterion(head_variance, "class_row", (), lambda h, n, m: 2 * h * m),
     "head_mad": Criterion(head_mad, "class_row", (), _row_cost),
     "column_norm": Criterion(column_norm, "column", ("alpha", "normalize", "heads"), _powers_cost),
-    "random": Criterion(random, "nothing", ("keys",), lambda h, n, m: 0),
+    "random": Criterion(random, "nothing", ("draws",), lambda h, n, m: 0),
 }
 
 

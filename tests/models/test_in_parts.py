@@ -50,6 +50,8 @@ def test_parts_draw_the_random_scores_of_the_whole(model, monkeypatch):
     (compiled,), (eager,) = jax.jit(run)(state, images(9))[1], run(state, jnp.asarray(images(9)))[1]
     np.testing.assert_array_equal(compiled.scores, eager.scores)
     assert len(np.unique(compiled.scores, axis=0)) == 9
+    (few,) = jax.jit(run)(state, images(9)[:2])[1]
+    np.testing.assert_array_equal(few.scores, compiled.scores[:2])
 
 
 @pytest.mark.parametrize(("tokens", "at_once"), [(40, 4), (41, 1)])
@@ -57,9 +59,9 @@ def test_only_images_of_few_tokens_are_held_side_by_side(monkeypatch, tokens, at
     monkeypatch.setattr(in_parts, "PART_TOKENS", 40)
     held = []
 
-    def run(images, first):
+    def run(images):
         held.append(len(images))
-        return images.sum(axis=(1, 2, 3)) + 0 * first
+        return images.sum(axis=(1, 2, 3))
 
     images = jnp.arange(8.0)[:, None, None, None] * jnp.array([1.0, 0.0, 0.0])
     sums = jax.jit(lambda images: in_parts.in_parts(run, images, tokens))(images)
@@ -70,7 +72,5 @@ def test_only_images_of_few_tokens_are_held_side_by_side(monkeypatch, tokens, at
 def test_a_function_that_is_not_compiled_takes_the_whole_batch(monkeypatch):
     monkeypatch.setattr(in_parts, "PART_TOKENS", 1)
     held = []
-    in_parts.in_parts(
-        lambda images, first: held.append((len(images), first)), jnp.ones((8, 2, 2, 3)), 1
-    )
-    assert held == [(8, 0)]
+    in_parts.in_parts(lambda images: held.append(len(images)), jnp.ones((8, 2, 2, 3)), 1)
+    assert held == [8]

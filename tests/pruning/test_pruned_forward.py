@@ -82,9 +82,10 @@ def test_every_criterion_and_reducer_prunes_as_the_plain_version(criteria, reduc
     key = jax.random.key(5)
     drawn_from = nnx.Rngs(pruning=key).pruning()  # no other criterion draws from the stream
 
+    patches = tiny_spec().num_patches
+
     def random_scores(size):
-        keys = [jax.random.fold_in(drawn_from, place) for place in range(len(IMAGES))]
-        return np.stack([jax.random.uniform(key, (size,)) for key in keys])
+        return jax.random.uniform(drawn_from, (len(IMAGES), patches))[:, :size]
 
     check(pruned(criterion=criteria, reducer=reducer), key=key, random_scores=random_scores)
 
