@@ -33,6 +33,7 @@ _IMAGE_SIZE = flags.DEFINE_integer("image_size", 1024, "Side of the images, in p
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", 1, "Images of a step.")
 _KEEP_RATE = flags.DEFINE_float("keep_rate", 0.7, "Of the pruned blocks.")
 _VERSIONS = flags.DEFINE_list("versions", ["streamed", "plain"], "Which are compiled.")
+_REMAT = flags.DEFINE_string("remat", "none", "`config.model.remat` of the training step.")
 _STEPS = flags.DEFINE_list("steps", ["evaluate", "train"], "Which are compiled.")
 
 SHARE = 1 / 8
@@ -83,6 +84,7 @@ def _config() -> Any:
     )
     config.pruning.keep_rate = _KEEP_RATE.value
     config.data.batch_size = config.evaluate.batch_size = _BATCH_SIZE.value
+    config.model.remat = _REMAT.value
     return check_config(config)
 
 

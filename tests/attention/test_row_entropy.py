@@ -11,7 +11,8 @@ from renyi_jax.attention import RowEntropy, attention, attention_logits, backend
 from renyi_jax.attention.row_entropy import row_entropy
 from renyi_jax.entropy import attention_entropy
 
-BESIDE_ONE = (1 - 1e-3, 1 - 1e-6, 1.0, 1 + 1.2e-7, 1.0001, 1.19, 1.21)
+OF_THEIR_OWN = (1 - 1e-3, 1 - 1e-6, 1.0, 1 + 1.2e-7, 1.0001, 1.19, 1.21, 2.0)
+"""Orders that are computed by other formulas than most, or lie beside them."""
 
 
 def tokens(seed, length, scale=1.0, dtype=jnp.float32, width=8):
@@ -22,7 +23,7 @@ def tokens(seed, length, scale=1.0, dtype=jnp.float32, width=8):
 @settings(max_examples=30, deadline=None)
 @given(
     length=st.sampled_from([2, 60]),
-    alpha=st.sampled_from(BESIDE_ONE) | st.floats(0.02, 300) | st.just(np.inf),
+    alpha=st.sampled_from(OF_THEIR_OWN) | st.floats(0.02, 300) | st.just(np.inf),
     scale=st.sampled_from([0.0, 0.1, 1.0, 5.0]),
     dtype=st.sampled_from([jnp.float32, jnp.bfloat16]),
 )
@@ -67,3 +68,18 @@ def test_an_order_outside_its_range_that_comes_traced_gives_nan():
     query, key = (jnp.swapaxes(each, 1, 2) for each in tokens(1, length=12)[:2])
     for alpha in (0.0, -1.0):
         assert np.isnan(jax.jit(row_entropy)(query, key, jnp.float32(alpha))).all()
+
+
+@pytest.mark.parametrize("orders", [(0.5, 4.0), (0.5, 1.0, 2.0, 8.0)], ids=str)
+def test_orders_that_are_mapped_over_and_known_when_compiling(orders):
+    query, key, value = tokens(1, length=60)
+
+    def entropy(query, key, alpha):
+        return attention(query, key, value, RowEntropy(alpha, num_prefix=1))[1].mean(axis=1)
+
+    @jax.jit
+    def mapped(query, key):
+        return jax.vmap(lambda alpha: entropy(query, key, alpha))(jnp.array(orders))
+
+    expected = [jax.jit(entropy)(query, key, jnp.float32(alpha)) for alpha in orders]
+    np.testing.assert_allclose(mapped(query, key), expected, rtol=1e-5, atol=1e-6)
