@@ -124,6 +124,7 @@ def fine_tuning(base: PruningConfig, rates: Sequence[float]) -> Iterator[Entry]:
         CLS: {"criterion": CLS},
         "sharp_received 2": {"criterion": "sharp_received", "alpha": 2.0},
         "renyi 2": {"alpha": 2.0},
+        "renyi 4": {"alpha": 4.0},
         "shannon": {"criterion": "shannon"},
         "random": {"criterion": "random"},
     }
