@@ -23,7 +23,7 @@ from renyi_jax.config_fields import (
     span,
     text,
 )
-from renyi_jax.data.crop import INTERPOLATIONS
+from renyi_jax.crop import INTERPOLATIONS
 from renyi_jax.errors import UserError, nearest
 from renyi_jax.evaluation.settings import evaluation_settings
 from renyi_jax.models.registry import DTYPES, MODELS, model_spec

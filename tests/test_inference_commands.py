@@ -122,3 +122,12 @@ def test_an_artifact_is_written_with_what_it_takes_beside_it(folder, tmp_path):
     assert about["pruning"]["alpha"] == 4.0
     assert about["mean"] == [0.5, 0.5, 0.5]
     assert {each.name for each in file.parent.iterdir()} == {"model.jax", "model.jax.json"}
+
+
+def test_predict_starts_without_what_only_training_needs():
+    heavy = "{'grain', 'matplotlib', 'orbax', 'tensorflow_datasets'}"
+    program = f"import sys, renyi_jax.predict; print(*{heavy} & sys.modules.keys())"
+    ran = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert not ran.stdout.strip()

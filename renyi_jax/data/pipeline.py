@@ -15,9 +15,9 @@ import numpy as np
 from absl import flags
 from PIL import Image
 
+from renyi_jax.crop import Size, center_crop
 from renyi_jax.data.augment import Example, Target, Transform, train_transforms
 from renyi_jax.data.broken import BrokenImages, WholeImages
-from renyi_jax.data.crop import Size, center_crop
 from renyi_jax.data.dataset import DataConfig, Dataset, Records
 from renyi_jax.errors import UserError
 

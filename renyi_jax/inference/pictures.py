@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from renyi_jax.data.crop import Size, center_crop
+from renyi_jax.crop import Size, center_crop
 from renyi_jax.errors import UserError, nearest
 
 Source = str | Path | Image.Image | np.ndarray | jax.Array

@@ -8,7 +8,7 @@ import pytest
 from test_figures import ROWS
 from tiny import tiny_dataset, tiny_model, tiny_spec
 
-from renyi_jax.analysis import write_report
+from renyi_jax.analysis.report import write_report
 from renyi_jax.analysis.style import text_of
 from renyi_jax.config import default_config
 from renyi_jax.pruning import PruningConfig

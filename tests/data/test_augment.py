@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from renyi_jax.data.crop import center_crop, random_resized_crop
+from renyi_jax.crop import center_crop, random_resized_crop
 from renyi_jax.data.rand_augment import OPERATIONS, Canvas, rand_augment
 from renyi_jax.data.recolor import erase, jitter_color
 

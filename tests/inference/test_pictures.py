@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from renyi_jax.data.crop import center_crop
+from renyi_jax.crop import center_crop
 from renyi_jax.errors import UserError
 from renyi_jax.inference import crop_picture, find_pictures, read_picture
 from renyi_jax.inference import pictures as module
