@@ -52,7 +52,9 @@ def main() -> None:
     names = read_class_names(_CLASS_NAMES.value) if _CLASS_NAMES.value else None
     files, refused = find_images(_IMAGES.value)
     model, noted_names = _load_model()
-    classifier = Classifier(model, names or noted_names, _BATCH_SIZE.value)
+    # Of few pictures the next power of 2: few programs to compile, and few places to fill up.
+    batch_size = min(_BATCH_SIZE.value, 1 << max(0, len(files) - 1).bit_length())
+    classifier = Classifier(model, names or noted_names, batch_size)
     folder = make_folder("out", _OUT.value) if _OUT.value else None
 
     rows: list[dict[str, Any]] = []
