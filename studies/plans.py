@@ -84,12 +84,18 @@ def options(base: PruningConfig, cost: Cost) -> Iterator[Entry]:
 
 def places(base: PruningConfig, cost: Cost) -> Iterator[Entry]:
     """Other blocks than those of the base, at equal cost."""
-    methods = {CLS: {"criterion": CLS}, "renyi 0.5": {"alpha": 0.5}}
-    elsewhere = ((3, 6, 9), (5, 8, 11), (2, 6, 10), (4, 8), (4,), (5,), (6,))
-    for entry in _each(methods, (0.7, 0.5), base):
+    methods: dict[str, dict[str, Any]] = {CLS: {"criterion": CLS}}
+    for order in (0.1, 0.25, 0.5):
+        early = ("renyi",) + (CLS,) * (len(base.blocks) - 1)
+        methods[f"renyi {order:g}"] = {"alpha": order}
+        methods[_in_words(early, order)] = {"criterion": early, "alpha": order}
+    elsewhere = ((3, 6, 9), (2, 6, 10), (2, 5, 8), (5, 8, 11), (4, 8), (3,), (4,), (5,), (6,))
+    for entry in _each(methods, (0.7, 0.5, 0.3), base):
         assert entry.pruning is not None
         yield entry
         for blocks in elsewhere:
+            if len(blocks) != len(base.blocks) and isinstance(entry.pruning.criterion, tuple):
+                continue
             moved = at_equal_cost(entry.pruning, blocks, cost)
             if moved is not None:
                 name = f"{entry.method} at {', '.join(map(str, blocks))}"
