@@ -91,15 +91,11 @@ def places(base: PruningConfig, cost: Cost) -> Iterator[Entry]:
         methods[_in_words(early, order)] = {"criterion": early, "alpha": order}
     elsewhere = ((3, 6, 9), (2, 6, 10), (2, 5, 8), (5, 8, 11), (4, 8), (3,), (4,), (5,), (6,))
     for entry in _each(methods, (0.7, 0.5, 0.3), base):
-        assert entry.pruning is not None
         yield entry
+        several = entry.method.endswith(CLS) and entry.method != CLS
         for blocks in elsewhere:
-            if len(blocks) != len(base.blocks) and isinstance(entry.pruning.criterion, tuple):
-                continue
-            moved = at_equal_cost(entry.pruning, blocks, cost)
-            if moved is not None:
-                name = f"{entry.method} at {', '.join(map(str, blocks))}"
-                yield Entry(name, entry.rate, moved)
+            if len(blocks) == len(base.blocks) or not several:
+                yield from _moved(entry, blocks, cost)
 
 
 def trials(base: PruningConfig, cost: Cost) -> Iterator[Entry]:
@@ -124,19 +120,24 @@ def trials(base: PruningConfig, cost: Cost) -> Iterator[Entry]:
     yield from _each(methods, (0.7, 0.5, 0.3), base)
 
 
-def fine_tuning(base: PruningConfig, rates: Sequence[float]) -> Iterator[Entry]:
+def fine_tuning(base: PruningConfig, rates: Sequence[float], cost: Cost) -> Iterator[Entry]:
     """What is fine-tuned: the most telling methods."""
+    names = ("renyi",) + (CLS,) * (len(base.blocks) - 1)
     methods: dict[str, dict[str, Any]] = {
         CLS: {"criterion": CLS},
         "sharp_received 2": {"criterion": "sharp_received", "alpha": 2.0},
+        "renyi 0.25": {"alpha": 0.25},
         "renyi 2": {"alpha": 2.0},
         "renyi 4": {"alpha": 4.0},
         "shannon": {"criterion": "shannon"},
         "random": {"criterion": "random"},
+        _in_words(names, 0.25): {"criterion": names, "alpha": 0.25},
     }
-    names = ("renyi",) + (CLS,) * (len(base.blocks) - 1)
-    methods[_in_words(names, 0.25)] = {"criterion": names, "alpha": 0.25}
-    yield from _each(methods, rates, base)
+    elsewhere = {CLS: (3, 6, 9), "renyi 0.25": (2, 6, 10)}
+    for entry in _each(methods, rates, base):
+        yield entry
+        if entry.method in elsewhere and entry.rate < 1:
+            yield from _moved(entry, elsewhere[entry.method], cost)
 
 
 PLANS = {plan.__name__: plan for plan in (baselines, orders, depth, options, places, trials)}
@@ -156,6 +157,14 @@ def at_equal_cost(
     rates = [number / 200 for number in range(199, 0, -1)]
     moved = (dataclasses.replace(pruning, blocks=blocks, keep_rate=rate) for rate in rates)
     return next((each for each in moved if cost(each) <= most), None)
+
+
+def _moved(entry: Entry, blocks: tuple[int, ...], cost: Cost) -> Iterator[Entry]:
+    """The entry at other blocks, if there is one of no more cost."""
+    assert entry.pruning is not None
+    moved = at_equal_cost(entry.pruning, blocks, cost)
+    if moved is not None:
+        yield Entry(f"{entry.method} at {', '.join(map(str, blocks))}", entry.rate, moved)
 
 
 def _each(

@@ -9,10 +9,12 @@ OUT/runs holds the trained weights, OUT/cells the outcome of every image, and OU
 and OUT/trained_nll.json one row for each method and keep rate, over the seeds that are done so far.
 """
 
+import functools
 import hashlib
 import itertools
 import json
 import shutil
+from collections.abc import Iterator
 from typing import Any
 
 import ml_collections
@@ -28,7 +30,8 @@ from renyi_jax.evaluation.metrics import Outcomes
 from renyi_jax.evaluation.programs import evaluate_batch
 from renyi_jax.evaluation.store import Store
 from renyi_jax.files import make_folder
-from renyi_jax.models import load_weights, save_weights
+from renyi_jax.models import ModelSpec, load_weights, save_weights
+from renyi_jax.models.flops import count_flops
 from renyi_jax.training import build_model, train
 from renyi_jax.weights.locate import locate
 from studies.judging import judge
@@ -48,7 +51,8 @@ def main() -> None:
     out = make_folder("out", _OUT.value)
     dataset = load_dataset(config.data)
     store = Store(out / "cells")
-    entries = list(_entries(config))
+    spec = build_model(dataset, config).spec
+    entries = list(_entries(config, spec))
     seeds = [int(seed) for seed in _SEEDS.value]
     done: dict[Entry, list[Outcomes]] = {}
     for seed, entry in itertools.product(seeds, entries):
@@ -66,14 +70,15 @@ def main() -> None:
         )
         done.setdefault(entry, []).extend(judged.values())
     done = {entry: runs for entry, runs in done.items() if runs}
-    spec = build_model(dataset, config).spec
     for score in ("top1", "nll"):
         rows = accuracy_rows(list(done), list(done.values()), spec, dataset, score, BASELINE.value)
         write_rows(out / rows_name("trained", score), rows, score, config)
 
 
-def _entries(config: Any):
-    entries = list(fine_tuning(pruning_config(config), tuple(map(float, _RATES.value))))
+def _entries(config: Any, spec: ModelSpec) -> Iterator[Entry]:
+    rates = tuple(map(float, _RATES.value))
+    cost = functools.partial(count_flops, spec)
+    entries = list(fine_tuning(pruning_config(config), rates, cost))
     known = list(dict.fromkeys(entry.method for entry in entries))
     for name in _METHODS.value or ():
         if name not in known:
