@@ -133,7 +133,7 @@ def fine_tuning(base: PruningConfig, rates: Sequence[float], cost: Cost) -> Iter
         "random": {"criterion": "random"},
         _in_words(names, 0.25): {"criterion": names, "alpha": 0.25},
     }
-    elsewhere = {CLS: (3, 6, 9), "renyi 0.25": (2, 6, 10)}
+    elsewhere = {CLS: (3, 6, 9), "renyi 0.25": (2, 6, 10), _in_words(names, 0.25): (2, 6, 10)}
     for entry in _each(methods, rates, base):
         yield entry
         if entry.method in elsewhere and entry.rate < 1:
