@@ -70,7 +70,7 @@ def _side_by_side(run: Run, part: int, arrays):
     leaves, tree = jax.tree.flatten(arrays)
     count = -(-len(leaves[0]) // part)
     parts = zip(*(jnp.array_split(leaf, count) for leaf in leaves))
-    return _joined([run(jax.tree.unflatten(tree, part)) for part in parts])
+    return _joined([run(jax.tree.unflatten(tree, each)) for each in parts])
 
 
 def _cut(arrays: Any, place: int) -> tuple[Any, Any]:
