@@ -3,7 +3,8 @@
   python -m studies.tables docs/results.md
 
 In the document, what stands between `<!-- rows: FILE -->` and `<!-- end -->` is the table of
-studies/results/FILE.json; `<!-- rows: FILE: METHOD; METHOD -->` chooses its rows.
+studies/results/FILE.json; `<!-- rows: FILE: METHOD; METHOD -->` chooses its rows. Where the document
+shows results/FILE.png (`_` for `/`), it is drawn from the same rows, which must be of top-1.
 """
 
 import json
@@ -31,7 +32,9 @@ _SCORES = {
 def main(document: Path) -> None:
     text = document.read_text()
     for file in sorted({match["file"] for match in _BLOCK.finditer(text)}):
-        draw(file, document.parent / "results")
+        picture = document.parent / "results" / f"{file.replace('/', '_')}.png"
+        if f"results/{picture.name}" in text:
+            draw(file, picture)
     document.write_text(_BLOCK.sub(_filled, text))
 
 
@@ -79,14 +82,9 @@ def _cell(row: Row | None, factor: float, digits: int) -> str:
     return f"{mark}{score}{mark} [{low}, {high}]"
 
 
-def draw(file: str, folder: Path) -> None:
+def draw(file: str, picture: Path) -> None:
     """The curves of a file of top-1 rows: over multiply-adds, or over the order."""
-    path = RESULTS / f"{file}.json"
-    if not path.exists():
-        return
-    results = json.loads(path.read_text())
-    if results["score"] != "top1":
-        return
+    results = json.loads((RESULTS / f"{file}.json").read_text())
     rows = [
         {
             **row["setting"],
@@ -96,16 +94,11 @@ def draw(file: str, folder: Path) -> None:
         }
         for row in results["rows"]
     ]
-    name = file.replace("/", "_")
-    folder.mkdir(exist_ok=True)
-    if name.endswith("orders_top1"):
-        figure = order_curves(rows, "top1")
-    elif name.endswith(("baselines_top1", "trained_top1")):
-        figure = curves(rows, "gmacs", "top1")
-    else:
-        return
-    if figure is not None:
-        figure.savefig(folder / f"{name}.png", dpi=120)
+    is_sweep = file.endswith("orders_top1")
+    figure = order_curves(rows, "top1") if is_sweep else curves(rows, "gmacs", "top1")
+    assert figure is not None
+    picture.parent.mkdir(exist_ok=True)
+    figure.savefig(picture, dpi=120)
 
 
 if __name__ == "__main__":
