@@ -3,8 +3,9 @@
   python -m studies.tables docs/results.md
 
 In the document, what stands between `<!-- rows: FILE -->` and `<!-- end -->` is the table of
-studies/results/FILE.json; `<!-- rows: FILE: METHOD; METHOD -->` chooses its rows. Where the document
-shows results/FILE.png (`_` for `/`), it is drawn from the same rows, which must be of top-1.
+studies/results/FILE.json; `<!-- rows: FILE: METHOD; METHOD -->` chooses its rows. Where the
+document shows results/FILE.png (`_` for `/`), it is drawn from the same rows, which must be of
+top-1.
 """
 
 import json
