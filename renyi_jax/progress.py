@@ -1,0 +1,111 @@
+"""Progress of what takes more than a moment: a line that moves on a terminal, else log lines.
+
+    with phase("Compiling the training step"):
+        compiled = lowered.compile()
+    for batch in progress(loader, "Evaluating", unit="batch"):
+        judge(batch)
+
+What ends within a second says nothing.
+"""
+
+import contextlib
+import sys
+import threading
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+from absl import logging
+from tqdm import tqdm
+
+Item = TypeVar("Item")
+
+_DELAY = 1.0
+_TERMINAL_SECONDS, _LOG_SECONDS = 1.0, 60.0
+"""Between two refreshes."""
+
+
+@contextlib.contextmanager
+def phase(name: str, seconds: float | None = None) -> Iterator[None]:
+    """Shows how long the body has been running.
+
+    Args:
+        name: what is done, as in "Compiling the training step".
+        seconds: that it takes, where that is known.
+    """
+    total = "" if seconds is None else f" of about {tqdm.format_interval(seconds)}"
+    with _shown(name, "{desc} ... {elapsed}" + total) as bar:
+        yield
+        bar.bar_format = "{desc}: done in {elapsed}"
+
+
+def progress(
+    items: Iterable[Item], name: str, *, unit: str = "item", total: int | None = None
+) -> Iterator[Item]:
+    """Yields `items`, and shows how many are done and how much time is left.
+
+    Args:
+        items: an item is done when the next one is asked for.
+        name: what is done with them, as in "Evaluating".
+        unit: one of them, as in "batch".
+        total: their number; by default their length, if they have one.
+    """
+    if total is None:
+        total = getattr(items, "__len__", lambda: None)()
+    words = "{desc}: {n_fmt} of {total_fmt}, {elapsed} elapsed, {remaining} left"
+    with _shown(name, None if sys.stderr.isatty() else words, total, unit) as bar:
+        for item in items:
+            yield item
+            bar.update()
+
+
+@contextlib.contextmanager
+def _shown(
+    name: str, bar_format: str | None, total: int | None = None, unit: str = "item"
+) -> Iterator[tqdm]:
+    """A bar that is kept up to date by a thread, whatever the body waits for."""
+    terminal = sys.stderr.isatty()
+    bar = tqdm(
+        desc=name,
+        total=total,
+        unit=unit,
+        bar_format=bar_format,
+        delay=_DELAY,
+        leave=None if terminal else True,  # of nested lines only the outermost stays
+        file=sys.stderr if terminal else _Log(),
+        mininterval=0.1 if terminal else float("inf"),
+        miniters=1,
+        dynamic_ncols=terminal,
+    )
+    ended = threading.Event()
+
+    def refresh() -> None:
+        if ended.wait(_DELAY):
+            return
+        bar.delay = 0  # from now on there is something to close
+        while True:
+            bar.refresh()
+            if ended.wait(_TERMINAL_SECONDS if terminal else _LOG_SECONDS):
+                return
+
+    thread = threading.Thread(target=refresh, daemon=True)
+    thread.start()
+    try:
+        yield bar
+    except BaseException:
+        bar.leave = False
+        raise
+    finally:
+        ended.set()
+        thread.join()
+        bar.close()
+
+
+class _Log:
+    """A file whose lines go to the log."""
+
+    def write(self, text: str) -> None:
+        if line := text.strip():
+            logging.info("%s", line)
+
+    def flush(self) -> None:
+        """There is nothing to wait for."""

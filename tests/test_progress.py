@@ -1,0 +1,81 @@
+"""Progress, on a terminal and in a log."""
+
+import io
+import time
+
+import pytest
+from absl import logging
+
+from renyi_jax import progress as module
+from renyi_jax.progress import phase, progress
+
+
+class Screen(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.fixture(autouse=True)
+def short_delay(monkeypatch):
+    monkeypatch.setattr(module, "_DELAY", 0.02)
+
+
+@pytest.fixture
+def log(monkeypatch):
+    lines = []
+    monkeypatch.setattr(logging, "info", lambda line, *values: lines.append(line % values))
+    return lines
+
+
+def test_a_phase_writes_a_line_to_the_log_when_it_starts_and_when_it_ends(log):
+    with phase("Compiling", seconds=75.0):
+        time.sleep(0.1)
+    assert log == ["Compiling ... 00:00 of about 01:15", "Compiling: done in 00:00"]
+
+
+def test_a_phase_that_is_over_at_once_says_nothing(log, monkeypatch):
+    monkeypatch.setattr(module, "_DELAY", 5)
+    with phase("Compiling"):
+        pass
+    assert list(progress(range(3), "Evaluating")) == [0, 1, 2]
+    assert log == []
+
+
+def test_a_phase_that_fails_is_not_said_to_be_done(log):
+    with pytest.raises(ValueError), phase("Compiling"):
+        time.sleep(0.1)
+        raise ValueError
+    assert log == ["Compiling ... 00:00"]
+
+
+def test_progress_yields_every_item_and_tells_how_many_are_done_and_the_time_left(log, monkeypatch):
+    monkeypatch.setattr(module, "_LOG_SECONDS", 0.05)
+    done = [time.sleep(0.05) or item for item in progress("abcdef", "100 % sure", unit="letter")]
+    assert done == list("abcdef")
+    assert "of 6, 00:00 elapsed, 00:00 left" in "".join(log)
+    assert log[-1] == "100 % sure: 6 of 6, 00:00 elapsed, 00:00 left"
+
+
+def test_items_without_a_length_are_counted(log):
+    for _ in progress(iter("ab"), "Reading"):
+        time.sleep(0.05)
+    assert log[-1].startswith("Reading: 2 of ?")
+
+
+def test_a_terminal_gets_one_line_that_moves_while_the_body_waits(log, monkeypatch):
+    monkeypatch.setattr("sys.stderr", screen := Screen())
+    monkeypatch.setattr(module, "_TERMINAL_SECONDS", 0.02)
+    with phase("Compiling"):
+        time.sleep(0.2)
+    text = screen.getvalue()
+    assert text.count("Compiling ... 00:00") > 2 and text.count("\n") == 1
+    assert "Compiling: done in 00:00" in text and log == []
+
+
+def test_a_phase_inside_of_another_leaves_the_line_of_the_outer_one(monkeypatch):
+    monkeypatch.setattr("sys.stderr", screen := Screen())
+    with phase("Reporting"), phase("Drawing"):
+        time.sleep(0.1)
+    text = screen.getvalue()
+    assert "Drawing ... 00:00" in text
+    assert text.endswith("\rReporting: done in 00:00\n") and "Drawing: done" not in text
