@@ -155,7 +155,7 @@ def _words(value: Any) -> str:
 
 def draws(setting: PruningConfig | None) -> bool:
     """Whether the scores are drawn at random, so that a seed decides the results."""
-    return setting is not None and _takes(setting, "key")
+    return setting is not None and _takes(setting, "draws")
 
 
 def _merges_too_much(values: Mapping[str, Any]) -> bool:
