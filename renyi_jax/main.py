@@ -22,6 +22,7 @@ from renyi_jax.evaluation import run_evaluations
 from renyi_jax.files import make_folder, write_text
 from renyi_jax.models import load_weights, save_weights
 from renyi_jax.parallel import join_processes
+from renyi_jax.progress import phase
 from renyi_jax.training import build_model, leave_on_sigterm, train
 
 _CONFIG = define_config()
@@ -64,7 +65,8 @@ def main() -> None:
             save_weights(model, str(workdir / "model.safetensors"), class_names=names)
         evaluations = run_evaluations(model, dataset, config)
         if is_first:
-            write_report(workdir, evaluations, model, dataset, config)
+            with phase("Drawing the report"):
+                write_report(workdir, evaluations, model, dataset, config)
             results = {"config": to_json(config), "evaluations": evaluations}
             write_text(results_file, json.dumps(results, indent=2) + "\n")
     print(f"Results: {results_file}")

@@ -37,6 +37,7 @@ from renyi_jax.image_flags import define_images, find_images, parse_images, tell
 from renyi_jax.inference import crop_picture, describe, read_picture
 from renyi_jax.model_flags import define_model, numbers
 from renyi_jax.models import VisionTransformer
+from renyi_jax.progress import progress
 from renyi_jax.pruning import MERGE, PruningConfig
 
 _load_model = define_model(required=False)
@@ -87,7 +88,7 @@ def main() -> None:
             drawn += _draw_pictures(model, pictures, reading, alphas)
     title = f"What pruning does in {results['model']['model']}" if results else "Pruning compared"
     parts = [f"<h1>{html.escape(title)}</h1>\n"]
-    for each in drawn:
+    for each in progress(drawn, "Writing figures", unit="figure"):
         for kind in ("png", "svg"):
             write_bytes(folder / f"{each.name}.{kind}", page.encode(each.figure, kind, _DPI.value))
         parts.append(page.picture(each.figure, each.caption, html.escape(each.caption), False))

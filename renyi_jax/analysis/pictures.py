@@ -13,6 +13,7 @@ from jaxtyping import Float, UInt8
 
 from renyi_jax.analysis.patch_maps import StageMap, stage_maps
 from renyi_jax.models import VisionTransformer, attention_statistics, normalize_images
+from renyi_jax.progress import progress
 from renyi_jax.pruning import PruningConfig
 
 Pixels = UInt8[np.ndarray, "b height width 3"]
@@ -46,7 +47,7 @@ def read_attention(
     """
     spec, plain = model.spec, model.with_pruning(None)
     maps, entropies, distances = [], [], []
-    for image in pixels:
+    for image in progress(pixels, "Reading attention", unit="image"):
         images = normalize_images(jnp.asarray(image[None]), spec.mean, spec.std)
         blocks = attention_statistics(plain, images, alphas)
         each = np.stack([block.entropies[:, 0] for block in blocks], axis=1)
@@ -73,7 +74,7 @@ def read_pruning(
     spec = model.spec
     params = nnx.split(model)[1]
     found = []
-    for setting in settings:
+    for setting in progress(settings, "Reading prunings", unit="pruning"):
         program = nnx.split(model.with_pruning(dataclasses.replace(setting, alpha=1.0)))[0]
         alphas = jnp.asarray(setting.per_block("alpha"), jnp.float32)
         traces = [

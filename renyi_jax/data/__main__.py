@@ -30,6 +30,7 @@ from renyi_jax.data.overview import (
 from renyi_jax.errors import UserError
 from renyi_jax.files import write_text
 from renyi_jax.models import VisionTransformer
+from renyi_jax.progress import phase
 from renyi_jax.training import (
     TrainState,
     build_model,
@@ -64,26 +65,28 @@ def main() -> None:
     out.mkdir(parents=True, exist_ok=True)
     results: dict[str, Any] = {
         "name": dataset.name,
-        "splits": {
-            split: describe_split(records, dataset.num_classes) for split, records in splits.items()
-        },
     }
+    with phase("Counting the images of each class"):
+        results["splits"] = {
+            split: describe_split(records, dataset.num_classes) for split, records in splits.items()
+        }
     print(summarize(dataset, results["splits"]))
 
     model = build_model(dataset, config)
     first = itertools.islice(training_batches(model, dataset, config, num_workers=0), 2)
-    write_contact_sheet(str(out / "batches.png"), list(first))
+    with phase("Drawing augmented training images"):
+        write_contact_sheet(str(out / "batches.png"), list(first))
     print(f"Augmented training images: {out / 'batches.png'}")
 
     workers = max(1, config.data.num_workers)
-    speed = (
-        images_per_second(training_batches(model, dataset, config, workers), _BATCHES.value)
-        / workers
-    )
+    with phase("Timing the loader"):
+        batches = training_batches(model, dataset, config, workers)
+        speed = images_per_second(batches, _BATCHES.value) / workers
     results["images_per_second_per_worker"] = speed
     print(f"One of {workers} workers: {speed:.1f} images per second")
     if _STEPS.value:
-        share = _waiting_share(dataset, config, model)
+        with phase("Timing training steps"):
+            share = _waiting_share(dataset, config, model)
         results["waiting_share"] = share
         print(f"Of a training step on {jax.devices()[0].device_kind}, {share:.1%} is waiting")
     write_text(out / "results.json", json.dumps(results, indent=2) + "\n")

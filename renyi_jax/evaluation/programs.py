@@ -14,6 +14,7 @@ from renyi_jax.evaluation.metrics import Outcomes, judge
 from renyi_jax.evaluation.settings import program_of
 from renyi_jax.models import MASKED, VisionTransformer, normalize_images, patches_on_object
 from renyi_jax.parallel import make_mesh, on_mesh, replicated
+from renyi_jax.progress import phase
 from renyi_jax.pruning import PruningConfig
 
 Batch = dict[str, Any]
@@ -51,7 +52,7 @@ class Programs:
             # The graph is bound, not an argument: hashing it would cost a millisecond a call.
             graphdef = nnx.split(self._model.with_pruning(name))[0]
             step = functools.partial(evaluate_batch_and_count, graphdef)
-            with on_mesh(self.mesh):
+            with on_mesh(self.mesh), phase("Compiling an evaluation"):
                 step = jax.jit(step, out_shardings=replicated(self.mesh))
                 compiled = step.lower(params, batch, alphas_of(setting), key).compile()
             self._compiled[name] = Program(compiled, _peak_memory(compiled))

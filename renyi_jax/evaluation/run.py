@@ -12,7 +12,6 @@ import jax
 import numpy as np
 from flax import nnx
 from jaxtyping import Int
-from tqdm import tqdm
 
 from renyi_jax.data import Dataset, eval_loader
 from renyi_jax.errors import UserError
@@ -23,6 +22,7 @@ from renyi_jax.evaluation.throughput import seconds_per_call
 from renyi_jax.models import VisionTransformer
 from renyi_jax.models.flops import count_flops
 from renyi_jax.parallel import BatchPlacement, put, replicated, spread
+from renyi_jax.progress import phase, progress
 from renyi_jax.pruning import PruningConfig
 
 # An ml_collections.ConfigDict: its attributes have no types that could be checked.
@@ -50,7 +50,7 @@ class Measurement(NamedTuple):
 
 
 def run_evaluations(
-    model: VisionTransformer, dataset: Dataset, config: Config, progress: bool = True
+    model: VisionTransformer, dataset: Dataset, config: Config
 ) -> list[dict[str, Any]]:
     """Evaluates the model under every setting of `evaluation_settings`, on every test image once.
 
@@ -59,7 +59,6 @@ def run_evaluations(
         dataset: its test split is read once, whatever the number of settings.
         config: the fields read are `seed`, `data.num_workers`, `data.crop_pct` (0 is the model's
             own), and of `evaluate`: `batch_size`, and the lists of the sweep.
-        progress: whether to show a progress bar.
 
     Returns:
         One dict per setting, of `describe` and `measured_row`.
@@ -69,7 +68,7 @@ def run_evaluations(
     """
     settings = evaluation_settings(model.pruning, config.evaluate)
     programs = Programs(model, config.mesh.to_dict())
-    measured, _ = measure(programs, model, dataset, config, settings, progress=progress)
+    measured, _ = measure(programs, model, dataset, config, settings)
     plain = measured[settings.index(None)].outcomes if None in settings else None
     return [
         measured_row(setting, measurement, plain, model, dataset)
@@ -117,7 +116,6 @@ def measure(
     settings: Sequence[Setting],
     *,
     timed: Sequence[Setting] = (),
-    progress: bool = True,
 ) -> tuple[list[Measurement], dict[Setting, float]]:
     """Judges every test image under every setting, and times the programs against each other.
 
@@ -128,7 +126,6 @@ def measure(
         config: as in `run_evaluations`.
         settings: the prunings.
         timed: further settings, whose programs are only timed, in turns with the others.
-        progress: whether to show a progress bar.
 
     Returns:
         One measurement per setting, and the images per second of every program by `program_of`.
@@ -152,9 +149,7 @@ def measure(
         for kept, each in zip(judged, jax.device_get(of_batch)):
             kept.append(jax.tree.map(lambda field: np.asarray(field)[:valid], each))
 
-    for number, host_batch in enumerate(
-        evaluation_batches(model, dataset, config, place, progress)
-    ):
+    for number, host_batch in enumerate(evaluation_batches(model, dataset, config, place)):
         batch = place(host_batch)
         first = first or batch
         batch_key = jax.random.fold_in(key, number)
@@ -184,7 +179,8 @@ def measure(
         jax.block_until_ready(call())  # warms up
     # Of several processes each has a clock of its own, and all must make the same rounds.
     budget = 1.0 if jax.process_count() == 1 else 0.0
-    seconds = seconds_per_call(calls, budget=budget)
+    with phase("Timing", budget * len(calls)):
+        seconds = seconds_per_call(calls, budget=budget)
     speeds = {name: batch_size / of_batch for name, of_batch in seconds.items()}
     measurements = []
     for setting, of_setting in zip(settings, judged):
@@ -201,7 +197,6 @@ def evaluation_batches(
     dataset: Dataset,
     config: Config,
     place: BatchPlacement,
-    progress: bool,
 ):
     loader = eval_loader(
         dataset,
@@ -213,7 +208,7 @@ def evaluation_batches(
         process_count=place.count,
     )
     total = -(-len(dataset.test) // place.batch_size)
-    return tqdm(loader, "evaluating", total, unit="batch", disable=not progress)
+    return progress(loader, "Evaluating", unit="batch", total=total)
 
 
 def _mean_flops(model: VisionTransformer, setting: Setting, tokens: np.ndarray) -> float:

@@ -1,5 +1,6 @@
 """The loop: from a model and a data set to a trained model, through any number of interruptions."""
 
+import contextlib
 import time
 from typing import Any, NoReturn
 
@@ -24,6 +25,7 @@ from renyi_jax.parallel import (
     replicated,
     state_shardings,
 )
+from renyi_jax.progress import phase
 from renyi_jax.training.checkpoints import Checkpoints
 from renyi_jax.training.keep_rates import keep_rate_levels
 from renyi_jax.training.metrics_log import MetricsLog
@@ -142,16 +144,19 @@ class _Run:
                 self._log_accuracy(log, bar, start, state, notice)
                 if notice.given:
                     self._stop(start)
-            train_step = self._train_step(start)
+            train_step, compiles = self._train_step(start), True
             for step in range(start + 1, self.total_steps + 1):
                 if self._starts_level(step - 1) and step - 1 > start:
-                    train_step = self._train_step(step - 1)
+                    train_step, compiles = self._train_step(step - 1), True
                     window.expect_compilation()
                 # Nothing below waits for the device until a window's metrics are fetched, so that
                 # the host prepares the next steps while the device computes.
                 batch = dict(next(batches))
                 ids = batch.pop("index")
-                state, metrics = train_step(state, self._place(batch))
+                compiling = phase("Compiling the training step")
+                with compiling if compiles else contextlib.nullcontext():
+                    state, metrics = train_step(state, self._place(batch))
+                compiles = False
                 window.add(step, metrics, ids)
                 bar.update()
                 epoch_ends = step % self._epoch_steps == 0

@@ -34,7 +34,7 @@ def config_with(**evaluate):
 
 def evaluate(dataset=DATASET, trained=TRAINED, **fields):
     model = tiny_model(trained, SPEC)
-    return run_evaluations(model, dataset, config_with(**fields), progress=False)
+    return run_evaluations(model, dataset, config_with(**fields))
 
 
 @pytest.fixture(scope="module")
@@ -111,14 +111,9 @@ def test_a_program_runs_on_other_weights_without_being_compiled_again(count_comp
     programs = Programs(tiny_model(TRAINED, SPEC), {"data": 1, "fsdp": 1, "tensor": 1})
     with count_compilations() as compiled:
         predicted = [
-            measure(
-                programs,
-                tiny_model(None, SPEC, seed),
-                DATASET,
-                config_with(),
-                [TRAINED],
-                progress=False,
-            )[0][0].outcomes.predicted
+            measure(programs, tiny_model(None, SPEC, seed), DATASET, config_with(), [TRAINED])[0][
+                0
+            ].outcomes.predicted
             for seed in (0, 1)
         ]
     assert sum("evaluate_batch" in name for name in compiled) == 1
@@ -145,7 +140,7 @@ def test_adaptive_counts_are_told_by_their_mean_and_by_each_images_own_multiply_
 def test_the_model_is_left_as_it_was():
     model = tiny_model(TRAINED, SPEC)
     before = jax.tree.map(np.asarray, nnx.split(model)[1])
-    run_evaluations(model, DATASET, config_with(), progress=False)
+    run_evaluations(model, DATASET, config_with())
     assert model.pruning == TRAINED
     jax.tree.map(np.testing.assert_array_equal, nnx.split(model)[1], before)
 

@@ -53,7 +53,7 @@ def run(workdir: str, mesh: dict[str, int], plain_tokens: int) -> None:
     folder = epath.Path(workdir)
     folder.mkdir(parents=True, exist_ok=True)
     train(model, dataset, config, folder)
-    evaluations = run_evaluations(model, dataset, config, progress=False)
+    evaluations = run_evaluations(model, dataset, config)
     if jax.process_index() == 0:
         leaves = jax.tree_util.tree_leaves_with_path(nnx.to_pure_dict(nnx.state(model)))
         np.savez(folder / "weights.npz", **{jax.tree_util.keystr(k): v for k, v in leaves})
