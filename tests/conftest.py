@@ -1,5 +1,6 @@
 """Set-up of the whole suite: the CPU, shapes in signatures checked on every call, fixtures."""
 
+import collections
 import contextlib
 import logging
 import os
@@ -45,3 +46,25 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip(f"needs the folder of shared data ({folder}; RENYI_JAX_SHARED names another)")
     return folder
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Prints how many cases of bad input were tried on each command, by kind."""
+    counts = collections.Counter(
+        tuple(value.split(" "))
+        for report in terminalreporter.getreports("passed") + terminalreporter.getreports("failed")
+        for name, value in report.user_properties
+        if name == "bad_input" and report.when == "call"
+    )
+    if not counts:
+        return
+    kinds = sorted({kind for _, kind in counts})
+    terminalreporter.section("cases of bad input, by command and kind")
+    rows = [("", *kinds, "all")]
+    for command in sorted({command for command, _ in counts}):
+        row = [counts[command, kind] for kind in kinds]
+        rows.append((command, *(count or "" for count in row), sum(row)))
+    totals = [sum(counts[key] for key in counts if key[1] == kind) for kind in kinds]
+    rows.append(("all", *totals, counts.total()))
+    for command, *cells in rows:
+        terminalreporter.line(f"{command:10}" + "".join(f"{cell:>12}" for cell in cells))
