@@ -17,9 +17,9 @@ import jax
 from absl import flags
 from etils import epath
 
-from renyi_jax import commands
 from renyi_jax.analysis.page import encode
 from renyi_jax.analysis.speed import speed_bars
+from renyi_jax.cli import commands
 from renyi_jax.config import default_config
 from renyi_jax.errors import UserError, nearest
 from renyi_jax.evaluation.first_result import seconds_to_first_result

@@ -15,9 +15,9 @@ from typing import Any
 from absl import flags
 from etils import epath
 
-from renyi_jax import commands
+from renyi_jax.cli import commands
+from renyi_jax.cli.config import define_config, parse_flags, read_config
 from renyi_jax.config import pruning_config, to_json
-from renyi_jax.config_flags import define_config, parse_flags, read_config
 from renyi_jax.data import count_classes
 from renyi_jax.errors import UserError
 from renyi_jax.files import write_text

@@ -12,9 +12,9 @@ from pathlib import Path
 
 from absl import flags
 
-from renyi_jax import commands
+from renyi_jax.cli import commands
+from renyi_jax.cli.model import define_image_size, image_size
 from renyi_jax.errors import UserError
-from renyi_jax.model_flags import define_image_size, image_size
 from renyi_jax.models.load import model_from
 from renyi_jax.models.notes import read_notes
 from renyi_jax.models.weights import FILE_DTYPES, save_weights

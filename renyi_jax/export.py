@@ -14,7 +14,8 @@ import jax
 from absl import flags
 from etils import epath
 
-from renyi_jax import commands
+from renyi_jax.cli import commands
+from renyi_jax.cli.model import define_model
 from renyi_jax.errors import UserError
 from renyi_jax.files import write_bytes, write_text
 from renyi_jax.inference import read_class_names
@@ -26,7 +27,6 @@ from renyi_jax.inference.artifact import (
     export_model,
 )
 from renyi_jax.inference.classify import check_class_names
-from renyi_jax.model_flags import define_model
 
 _load_model = define_model()
 _OUTPUT = flags.DEFINE_string(

@@ -12,10 +12,10 @@ import jax
 from absl import flags
 from etils import epath
 
-from renyi_jax import commands
 from renyi_jax.analysis.report import write_report
+from renyi_jax.cli import commands
+from renyi_jax.cli.config import define_config, parse_flags, read_config
 from renyi_jax.config import to_json
-from renyi_jax.config_flags import define_config, parse_flags, read_config
 from renyi_jax.data import load_dataset
 from renyi_jax.errors import UserError
 from renyi_jax.evaluation import run_evaluations

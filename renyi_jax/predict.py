@@ -19,13 +19,13 @@ from typing import Any
 from absl import flags
 from PIL import Image
 
-from renyi_jax import commands
 from renyi_jax.analysis.patch_maps import grey_out
+from renyi_jax.cli import commands
+from renyi_jax.cli.images import define_images, find_images, parse_images, tell_refused
+from renyi_jax.cli.model import define_model
 from renyi_jax.errors import UserError
 from renyi_jax.files import make_folder, write_text
-from renyi_jax.image_flags import define_images, find_images, parse_images, tell_refused
 from renyi_jax.inference import Classifier, Prediction, describe, read_class_names
-from renyi_jax.model_flags import define_model
 
 _load_model = define_model()
 _IMAGES = define_images()

@@ -24,18 +24,18 @@ import numpy as np
 from absl import flags
 from matplotlib.figure import Figure
 
-from renyi_jax import commands
 from renyi_jax.analysis import page
 from renyi_jax.analysis.distributions import correlation, depth_figure, entropy_histograms
 from renyi_jax.analysis.figures import curves, read_results
 from renyi_jax.analysis.panels import entropy_panels, kept_panels
 from renyi_jax.analysis.pictures import AttentionReading, read_attention, read_pruning
 from renyi_jax.analysis.style import text_of
+from renyi_jax.cli import commands
+from renyi_jax.cli.images import define_images, find_images, parse_images, tell_refused
+from renyi_jax.cli.model import define_model, numbers
 from renyi_jax.errors import UserError
 from renyi_jax.files import make_folder, write_bytes, write_text
-from renyi_jax.image_flags import define_images, find_images, parse_images, tell_refused
 from renyi_jax.inference import crop_picture, describe, read_picture
-from renyi_jax.model_flags import define_model, numbers
 from renyi_jax.models import VisionTransformer
 from renyi_jax.progress import progress
 from renyi_jax.pruning import MERGE, PruningConfig

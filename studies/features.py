@@ -19,9 +19,9 @@ from absl import flags
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
-from renyi_jax import commands
+from renyi_jax.cli import commands
+from renyi_jax.cli.config import define_config, parse_flags, read_config
 from renyi_jax.config import pruning_config
-from renyi_jax.config_flags import define_config, parse_flags, read_config
 from renyi_jax.data import load_dataset
 from renyi_jax.evaluation.store import Store
 from renyi_jax.files import make_folder

@@ -10,7 +10,7 @@ import numpy as np
 from absl import flags
 from PIL import Image
 
-from renyi_jax import commands
+from renyi_jax.cli import commands
 from renyi_jax.errors import UserError
 from renyi_jax.files import make_folder
 

@@ -21,9 +21,9 @@ import ml_collections
 from absl import flags, logging
 from etils import epath
 
-from renyi_jax import commands
+from renyi_jax.cli import commands
+from renyi_jax.cli.config import define_config, parse_flags, read_config
 from renyi_jax.config import check_config, pruning_config, to_json
-from renyi_jax.config_flags import define_config, parse_flags, read_config
 from renyi_jax.data import Dataset, load_dataset
 from renyi_jax.errors import UserError, nearest
 from renyi_jax.evaluation.metrics import Outcomes

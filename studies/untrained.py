@@ -11,9 +11,9 @@ from typing import Any
 
 from absl import flags
 
-from renyi_jax import commands
+from renyi_jax.cli import commands
+from renyi_jax.cli.config import define_config, parse_flags, read_config
 from renyi_jax.config import pruning_config
-from renyi_jax.config_flags import define_config, parse_flags, read_config
 from renyi_jax.data import load_dataset
 from renyi_jax.evaluation.metrics import Outcomes
 from renyi_jax.evaluation.programs import evaluate_batch

@@ -17,8 +17,8 @@ from absl import flags
 from etils import epath
 from flax import nnx
 
-from renyi_jax import commands
-from renyi_jax.config_flags import define_config, parse_flags, read_config
+from renyi_jax.cli import commands
+from renyi_jax.cli.config import define_config, parse_flags, read_config
 from renyi_jax.data import Dataset, load_dataset, steps_per_epoch
 from renyi_jax.data.overview import (
     describe_split,

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from renyi_jax.cli.model import _pruning
 from renyi_jax.errors import UserError
-from renyi_jax.model_flags import _pruning
 from renyi_jax.models.notes import Notes
 from renyi_jax.pruning import PruningConfig
 

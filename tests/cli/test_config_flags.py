@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 from absl import flags
 
-from renyi_jax.config_flags import define_config, parse_flags, read_config
+from renyi_jax.cli.config import define_config, parse_flags, read_config
 from renyi_jax.errors import UserError
 
-CONFIGS = Path(__file__).resolve().parents[1] / "configs"
+CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 FILES = sorted(path for path in CONFIGS.glob("*.py") if path.stem != "deit")
 QUICKSTART = str(CONFIGS / "quickstart.py")
 

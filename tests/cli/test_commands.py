@@ -8,7 +8,7 @@ import pytest
 
 COMMAND = """'Says hello.'
 from absl import flags
-from renyi_jax import commands
+from renyi_jax.cli import commands
 from renyi_jax.errors import UserError
 _NAME = flags.DEFINE_string("name", None, "Whom to greet.", required=True)
 _TIMES = flags.DEFINE_integer("times", 1, "How often.", lower_bound=0)

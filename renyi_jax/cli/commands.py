@@ -73,7 +73,7 @@ def _quiet_libraries() -> None:
     """
     if flags.FLAGS["verbosity"].present:
         return
-    ours = str(Path(__file__).parent)
+    ours = str(Path(__file__).parents[1])
 
     def is_told(record: logging.LogRecord) -> bool:
         if record.pathname.startswith(ours):
