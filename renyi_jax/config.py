@@ -121,12 +121,14 @@ FIELDS: dict[str, Field | dict[str, Field]] = {
         # 0 evaluates the weights as they are.
         "epochs": integer(10, at_least=0),
         # The highest, after the warm-up.
-        "learning_rate": number(1e-3, "(0, inf)"),
+        "learning_rate": number(1e-3, "(0, inf)", pretrained=5e-5),
         # With a number here, the highest learning rate is
         # learning_rate * data.batch_size / base_batch_size; 0 takes learning_rate as it is.
         "base_batch_size": integer(0, at_least=0),
         # Up from 0 in a straight line, over so many epochs; then down along half a cosine wave.
-        "warmup_epochs": number(0.0, "[0, inf)"),
+        "warmup_epochs": number(
+            0.0, "[0, inf)", pretrained=lambda config: config["train"]["epochs"] / 10
+        ),
         # What the cosine ends at, as a share of the highest learning rate.
         "final_learning_rate": number(0.0, "[0, 1]"),
         "b1": number(0.9, "[0, 1)"),
@@ -196,15 +198,17 @@ FIELDS: dict[str, Field | dict[str, Field]] = {
 def default_config() -> Config:
     """A config with every field at its default.
 
-    Any value can be set to any field; `check_config` tells what is wrong, all of it at once. Fields
-    that are not strings are read from the command line as Python literals, so that a number can
-    give way to a tuple.
+    A field whose default depends on `model.weights` is None, until `check_config` gives it the
+    value from scratch or that of fine-tuning. Any value can be set to any field; `check_config`
+    tells what is wrong, all of it at once. Fields that are not strings are read from the command
+    line as Python literals, so that a number can give way to a tuple.
     """
 
     def leaf(field: Field) -> Any:
         if isinstance(field.default, str):
             return field.default
-        return ml_collections.FieldReference(field.default, field_type=object)
+        default = field.default if field.pretrained is None else None
+        return ml_collections.FieldReference(default, field_type=object)
 
     def node(fields: dict[str, Any]) -> ml_collections.ConfigDict:
         config = ml_collections.ConfigDict(type_safe=False)
@@ -225,11 +229,21 @@ def check_config(config: Config) -> ml_collections.FrozenConfigDict:
     problems: list[str] = []
     checked = _checked_node(config, FIELDS, "config", problems)
     if not problems:
+        _resolve_recipe(checked)
         problems += _across_fields(checked)
     if problems:
         listed = "\n".join(f"  {problem}" for problem in problems)
         raise UserError(f"The config cannot be run:\n{listed}")
     return ml_collections.FrozenConfigDict(checked)
+
+
+def recipe(config: Config) -> dict[str, Any]:
+    """The fields of a checked config, by place, whose defaults depend on `model.weights`."""
+    return {
+        place.removeprefix("config."): value
+        for place, value in _leaves(config.to_dict())
+        if _field(place).pretrained is not None
+    }
 
 
 def pruning_config(config: Config) -> PruningConfig:
@@ -299,13 +313,26 @@ def _checked_node(
         if isinstance(field, dict):
             checked[name] = _checked_node(config.get(name, {}), field, place, problems)
             continue
-        value = config.get(name, field.default)
+        value = config.get(name, None if field.pretrained is not None else field.default)
+        if value is None and field.pretrained is not None:
+            checked[name] = None  # for _resolve_recipe
+            continue
         try:
             checked[name] = field.parse(value)
         except (ValueError, TypeError) as error:
             hint = str(error) if str(error).startswith(" Did") else ""
             problems.append(f"{place}={value!r}: expected {field.expected}.{hint}")
     return checked
+
+
+def _resolve_recipe(config: dict[str, Any]) -> None:
+    """Gives the fields that wait for `model.weights` their values."""
+    for place, value in list(_leaves(config)):
+        field = _field(place)
+        if value is None and field.pretrained is not None:
+            default = field.pretrained if config["model"]["weights"] else field.default
+            _, group, name = place.split(".")
+            config[group][name] = default(config) if callable(default) else default
 
 
 def _across_fields(config: dict[str, Any]) -> Iterator[str]:

@@ -20,12 +20,15 @@ class Field:
         parse: gives the value in its one spelling, and raises ValueError for any other value.
         decides: whether the course of the training depends on it, so that a run cannot be resumed
             with another value.
+        pretrained: its value, or a function from the config to it, where a config says nothing and
+            `model.weights` are given; None if they make no difference.
     """
 
     default: Any
     expected: str
     parse: Callable[[Any], Any]
     decides: bool = True
+    pretrained: Any = None
 
 
 def text(default: str, **options) -> Field:

@@ -10,6 +10,8 @@ import optax
 def learning_rate_schedule(options: Any, batch_size: int, steps_per_epoch: int) -> optax.Schedule:
     """Linear warm-up from 0, then half a cosine wave down to `final_learning_rate` of the peak.
 
+    However few the steps are, the last one is no part of the warm-up.
+
     Args:
         options: `config.train`.
         batch_size: of the global batch, by which the peak is scaled if `base_batch_size` says so
@@ -19,11 +21,12 @@ def learning_rate_schedule(options: Any, batch_size: int, steps_per_epoch: int) 
     peak = options.learning_rate
     if options.base_batch_size:
         peak *= batch_size / options.base_batch_size
+    steps = max(1, options.epochs * steps_per_epoch)
     return optax.warmup_cosine_decay_schedule(
         init_value=0.0,
         peak_value=peak,
-        warmup_steps=round(options.warmup_epochs * steps_per_epoch),
-        decay_steps=options.epochs * steps_per_epoch,
+        warmup_steps=min(round(options.warmup_epochs * steps_per_epoch), steps - 1),
+        decay_steps=steps,
         end_value=peak * options.final_learning_rate,
     )
 

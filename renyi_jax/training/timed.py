@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from renyi_jax.config import default_config
+from renyi_jax.config import check_config, default_config
 from renyi_jax.models import VisionTransformer
 from renyi_jax.training.optimizer import make_optimizer
 from renyi_jax.training.state import TrainState
@@ -27,7 +27,7 @@ def timed_train_step(
         model: with its weights, which the first call consumes.
         batch_size: images in a step.
     """
-    config = default_config()
+    config = check_config(default_config())
     optimizer = make_optimizer(config.train, lambda step: jnp.float32(config.train.learning_rate))
     rng = np.random.default_rng(0)
     shape = (batch_size, *model.spec.image_size, 3)

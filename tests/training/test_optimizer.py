@@ -31,6 +31,16 @@ def test_without_warm_up_the_first_step_has_the_highest_rate():
     assert float(schedule(10)) == pytest.approx(0, abs=1e-9)
 
 
+@pytest.mark.parametrize("epochs, steps_per_epoch", [(1, 1), (1, 2), (1, 3), (2, 1), (0, 5)])
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.99])
+def test_few_steps_end_in_a_rate_above_zero_however_long_the_warm_up(
+    epochs, steps_per_epoch, share
+):
+    train = options(epochs=epochs, warmup_epochs=share * epochs, learning_rate=0.1)
+    schedule = learning_rate_schedule(train, 8, steps_per_epoch)
+    assert float(schedule(max(1, epochs * steps_per_epoch) - 1)) > 0
+
+
 def test_the_learning_rate_scales_with_the_batch_only_where_a_base_is_given():
     for base, expected in ((0, 0.1), (512, 0.05)):
         train = options(learning_rate=0.1, base_batch_size=base)

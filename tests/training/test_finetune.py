@@ -1,0 +1,62 @@
+import json
+
+import ml_collections
+import pytest
+
+from renyi_jax.config import (
+    check_config,
+    deciding_differences,
+    default_config,
+    recipe,
+    to_json,
+)
+
+WEIGHTS = "embedded:vit_nano_patch4_56"
+
+
+def config_with(weights="", **train):
+    config = default_config()
+    config.model.weights = weights
+    config.train.update(train)
+    return check_config(config)
+
+
+def test_without_weights_the_defaults_are_those_of_training_from_scratch():
+    train = config_with().train
+    assert (train.learning_rate, train.warmup_epochs) == (1e-3, 0)
+
+
+def test_with_weights_the_defaults_are_those_of_fine_tuning():
+    train = config_with(WEIGHTS, epochs=30).train
+    assert (train.learning_rate, train.warmup_epochs) == (5e-5, 3)
+
+
+@pytest.mark.parametrize("weights", ["", WEIGHTS])
+def test_a_value_that_is_given_wins_with_and_without_weights(weights):
+    given = {"learning_rate": 1e-3, "warmup_epochs": 0.0}
+    config = config_with(weights, **given)
+    assert {name: config.train[name] for name in given} == given
+
+
+def test_one_epoch_of_fine_tuning_leaves_room_after_its_warm_up():
+    assert config_with(WEIGHTS, epochs=1).train.warmup_epochs < 1
+    assert config_with(WEIGHTS, epochs=0).train.warmup_epochs == 0
+
+
+@pytest.mark.parametrize("weights", ["", WEIGHTS])
+def test_a_saved_config_holds_the_resolved_values_and_equals_the_one_that_saved_it(weights):
+    config = config_with(weights)
+    saved = json.loads(json.dumps(to_json(config)))
+    assert saved["train"]["learning_rate"] == config.train.learning_rate is not None
+    assert check_config(saved) == config and not deciding_differences(check_config(saved), config)
+
+
+def test_the_recipe_names_every_field_that_waits_for_the_weights_and_no_other():
+    waiting = {
+        f"{group}.{name}"
+        for group, fields in default_config().items()
+        if isinstance(fields, ml_collections.ConfigDict)
+        for name, value in fields.items()
+        if value is None and check_config(default_config())[group][name] is not None
+    }
+    assert recipe(config_with()).keys() == waiting - {"pruning.criterion"}
