@@ -12,6 +12,8 @@ from renyi_jax.models import (
 )
 from renyi_jax.pruning import PruningConfig
 
+__version__ = "0.1.0"
+
 __all__ = [
     "PruningConfig",
     "attention_maps",

@@ -8,8 +8,6 @@ speed.png.
       --criteria=renyi,random --dtype=float32,bfloat16 --peers=timm --out=runs/speed
 """
 
-import json
-import platform
 import sys
 from typing import Any
 
@@ -34,8 +32,9 @@ from renyi_jax.evaluation.speed import (
     program_name,
     random_model,
 )
-from renyi_jax.files import make_folder, write_bytes, write_text
+from renyi_jax.files import make_folder, write_bytes
 from renyi_jax.models.registry import DTYPES, model_spec
+from renyi_jax.provenance import write_results
 from renyi_jax.pruning import PruningConfig
 from renyi_jax.training.timed import timed_train_step
 
@@ -97,15 +96,9 @@ def main() -> None:
         print(f"{model}: {words.format(**seconds)}")
     if out is None:
         return
-    device = jax.devices()[0]
-    results = {
-        "device": f"{len(jax.devices())} x {device.device_kind} ({platform.machine()})",
-        "jax": jax.__version__,
-        "rows": rows,
-        "first_result_seconds": first_results,
-    }
+    results = {"rows": rows, "first_result_seconds": first_results}
     write_bytes(out / "speed.png", encode(speed_bars(rows), "png"))
-    write_text(out / "results.json", json.dumps(results, indent=2) + "\n")
+    write_results(out / "results.json", results)
     print(f"Results: {out / 'results.json'}")
 
 

@@ -8,7 +8,6 @@ batch that does. Needs no TPU, but its compiler: pip install -r requirements-tpu
 """
 
 import dataclasses
-import json
 import sys
 from typing import Any
 
@@ -20,8 +19,8 @@ from renyi_jax.cli.config import define_config, parse_flags, read_config
 from renyi_jax.config import pruning_config, to_json
 from renyi_jax.data import count_classes
 from renyi_jax.errors import UserError
-from renyi_jax.files import write_text
 from renyi_jax.parallel import make_mesh
+from renyi_jax.provenance import write_results
 from renyi_jax.roofline import describe, parse_topology, stand_in_devices, verdict
 from renyi_jax.training.lowering import abstract_model
 from renyi_jax.training.measure import measure, steps_of
@@ -56,7 +55,7 @@ def main() -> None:
         folder = epath.Path(_OUT.value).expanduser()
         folder.mkdir(parents=True, exist_ok=True)
         results = {"topology": _TOPOLOGY.value, "config": to_json(config), "steps": rows}
-        write_text(folder / "results.json", json.dumps(results, indent=2) + "\n")
+        write_results(folder / "results.json", results)
     too_large = [verdict(row) for row in rows if not row["fits"]]
     if too_large:
         print("\n".join(too_large), file=sys.stderr)

@@ -50,6 +50,7 @@ from renyi_jax.files import write_text
 from renyi_jax.models import VisionTransformer
 from renyi_jax.models.notes import read_notes
 from renyi_jax.models.weights import fill
+from renyi_jax.provenance import write_results
 from renyi_jax.training import build_model
 from renyi_jax.weights import Checkpoint, read_checkpoint, read_metadata
 from renyi_jax.weights.locate import locate
@@ -279,7 +280,7 @@ def _write(out: epath.Path, results: dict[str, Any]) -> None:
         figure = curves(rows, x, "top1")
         for ending in ("png", "svg"):
             figure.savefig(out / f"top1_over_{x}.{ending}", dpi=200)
-    write_text(out / "results.json", json.dumps(results, indent=2) + "\n")
+    write_results(out / "results.json", results)
     print(table)
     print(f"Results: {out / 'results.json'}")
 

@@ -1,6 +1,9 @@
 """Files on disks and in buckets."""
 
+import json
+import math
 import os
+from typing import Any
 
 from etils import epath
 
@@ -17,6 +20,19 @@ def write_bytes(path: epath.Path, data: bytes) -> None:
     beside = path.with_name(f".{path.name}.part")
     beside.write_bytes(data)
     beside.replace(path)
+
+
+def write_json(path: epath.Path, value: Any) -> None:
+    """Writes strict JSON, whole or not at all; a number that is not finite becomes null."""
+    write_text(path, json.dumps(_finite(value), indent=2, allow_nan=False) + "\n")
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _finite(entry) for name, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def append_text(path: epath.Path, text: str) -> None:

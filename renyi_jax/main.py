@@ -19,10 +19,11 @@ from renyi_jax.config import to_json
 from renyi_jax.data import load_dataset
 from renyi_jax.errors import UserError
 from renyi_jax.evaluation import run_evaluations
-from renyi_jax.files import make_folder, write_text
+from renyi_jax.files import make_folder
 from renyi_jax.models import load_weights, save_weights
 from renyi_jax.parallel import join_processes
 from renyi_jax.progress import phase
+from renyi_jax.provenance import write_results
 from renyi_jax.training import build_model, leave_on_sigterm, train
 
 _CONFIG = define_config()
@@ -68,7 +69,7 @@ def main() -> None:
             with phase("Drawing the report"):
                 write_report(workdir, evaluations, model, dataset, config)
             results = {"config": to_json(config), "evaluations": evaluations}
-            write_text(results_file, json.dumps(results, indent=2) + "\n")
+            write_results(results_file, results)
     print(f"Results: {results_file}")
     print(f"Report:  {workdir / 'report' / 'index.html'}")
 

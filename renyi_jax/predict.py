@@ -13,7 +13,6 @@ what its classes are called:
   python -m renyi_jax.predict --weights=runs/quickstart --image photos/*.jpg
 """
 
-import json
 from typing import Any
 
 from absl import flags
@@ -24,8 +23,9 @@ from renyi_jax.cli import commands
 from renyi_jax.cli.images import define_images, find_images, parse_images, tell_refused
 from renyi_jax.cli.model import define_model
 from renyi_jax.errors import UserError
-from renyi_jax.files import make_folder, write_text
+from renyi_jax.files import make_folder
 from renyi_jax.inference import Classifier, Prediction, describe, read_class_names
+from renyi_jax.provenance import write_results
 
 _load_model = define_model()
 _IMAGES = define_images()
@@ -80,7 +80,7 @@ def main() -> None:
             "images": rows,
             "refused": [str(error) for error in refused],
         }
-        write_text(folder / "results.json", json.dumps(results, indent=2) + "\n")
+        write_results(folder / "results.json", results)
     tell_refused(refused, len(rows) + len(refused))
 
 

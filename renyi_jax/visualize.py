@@ -14,7 +14,6 @@ It writes results.json too: the means behind the figures.
 
 import dataclasses
 import html
-import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -38,6 +37,7 @@ from renyi_jax.files import make_folder, write_bytes, write_text
 from renyi_jax.inference import crop_picture, describe, read_picture
 from renyi_jax.models import VisionTransformer
 from renyi_jax.progress import progress
+from renyi_jax.provenance import write_results
 from renyi_jax.pruning import MERGE, PruningConfig
 
 _load_model = define_model(required=False)
@@ -93,7 +93,7 @@ def main() -> None:
             write_bytes(folder / f"{each.name}.{kind}", page.encode(each.figure, kind, _DPI.value))
         parts.append(page.picture(each.figure, each.caption, html.escape(each.caption), False))
     write_text(folder / "index.html", page.page(title, parts))
-    write_text(folder / "results.json", json.dumps(results, indent=2) + "\n")
+    write_results(folder / "results.json", results)
     print(f"{len(drawn)} figures: {folder / 'index.html'}")
     tell_refused(refused, len(pictures) + len(refused))
 

@@ -142,7 +142,7 @@ def _run(
     key = jax.random.key(config.seed)
     with on_mesh(mesh):
         compiled = jax.jit(step, out_shardings=replicated(mesh))
-        for number, batch in enumerate(evaluation_batches(model, dataset, config, place, True)):
+        for number, batch in enumerate(evaluation_batches(model, dataset, config, place)):
             results = compiled(params, place(batch), jax.random.fold_in(key, number))
             valid = len(dataset.test) - number * place.batch_size
             for places, of_program in zip(programs.values(), jax.device_get(results)):

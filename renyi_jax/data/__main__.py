@@ -9,7 +9,6 @@ step that waits for its batch.
 """
 
 import itertools
-import json
 from typing import Any
 
 import jax
@@ -28,9 +27,9 @@ from renyi_jax.data.overview import (
     write_contact_sheet,
 )
 from renyi_jax.errors import UserError
-from renyi_jax.files import write_text
 from renyi_jax.models import VisionTransformer
 from renyi_jax.progress import phase
+from renyi_jax.provenance import write_results
 from renyi_jax.training import (
     TrainState,
     build_model,
@@ -89,7 +88,7 @@ def main() -> None:
             share = _waiting_share(dataset, config, model)
         results["waiting_share"] = share
         print(f"Of a training step on {jax.devices()[0].device_kind}, {share:.1%} is waiting")
-    write_text(out / "results.json", json.dumps(results, indent=2) + "\n")
+    write_results(out / "results.json", results)
 
 
 def _waiting_share(dataset: Dataset, config: Any, model: VisionTransformer) -> float:
