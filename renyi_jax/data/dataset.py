@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import hashlib
 import io
 import struct
 import zlib
@@ -63,13 +64,13 @@ class Records:
     def __init__(
         self, source: Any, split: str, object_mask: str | None = None, banner_rows: int = 0
     ):
-        self._source = source
+        self.source = source
         self._split = split
         self._object_mask = object_mask
         self._banner_rows = banner_rows
 
     def __len__(self) -> int:
-        return len(self._source)
+        return len(self.source)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         example = self.picture(index)
@@ -80,7 +81,7 @@ class Records:
 
     def picture(self, index: int) -> dict[str, Any]:
         """The example with Pillow images: `image` in mode RGB, `object_mask` in mode L."""
-        record = self._source[index]
+        record = self.source[index]
         try:
             image = decode_image(record["image"], "RGB")
         except (*_DECODE_ERRORS, Image.DecompressionBombError) as error:
@@ -94,13 +95,35 @@ class Records:
 
     def labels(self) -> Int32[np.ndarray, "n"]:
         """The labels of all examples, without decoding an image."""
-        return np.array([self._source[i]["label"] for i in range(len(self))], np.int32)
+        return np.array([self.source[i]["label"] for i in range(len(self))], np.int32)
 
     def _record_id(self, record: dict[str, Any], index: int) -> str:
         for feature in ("id", "file_name"):
             if feature in record:
                 return f"{record[feature].decode()!r} (record {index} of {self._split})"
         return f"of record {index} of {self._split}"
+
+
+_SAMPLED = 10_000
+"""Examples whose content a fingerprint holds."""
+
+
+def fingerprint(records: Records) -> str:
+    """Digests what a split holds, whatever its files are called and wherever they lie.
+
+    Returns:
+      A hexadecimal SHA-256 of the number of examples and of the encoded features, labels among
+      them, of all examples in their order; where there are more than 10,000, of so many of them,
+      evenly spaced.
+    """
+    source = records.source
+    digest = hashlib.sha256(str(len(source)).encode())
+    for index in range(0, len(source), -(-len(source) // _SAMPLED) or 1):
+        for name, value in sorted(source[index].items()):
+            content = value if isinstance(value, bytes) else np.asarray(value).tobytes()
+            digest.update(f"\n{name} {len(content)}\n".encode())
+            digest.update(content)
+    return digest.hexdigest()
 
 
 @dataclasses.dataclass(frozen=True)

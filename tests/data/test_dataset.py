@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 import requests
 
-from renyi_jax.data import fashion_mnist, load_dataset
+from renyi_jax.data import fashion_mnist, fingerprint, load_dataset
+from renyi_jax.data.dataset import Records
 from renyi_jax.errors import UserError
 
 
@@ -80,3 +81,13 @@ def test_without_files_or_network_one_message_says_what_to_get(data_config, tmp_
         UserError, match=r"no connection to fashion-mnist.*\n.*t10k-labels.*manual_dir"
     ):
         load_dataset(changed(data_config, manual_dir="", data_dir=str(tmp_path)))
+
+
+def test_the_fingerprint_is_that_of_contents_labels_and_order(dataset, data_config):
+    of_half = fingerprint(load_dataset(changed(data_config, train_split="train[:50%]")).train)
+    assert fingerprint(load_dataset(data_config).train) == fingerprint(dataset.train) != of_half
+    one, two, other = (
+        {"image": image, "label": label} for image, label in ((b"x", 0), (b"y", 1), (b"x", 1))
+    )
+    lists = [[one, two], [two, one], [one], [other, two], []]
+    assert len({fingerprint(Records(records, "test")) for records in lists}) == len(lists)
