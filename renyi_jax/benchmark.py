@@ -8,6 +8,7 @@ speed.png.
       --criteria=renyi,random --dtype=float32,bfloat16 --peers=timm --out=runs/speed
 """
 
+import math
 import sys
 from typing import Any
 
@@ -18,6 +19,7 @@ from etils import epath
 from renyi_jax.analysis.page import encode
 from renyi_jax.analysis.speed import speed_bars
 from renyi_jax.cli import commands
+from renyi_jax.cli.model import numbers
 from renyi_jax.config import default_config
 from renyi_jax.errors import UserError, nearest
 from renyi_jax.evaluation.first_result import seconds_to_first_result
@@ -27,6 +29,8 @@ from renyi_jax.evaluation.speed import (
     Compiled,
     Group,
     Peers,
+    busy_note,
+    check_memory,
     forward_pass,
     measure_group,
     program_name,
@@ -43,7 +47,9 @@ _KEEP_RATES = flags.DEFINE_list("keep_rates", ["1", "0.7", "0.5"], "Keep rates; 
 _CRITERIA = flags.DEFINE_list("criteria", ["renyi", "random"], "What scores the patches.")
 _ALPHAS = flags.DEFINE_list("alphas", ["2"], "Orders of the entropy.")
 _IMAGE_SIZE = flags.DEFINE_list("image_size", [], "Sides in pixels; the model's own by default.")
-_BATCH_SIZE = flags.DEFINE_integer("batch_size", 16, "Images in a batch.", lower_bound=1)
+_BATCH_SIZE = flags.DEFINE_integer(
+    "batch_size", 16, "Images in a batch.", lower_bound=1, upper_bound=2**24
+)
 _DTYPE = flags.DEFINE_list("dtype", ["float32"], f"Of the computation: {', '.join(DTYPES)}.")
 _TRAIN = flags.DEFINE_bool("train", False, "Time train steps with AdamW, not forward passes.")
 _PEERS = flags.DEFINE_list(
@@ -58,9 +64,13 @@ _PEERS_PYTHON = flags.DEFINE_string(
 _FIRST_RESULT = flags.DEFINE_bool(
     "first_result", False, "Also time renyi_jax.predict in a new process, twice."
 )
-_BUDGET = flags.DEFINE_float("budget", 10.0, "Seconds for each program.", lower_bound=0)
+_BUDGET = flags.DEFINE_float(
+    "budget", 10.0, "Seconds for each program.", lower_bound=0, upper_bound=86_400
+)
 _PROFILE = flags.DEFINE_bool("profile", False, "Also trace one call of each into OUT/profile.")
 _OUT = flags.DEFINE_string("out", None, "Folder for the results; made if there is none.")
+
+_LARGEST_SIDE = 2**16
 
 _COLUMNS = {
     "images/s": "images_per_second",
@@ -74,7 +84,14 @@ _COLUMNS = {
 
 def main() -> None:
     check_peers(_PEERS.value)
+    for flag in (_MODEL, _KEEP_RATES, _CRITERIA, _ALPHAS, _DTYPE):
+        if not flag.value:
+            raise UserError(f"--{flag.name}= is empty: give one value, or several with commas.")
+    if math.isnan(_BUDGET.value):
+        raise UserError("--budget=nan: expected seconds.")
     groups, settings = list(_groups()), _settings()
+    for group in groups:
+        check_memory(group)
     out = make_folder("out", _OUT.value) if _OUT.value else None
     rows: list[dict[str, Any]] = []
     for group in groups:
@@ -84,12 +101,15 @@ def main() -> None:
             _train_step if group.train else forward_pass,
             Peers(_PEERS.value, _PEERS_PYTHON.value),
             _BUDGET.value,
+            _known_peak(rows, group),
             _profiler(out, group),
         )
         rows += _compared(measured)
         what = "train step, " if group.train else ""
         print(f"{group.model}, {what}{group.image_size}, {group.dtype}, batch {group.batch_size}:")
         print(_table(rows[-len(measured) :]), flush=True)
+        if note := busy_note(measured):
+            print(note, flush=True)
     first_results = _first_results() if _FIRST_RESULT.value else {}
     for model, seconds in first_results.items():
         words = "first result after {first:.1f} s, with the compilation cache after {cached:.1f} s"
@@ -102,13 +122,22 @@ def main() -> None:
     print(f"Results: {out / 'results.json'}")
 
 
+def _known_peak(rows: list[dict[str, Any]], group: Group) -> float:
+    """The FLOP/s of the products timed with earlier groups."""
+    known = [row["matmul_gflops"] for row in rows if row["dtype"] == group.dtype]
+    return 1e9 * max(known, default=0.0)
+
+
 def _groups():
     for name in _DTYPE.value:
         if name not in DTYPES:
             raise UserError(
                 f"Unknown dtype {name!r}; known: {', '.join(DTYPES)}.{nearest(name, DTYPES)}"
             )
-    sizes = [_number(size, "image_size", int) for size in _IMAGE_SIZE.value] or [None]
+    sizes = numbers("image_size", _IMAGE_SIZE.value, int) or [None]
+    for size in sizes:
+        if size is not None and not 0 < size <= _LARGEST_SIDE:
+            raise UserError(f"--image_size={size}: expected sides of 1 to {_LARGEST_SIDE} pixels.")
     for model in _MODEL.value:
         for size in sizes:
             image_size = model_spec(model, image_size=size).image_size
@@ -133,17 +162,10 @@ def _first_results() -> dict[str, dict[str, float]]:
 def _settings() -> list[PruningConfig | None]:
     """The plain model, then every combination of the flags."""
     sweep = default_config().evaluate
-    sweep.keep_rates = (1.0, *(_number(rate, "keep_rates", float) for rate in _KEEP_RATES.value))
+    sweep.keep_rates = (1.0, *numbers("keep_rates", _KEEP_RATES.value))
     sweep.criteria = tuple(_CRITERIA.value)
-    sweep.alphas = tuple(_number(alpha, "alphas", float) for alpha in _ALPHAS.value)
+    sweep.alphas = tuple(numbers("alphas", _ALPHAS.value))
     return evaluation_settings(None, sweep)
-
-
-def _number(text: str, flag: str, kind: type) -> Any:
-    try:
-        return kind(text)
-    except ValueError:
-        raise UserError(f"--{flag}={text}: expected a number.") from None
 
 
 def _profiler(out: epath.Path | None, group: Group):

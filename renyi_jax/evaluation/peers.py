@@ -159,5 +159,7 @@ def _ask(process: subprocess.Popen, line: str) -> str:
     try:
         print(line, file=process.stdin, flush=True)
     except BrokenPipeError:
+        with contextlib.suppress(BrokenPipeError):
+            process.stdin.close()  # which would be tried again when the process is left
         return ""
     return process.stdout.readline()

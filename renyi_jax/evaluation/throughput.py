@@ -10,15 +10,21 @@ import numpy as np
 Name = TypeVar("Name")
 
 
-def seconds_per_call(
+def seconds_per_call(calls: Mapping[Name, Callable[[], Any]], **options: Any) -> dict[Name, float]:
+    """The median of `times_per_call` of each call, in seconds."""
+    times = times_per_call(calls, **options)
+    return {name: float(np.median(seconds)) for name, seconds in times.items()}
+
+
+def times_per_call(
     calls: Mapping[Name, Callable[[], Any]],
     *,
     budget: float = 1.0,
     min_rounds: int = 3,
     max_rounds: int = 30,
     clock: Callable[[], float] = time.perf_counter,
-) -> dict[Name, float]:
-    """The median time of each call until its result is ready, in seconds.
+) -> dict[Name, list[float]]:
+    """The time of every turn of each call until its result is ready, in seconds.
 
     The calls take turns, so that what slows the machine for a while slows all of them alike.
 
@@ -38,4 +44,4 @@ def seconds_per_call(
             start = clock()
             jax.block_until_ready(call())
             times[name].append(clock() - start)
-    return {name: float(np.median(seconds)) for name, seconds in times.items()}
+    return times

@@ -1,0 +1,70 @@
+"""The benchmark command with values that it cannot take."""
+
+import pytest
+
+NANO = "--model=vit_nano_patch4_56"
+
+REFUSED = {
+    "--model=": ["--model"],
+    "--model=deit_smal_patch16_224": ["deit_small_patch16_224"],
+    "--model=deit_tiny_patch16_224,": ["''"],
+    "--keep_rates=": ["--keep_rates"],
+    "--keep_rates=,": ["--keep_rates"],
+    "--keep_rates=²": ["--keep_rates", "numbers"],
+    "--keep_rates=0": ["keep_rate", "0"],
+    "--keep_rates=1.1": ["keep_rate", "1.1"],
+    "--keep_rates=nan": ["keep_rate", "nan"],
+    "--keep_rates=inf": ["keep_rate", "inf"],
+    "--alphas=": ["--alphas"],
+    "--alphas=-1": ["alpha", "-1"],
+    "--alphas=two": ["--alphas", "two"],
+    "--alphas=nan": ["alpha", "nan"],
+    "--criteria=": ["--criteria"],
+    "--criteria=reny": ["renyi"],
+    "--dtype=": ["--dtype"],
+    "--dtype=float16": ["bfloat16"],
+    "--image_size=0": ["--image_size", "0"],
+    "--image_size=-56": ["--image_size", "-56"],
+    "--image_size=57": ["57"],
+    "--image_size=56.0": ["--image_size", "whole"],
+    "--image_size=²": ["--image_size"],
+    "--image_size=" + "5" * 5000: ["--image_size"],
+    "--image_size=4,400000": ["--image_size=400000"],
+    "--image_size=56,65536": ["65536 x 65536", "GiB"],
+    "--image_size=" + "4" * 4000: ["--image_size"],
+    "--batch_size=0": ["batch_size"],
+    "--batch_size=-1": ["batch_size"],
+    "--batch_size=1e9": ["batch_size", "1e9"],
+    "--batch_size=1000000000": ["batch_size", "1000000000"],
+    "--batch_size=16777216": ["--batch_size=16777216", "GiB"],
+    "--batch_size=" + "9" * 400: ["batch_size"],
+    "--budget=-1": ["budget"],
+    "--budget=nan": ["budget"],
+    "--budget=inf": ["budget"],
+    "--train=perhaps": ["train"],
+    "--peers=tim": ["timm"],
+    "--peers=,": ["peer"],
+    "--peers=timm:here": ["--peers=timm:here"],
+    "--peers=evit": ["evit:PATH"],
+    "--peers=tome:no/such/folder": ["no/such/folder"],
+    "--peers=evit:/dev/null": ["/dev/null"],
+    "extra": ["extra"],
+}
+
+
+@pytest.mark.parametrize("flag", REFUSED, ids=lambda flag: flag[:32])
+def test_a_value_that_cannot_be_is_refused_before_anything_is_timed(refuses, flag):
+    done = refuses("benchmark", NANO, flag, words=REFUSED[flag])
+    assert done.peak_bytes < 2 << 30
+
+
+def test_a_python_that_cannot_run_the_peers_is_refused(refuses):
+    flags = (NANO, "--peers=timm", "--budget=0", "--batch_size=1", "--keep_rates=1")
+    refuses("benchmark", *flags, "--peers_python=/no/python", words="--peers_python=/no/python")
+    refuses("benchmark", *flags, "--peers_python=/dev/null", words="--peers_python=/dev/null")
+    refuses("benchmark", *flags, "--peers_python=/bin/true", words="requirements-parity.txt")
+
+
+def test_an_output_that_cannot_be_written_is_refused(refuses, tmp_path):
+    (tmp_path / "file").touch()
+    refuses("benchmark", NANO, "--out=file", words=["--out=", "file"])
