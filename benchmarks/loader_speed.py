@@ -19,19 +19,21 @@ import json
 import os
 import platform
 import statistics
-import sys
 import time
 from collections.abc import Callable, Iterator
 
 import ml_collections
 import numpy as np
 import PIL
-from absl import app, flags
+from absl import flags
 from etils import epath
 from PIL import Image, ImageFilter, ImageOps, features
 
+from renyi_jax.cli import commands
 from renyi_jax.config import check_config, default_config
 from renyi_jax.data import load_dataset, train_loader
+from renyi_jax.errors import UserError
+from renyi_jax.evaluation.torch_peers import import_timm
 
 _OUT = flags.DEFINE_string("out", None, "Folder for what this writes.", required=True)
 _IMAGES = flags.DEFINE_string("images", None, "Folder of train/CLASS/*.jpg and test/CLASS/*.jpg.")
@@ -85,13 +87,12 @@ def our_batches(images: epath.Path, out: epath.Path) -> Callable[[], Iterator]:
 
 
 def timm_batches(images: epath.Path) -> Callable[[], Iterator]:
-    # Where torchvision lacks its compiled operators, the tests know how to do without.
-    sys.path.append(str(epath.Path(__file__).resolve().parent.parent / "tests"))
-    from parity import import_timm
-
-    import_timm()
-    import torch
-    from timm.data import auto_augment, create_dataset, create_loader
+    try:
+        import_timm()
+        import torch
+        from timm.data import auto_augment, create_dataset, create_loader
+    except ImportError as error:
+        raise UserError(f"{error}: it needs what requirements-parity.txt lists.") from None
 
     def posterize(image: Image.Image, bits: int, **_) -> Image.Image:
         # At full strength timm asks for no bits, which Pillow 13 refuses.
@@ -136,8 +137,7 @@ def images_per_second(batches: Iterator) -> float:
     return _BATCHES.value * _BATCH_SIZE.value / (time.perf_counter() - start)
 
 
-def main(argv: list[str]) -> None:
-    del argv
+def main() -> None:
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-1:])  # the workers inherit it
     out = epath.Path(_OUT.value).expanduser()
     out.mkdir(parents=True, exist_ok=True)
@@ -173,4 +173,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    commands.run(main)

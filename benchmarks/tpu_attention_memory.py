@@ -18,9 +18,10 @@ import time
 from typing import Any
 
 import jax
-from absl import app, flags
+from absl import flags
 
 from renyi_jax.attention import call
+from renyi_jax.cli import commands
 from renyi_jax.config import check_config, default_config
 from renyi_jax.parallel import make_mesh
 from renyi_jax.roofline import read_program, stand_in_devices
@@ -39,8 +40,7 @@ _STEPS = flags.DEFINE_list("steps", ["evaluate", "train"], "Which are compiled."
 SHARE = 1 / 8
 
 
-def main(argv: list[str]) -> None:
-    del argv
+def main() -> None:
     config = _config()
     mesh = make_mesh(config.mesh.to_dict(), stand_in_devices(_TOPOLOGY.value)[:1])
     model = abstract_model(config, num_classes=1000)
@@ -101,4 +101,4 @@ def _squares(compiled: jax.stages.Compiled, tokens: int) -> list[str]:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    commands.run(main)

@@ -15,9 +15,10 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-from absl import app, flags
+from absl import flags
 from jax.sharding import SingleDeviceSharding
 
+from renyi_jax.cli import commands
 from renyi_jax.pruning import keep_counts
 from renyi_jax.roofline import read_program, stand_in_devices
 
@@ -53,8 +54,7 @@ def with_gradient(take: Callable[..., jax.Array]) -> Callable[..., tuple[jax.Arr
     return both
 
 
-def main(argv: list[str]) -> None:
-    del argv
+def main() -> None:
     device = SingleDeviceSharding(stand_in_devices(_TOPOLOGY.value)[0])
 
     def shape(*sizes: int, dtype=jnp.bfloat16) -> jax.ShapeDtypeStruct:
@@ -96,4 +96,4 @@ def _made_of(hlo: str) -> str:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    commands.run(main)

@@ -20,10 +20,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from absl import app, flags
+from absl import flags
 from flax import nnx
 from jax.sharding import SingleDeviceSharding
 
+from renyi_jax.cli import commands
 from renyi_jax.models.block import Block, Tokens
 from renyi_jax.models.registry import model_spec
 from renyi_jax.pruning import PruningConfig, PruningStage
@@ -59,8 +60,7 @@ def one_block(
     return module(tokens, stage, alpha, None, None, train=False, rngs=None)[0], None
 
 
-def main(argv: list[str]) -> None:
-    del argv
+def main() -> None:
     device = SingleDeviceSharding(stand_in_devices(_TOPOLOGY.value)[0])
     spec = model_spec(_MODEL.value)
     block, state = nnx.split(
@@ -100,4 +100,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    commands.run(main)

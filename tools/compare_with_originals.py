@@ -25,15 +25,9 @@ from flax import nnx
 
 from renyi_jax import PruningConfig
 from renyi_jax.evaluation.speed import Group, random_model
+from renyi_jax.evaluation.torch_peers import import_timm
 from renyi_jax.models.weights import fill
 from renyi_jax.weights import Checkpoint
-
-sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "tests"))
-
-from parity import import_timm
-
-timm = import_timm()
-import torch  # noqa: E402
 
 BLOCKS = (4, 7, 10)
 """Where EViT prunes."""
@@ -49,9 +43,16 @@ def main() -> None:
     parser.add_argument("--keep_rates", default="0.9,0.7,0.5,0.3", help="of EViT")
     parser.add_argument("--r", default="8,13,16", help="of ToMe, in every block")
     arguments = parser.parse_args()
+    if not (arguments.evit or arguments.tome):
+        parser.error("give --evit=DIR, or --tome=DIR, or both")
+    try:
+        timm = import_timm()
+        import torch
+    except ImportError as error:
+        parser.error(f"{error}: it needs what requirements-parity.txt lists")
     noise = np.random.default_rng(1).normal(size=(2, 224, 224, 3)).astype(np.float32)
     for name in arguments.models.split(","):
-        original = _random_model(name)
+        original = _random_model(timm, name)
         tensors = {key: value.numpy() for key, value in original.state_dict().items()}
         plain = random_model(Group(name, (224, 224), "float32", 1))
         fill(plain, Checkpoint(pathlib.Path(name), tensors, {}))
@@ -67,7 +68,9 @@ def main() -> None:
             jax.clear_caches()
 
 
-def _random_model(name: str) -> torch.nn.Module:
+def _random_model(timm: types.ModuleType, name: str) -> Any:
+    import torch
+
     torch.manual_seed(0)
     model = timm.create_model(name)
     for parameter_name, parameter in model.named_parameters():
@@ -95,13 +98,13 @@ def _pairs(original: Any, arguments: argparse.Namespace) -> Iterator[tuple]:
             )
 
 
-def _evit(checkout: str) -> Callable[[Any, PruningConfig], torch.nn.Module]:
+def _evit(checkout: str) -> Callable[[Any, PruningConfig], Any]:
     sys.path.insert(0, checkout)
     # It counts multiply-adds with this, which is not asked for here.
     sys.modules.setdefault("torchprofile", types.SimpleNamespace(profile_macs=None))  # type: ignore
     evit = importlib.import_module("evit")
 
-    def build(original: Any, pruning: PruningConfig) -> torch.nn.Module:
+    def build(original: Any, pruning: PruningConfig) -> Any:
         rates = [1.0] * len(original.blocks)
         for block in pruning.blocks:
             rates[block - 1] = pruning.keep_rate
@@ -119,11 +122,11 @@ def _evit(checkout: str) -> Callable[[Any, PruningConfig], torch.nn.Module]:
     return build
 
 
-def _tome(checkout: str) -> Callable[[Any, int], torch.nn.Module]:
+def _tome(checkout: str) -> Callable[[Any, int], Any]:
     sys.path.insert(0, checkout)
     patch = importlib.import_module("tome.patch.timm")
 
-    def build(original: Any, r: int) -> torch.nn.Module:
+    def build(original: Any, r: int) -> Any:
         model = copy.deepcopy(original)
         patch.apply_patch(model, prop_attn=True)
         model.r = r

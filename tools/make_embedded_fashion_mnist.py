@@ -1,23 +1,24 @@
 """Cuts the shipped part of Fashion-MNIST out of its published files.
 
-    python tools/make_embedded_fashion_mnist.py --input=DIR
+    python tools/make_embedded_fashion_mnist.py --data=DIR
 
 DIR holds the four files of https://github.com/zalandoresearch/fashion-mnist. Of each class the
 first 600 training and the first 100 test images are taken, in their published order.
 """
 
 import numpy as np
-from absl import app, flags
+from absl import flags
 from etils import epath
 
+from renyi_jax.cli import commands
 from renyi_jax.data import fashion_mnist
 
-_INPUT = flags.DEFINE_string("input", None, "Folder of the published files.", required=True)
+_DATA = flags.DEFINE_string("data", None, "Folder of the published files.", required=True)
 _PER_CLASS = {"train": 600, "test": 100}
 
 
-def main(_) -> None:
-    source, target = epath.Path(_INPUT.value), fashion_mnist.embedded_dir()
+def main() -> None:
+    source, target = epath.Path(_DATA.value), fashion_mnist.embedded_dir()
     for split, per_class in _PER_CLASS.items():
         names = fashion_mnist.FILES[split]
         images, labels = fashion_mnist.read_split(*(source / name for name in names))
@@ -28,4 +29,4 @@ def main(_) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    commands.run(main)
