@@ -6,6 +6,7 @@
 #   prepare_environment FILE...     makes VENV and installs these requirement files, once
 #   prepare_to_run                  the same, of what the main job needs
 #   flag_value NAME ARGUMENT...     the value of a flag of the command line
+#   help_if_asked ARGUMENT...       prints the top of the script and ends, if the first is --help
 # PYTHON=PROGRAM chooses the Python that VENV is made with, ACCELERATOR=tpu or =cuda what JAX runs
 # on; without it, JAX runs on the CPU unless VENV has more already.
 
@@ -36,6 +37,16 @@ except BlockingIOError:
 '
 
 say() { printf '%s\n' "$*" >&2; }
+
+help_if_asked() {
+  local line
+  [[ ${1:-} == --help || ${1:-} == -h ]] || return 0
+  while IFS= read -r line && [[ $line == "#"* && $line != "#SBATCH"* ]]; do
+    line="${line#"#"}"
+    [[ $line == "!"* ]] || printf '%s\n' "${line# }"
+  done <"$0"
+  exit 0
+}
 
 refuse() {
   say "$@"

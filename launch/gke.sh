@@ -18,6 +18,7 @@ set -euo pipefail
 source "$(dirname -- "${BASH_SOURCE[0]}")/environment.sh"
 # shellcheck source=cluster.sh
 source "$ROOT/launch/cluster.sh"
+help_if_asked "$@"
 
 CHIPS_PER_MACHINE=4
 

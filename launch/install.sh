@@ -6,5 +6,6 @@
 set -euo pipefail
 # shellcheck source=environment.sh
 source "$(dirname -- "${BASH_SOURCE[0]}")/environment.sh"
+help_if_asked "$@"
 
 prepare_to_run

@@ -3,10 +3,12 @@
 #
 # Makes .venv and installs what is needed the first time. Without flags it runs the quickstart.
 # PYTHON=... chooses the Python, VENV=... another folder than .venv, ACCELERATOR=tpu or =cuda a JAX
-# for what is in the machine.
+# for what is in the machine. For the commands of this project in your own shell, activate it:
+# source .venv/bin/activate; then python -m renyi_jax.main --help lists the flags.
 set -euo pipefail
 # shellcheck source=environment.sh
 source "$(dirname -- "${BASH_SOURCE[0]}")/environment.sh"
+help_if_asked "$@"
 
 config="$(flag_value config "$@")" || config=""
 # One folder for each config, so that no run resumes from another's checkpoints.

@@ -24,6 +24,7 @@ set -euo pipefail
 source "$(dirname -- "${BASH_SOURCE[0]}")/environment.sh"
 # shellcheck source=cluster.sh
 source "$ROOT/launch/cluster.sh"
+help_if_asked "$@"
 
 RETRY_SECONDS="${RETRY_SECONDS:-30}"
 

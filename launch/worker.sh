@@ -12,6 +12,7 @@
 set -euo pipefail
 # shellcheck source=environment.sh
 source "$(dirname -- "${BASH_SOURCE[0]}")/environment.sh"
+help_if_asked "$@"
 
 flag_value workdir "$@" >/dev/null || refuse "A worker needs --workdir=DIR, the same for all."
 prepare_to_run
