@@ -12,7 +12,7 @@ import contextlib
 import sys
 import threading
 from collections.abc import Iterable, Iterator
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from absl import logging
 from tqdm import tqdm
@@ -51,23 +51,39 @@ def progress(
     """
     if total is None:
         total = getattr(items, "__len__", lambda: None)()
-    words = "{desc}: {n_fmt} of {total_fmt}, {elapsed} elapsed, {remaining} left"
-    with _shown(name, None if sys.stderr.isatty() else words, total, unit) as bar:
+    with progress_bar(name, total, unit=unit) as bar:
         for item in items:
             yield item
             bar.update()
 
 
 @contextlib.contextmanager
-def _shown(
-    name: str, bar_format: str | None, total: int | None = None, unit: str = "item"
+def progress_bar(
+    name: str, total: int | None, *, unit: str = "item", initial: int = 0, smoothing: float = 0.3
 ) -> Iterator[tqdm]:
+    """Shows a bar, which the body moves by `update`.
+
+    Args:
+        name: what is done, as in "Training".
+        total: number of items; None where it is not known.
+        unit: one of them, as in "step".
+        initial: items that were done before.
+        smoothing: share that the latest item has in the rate; 0 takes the mean of all.
+    """
+    words = None if sys.stderr.isatty() else _WORDS
+    with _shown(name, words, total=total, unit=unit, initial=initial, smoothing=smoothing) as bar:
+        yield bar
+
+
+_WORDS = "{desc}: {n_fmt} of {total_fmt}, {elapsed} elapsed, {remaining} left"
+
+
+@contextlib.contextmanager
+def _shown(name: str, bar_format: str | None, **options: Any) -> Iterator[tqdm]:
     """A bar that is kept up to date by a thread, whatever the body waits for."""
     terminal = sys.stderr.isatty()
     bar = tqdm(
         desc=name,
-        total=total,
-        unit=unit,
         bar_format=bar_format,
         delay=_DELAY,
         leave=None if terminal else True,  # of nested lines only the outermost stays
@@ -75,6 +91,7 @@ def _shown(
         mininterval=0.1 if terminal else float("inf"),
         miniters=1,
         dynamic_ncols=terminal,
+        **options,
     )
     ended = threading.Event()
 

@@ -1,6 +1,8 @@
 """The steps between two lines of the log."""
 
+import contextlib
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -8,6 +10,10 @@ import numpy as np
 
 from renyi_jax.errors import UserError
 from renyi_jax.training.step import Metrics
+
+IN_FLIGHT = 2
+"""Steps that the device may be behind the host: the next batch is placed while one is computed, and
+what is shown of the finished steps stays true."""
 
 
 class NonFiniteError(UserError):
@@ -17,27 +23,23 @@ class NonFiniteError(UserError):
 class Window:
     """The metrics of the steps since the last line, on the device, and the time that they took.
 
-    A step that compiles is waited for, and not timed.
+    Attributes:
+        finished: the number of the last step that the device is known to have finished.
     """
 
-    def __init__(self, batch_size: int):
+    def __init__(self, batch_size: int, step: int):
         self._batch_size = batch_size
-        self._compiles = True
-        self.open()
+        self.finished = step
+        self._open()
 
-    def open(self) -> None:
-        """Forgets the steps so far."""
+    def _open(self) -> None:
         self._steps: list[tuple[int, Metrics, Any]] = []
         self._checked = 0
         self._timed_steps = 0
         self._opened = time.perf_counter()
 
-    def expect_compilation(self) -> None:
-        """Leaves the next step, and those of this window before it, out of the timing."""
-        self._compiles = True
-
     def add(self, step: int, metrics: Metrics, ids: np.ndarray) -> None:
-        """Takes a step in.
+        """Takes a step in, and waits where the device is too far behind.
 
         Args:
             step: its number, from 1.
@@ -45,12 +47,8 @@ class Window:
             ids: [b], of its examples, as they are numbered in the training split.
         """
         self._steps.append((step, metrics, ids))
-        if self._compiles:
-            jax.block_until_ready(metrics)
-            self._compiles, self._timed_steps = False, 0
-            self._opened = time.perf_counter()
-        else:
-            self._timed_steps += 1
+        self._timed_steps += 1
+        self._wait(IN_FLIGHT)
 
     def check(self) -> None:
         """Waits for the steps so far.
@@ -58,6 +56,7 @@ class Window:
         Raises:
             NonFiniteError: a metric of one of them is not finite; it names the first.
         """
+        self._wait(0)
         for step, metrics, ids in self._steps[self._checked :]:
             wrong = {k: v for k, v in jax.device_get(metrics).items() if not np.isfinite(v)}
             if wrong:
@@ -67,6 +66,19 @@ class Window:
                     f" {' '.join(map(str, ids))} of the training split."
                 )
         self._checked = len(self._steps)
+
+    @contextlib.contextmanager
+    def paused(self, untimed_steps: int = 0) -> Iterator[None]:
+        """Leaves the time that the body takes out of the throughput; first it does as `check`.
+
+        Args:
+            untimed_steps: that the body makes, to be added after it.
+        """
+        self.check()
+        paused = time.perf_counter()
+        yield
+        self._opened += time.perf_counter() - paused
+        self._timed_steps -= untimed_steps
 
     def close(self) -> dict[str, float]:
         """The means of the metrics, and the throughput; opens the next window.
@@ -80,5 +92,11 @@ class Window:
         means = {name: float(np.mean([m[name] for m in fetched])) for name in fetched[0]}
         if self._timed_steps:
             means["images_per_second"] = self._timed_steps * self._batch_size / seconds
-        self.open()
+        self._open()
         return means
+
+    def _wait(self, in_flight: int) -> None:
+        for step, metrics, _ in self._steps[: len(self._steps) - in_flight]:
+            if step > self.finished:
+                jax.block_until_ready(metrics)
+                self.finished = step

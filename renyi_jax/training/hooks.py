@@ -1,0 +1,203 @@
+"""The hooks of every run: the keep rate, the notice to stop, log, validation, checkpoints, bar."""
+
+import contextlib
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+import optax
+from absl import logging
+from jax.experimental import multihost_utils
+from tqdm import tqdm
+
+from renyi_jax.progress import phase, progress_bar
+from renyi_jax.pruning import PruningConfig
+from renyi_jax.training.checkpoints import Checkpoints
+from renyi_jax.training.keep_rates import Level
+from renyi_jax.training.run import Hook, Run
+from renyi_jax.training.stopping import StopNotice
+
+
+class KeepRates(Hook):
+    """Takes another training step where the keep rate falls.
+
+    Args:
+        levels: of `keep_rate_levels`.
+        make_step: the training step of a pruning; its first call compiles it.
+    """
+
+    def __init__(
+        self, levels: Sequence[Level], make_step: Callable[[PruningConfig | None], Callable]
+    ):
+        self._levels, self._make_step = levels, make_step
+
+    def begin(self, run: Run) -> None:
+        self._take(run, self._levels_begun(run.step)[-1])
+
+    def after_step(self, run: Run) -> None:
+        begun = self._levels_begun(run.step)
+        if self._levels[begun[-1]].first_step == run.step:
+            self._take(run, begun[-1])
+
+    def _levels_begun(self, step: int) -> list[int]:
+        return [number for number, level in enumerate(self._levels) if level.first_step <= step]
+
+    def _take(self, run: Run, number: int) -> None:
+        if run.step >= run.last_step:
+            return
+        pruning = self._levels[number].pruning
+        if len(self._levels) > 1 and pruning is not None:
+            rates = ", ".join(f"{rate:.3g}" for rate in pruning.per_block("keep_rate"))
+            logging.info(
+                "Step %d: keep rate %s (level %d of %d).",
+                *(run.step, rates, number + 1, len(self._levels)),
+            )
+        train_step = self._make_step(pruning)
+
+        def first(state: Any, batch: Any) -> Any:
+            run.train_step = train_step
+            with run.window.paused(untimed_steps=1):
+                with phase("Compiling the training step"):
+                    state, metrics = train_step(state, batch)
+                jax.block_until_ready(metrics)
+            return state, metrics
+
+        run.train_step = first
+
+
+class Stop(Hook):
+    """Ends the process after the step at which all processes know that they must stop."""
+
+    def __init__(self, notice: StopNotice):
+        self._notice = notice
+
+    def after_step(self, run: Run) -> None:
+        run.stopped = self._notice.reached(run.step)
+
+
+class Log(Hook):
+    """Writes the mean metrics of the last steps, and their throughput.
+
+    Args:
+        every_steps: between two lines; the end of an epoch has one too.
+        schedule: the learning rate of each step.
+    """
+
+    def __init__(self, every_steps: int, schedule: optax.Schedule):
+        self._every_steps, self._schedule = every_steps, schedule
+
+    def after_step(self, run: Run) -> None:
+        run.logged = run.step % self._every_steps == 0 or run.ends_epoch
+        if run.logged:
+            # The rate of the update that made this step of the last.
+            rate = float(np.asarray(self._schedule(run.step - 1)))
+            run.tell(**run.window.close(), learning_rate=rate)
+
+
+class Validate(Hook):
+    """Measures the accuracy on test images at the end of epochs.
+
+    Args:
+        measure: of `make_validation`.
+        every_epochs: between two looks; 0 never looks.
+        checkpoints: tell what an earlier process measured.
+        notice: gives up the measurement.
+    """
+
+    def __init__(
+        self,
+        measure: Callable[[Any, Callable[[], bool]], float | None],
+        every_epochs: int,
+        checkpoints: Checkpoints,
+        notice: StopNotice,
+    ):
+        self._measure, self._every_epochs = measure, every_epochs
+        self._checkpoints, self._notice = checkpoints, notice
+
+    def begin(self, run: Run) -> None:
+        """Measures what a process that was told to stop did not."""
+        if self._is_due(run) and self._checkpoints.accuracy(run.step) is None:
+            self._validate(run)
+
+    def after_step(self, run: Run) -> None:
+        run.accuracy = None
+        if self._is_due(run) and not run.stopped:
+            self._validate(run)
+
+    def _is_due(self, run: Run) -> bool:
+        every_steps = self._every_epochs * run.epoch_steps
+        return run.ends_epoch and every_steps > 0 and run.step % every_steps == 0
+
+    def _validate(self, run: Run) -> None:
+        with run.window.paused():
+            run.accuracy = self._measure(run.state.evaluated, lambda: self._notice.given)
+        if run.accuracy is not None:
+            run.tell(test_accuracy=run.accuracy)
+        run.stopped = self._notice.given
+
+
+class Save(Hook):
+    """Writes a checkpoint every so many steps, after a validation, and where the run ends.
+
+    Args:
+        checkpoints: to write.
+        options: `config.checkpoint`; read are `every_steps` and `every_minutes`.
+        epoch_steps: between two checkpoints where `every_steps` is 0.
+    """
+
+    def __init__(self, checkpoints: Checkpoints, options: Any, epoch_steps: int):
+        self._checkpoints = checkpoints
+        self._every_steps = options.every_steps or epoch_steps
+        self._seconds = 60 * options.every_minutes
+
+    def begin(self, run: Run) -> None:
+        self._since = time.monotonic()
+
+    def after_step(self, run: Run) -> None:
+        if (
+            run.step % self._every_steps == 0
+            or run.step == run.last_step
+            or run.stopped
+            or run.accuracy is not None
+            or (run.logged and self._time_has_passed())
+        ):
+            with run.window.paused():
+                self._checkpoints.save(run.state, run.batches, run.step, run.accuracy)
+            self._since = time.monotonic()
+
+    def _time_has_passed(self) -> bool:
+        """By the clock of process 0, whose answer all processes get."""
+        if not self._seconds:
+            return False
+        passed = time.monotonic() - self._since >= self._seconds
+        if jax.process_count() > 1:
+            passed = multihost_utils.broadcast_one_to_all(np.bool_(passed))
+        return bool(passed)
+
+
+class ProgressBar(Hook):
+    """Shows the steps that the device has finished, and the time left.
+
+    The bar starts after the first step, which compiles: that is a phase of its own.
+
+    Args:
+        shown: closes the bar.
+    """
+
+    def __init__(self, shown: contextlib.ExitStack):
+        self._shown = shown
+        self._bar: tqdm | None = None
+
+    def after_step(self, run: Run) -> None:
+        if self._bar is None:
+            run.window.check()
+            # At the mean rate, so that the validations to come are counted in the time left.
+            bar = progress_bar(
+                "Training", run.last_step, unit="step", initial=run.window.finished, smoothing=0.0
+            )
+            self._bar = self._shown.enter_context(bar)
+        self._bar.total = run.last_step
+        self._bar.update(run.window.finished - self._bar.n)
+        self._bar.set_postfix({k: f"{v:.3g}" for k, v in run.latest.items()}, refresh=False)
