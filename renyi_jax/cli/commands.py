@@ -5,6 +5,7 @@ command: tests run commands as a user does.
 """
 
 import logging
+import platform
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,9 +14,16 @@ import absl.logging
 import jax
 from absl import app, flags
 
+import renyi_jax
 from renyi_jax.errors import UserError, nearest
 
 Parse = Callable[[list[str]], list[str]]
+
+
+# The flags belong to the command that calls `run`, so that its --help lists them.
+flags.disclaim_key_flags()
+
+_PYTHON = platform.python_version()
 
 
 def run(main: Callable[[], None], parse: Parse = flags.FLAGS) -> None:
@@ -28,19 +36,41 @@ def run(main: Callable[[], None], parse: Parse = flags.FLAGS) -> None:
         parse: parses the flags of the command line, and returns what is left of it.
     """
 
+    device = flags.DEFINE_enum(
+        "platform",
+        None,
+        ["cpu", "gpu", "tpu"],
+        "What JAX runs on, as the variable JAX_PLATFORMS says too; the best there is by default.",
+    )
+    flags.DEFINE_bool("version", False, "Print the versions, and end.")
+
     def parse_all(argv: list[str]) -> list[str]:
+        if "--version" in argv:
+            print(f"renyi_jax {renyi_jax.__version__}, JAX {jax.__version__}, Python {_PYTHON}")
+            sys.exit(0)
         try:
             rest = parse(argv)
-        except SystemExit:
-            sys.exit(0)  # absl has printed the help, and would end with status 1
+        except SystemExit:  # absl has printed the help, and would end with status 1
+            from renyi_jax.cli.help import vocabulary  # which imports the tables of everything
+
+            print(vocabulary(flags.FLAGS))
+            sys.exit(0)
         if len(rest) > 1:
             raise UserError(f"Unexpected argument {rest[1]!r}: flags are written --name=value.")
         return rest
 
     def prepared_main(_: list[str]) -> None:
+        if device.value is not None:
+            jax.config.update("jax_platforms", device.value)
         _keep_compilations()
         _quiet_libraries()
-        main()
+        try:
+            main()
+        except RuntimeError as error:
+            if not str(error).startswith("Unable to initialize backend"):
+                raise
+            reason = str(error).splitlines()[0].partition(" (")[0]
+            raise UserError(f"{reason}. --platform, or JAX_PLATFORMS, says what to use.") from error
 
     try:
         app.run(prepared_main, flags_parser=parse_all)

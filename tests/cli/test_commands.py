@@ -1,10 +1,16 @@
 """The mistakes that every command tells alike, seen from outside."""
 
+import itertools
 import re
 import subprocess
 import sys
 
 import pytest
+
+from renyi_jax.cli.help import vocabulary
+from renyi_jax.config import FIELDS
+from renyi_jax.models.registry import MODELS
+from renyi_jax.pruning import CRITERIA, REDUCERS
 
 COMMAND = """'Says hello.'
 from absl import flags
@@ -38,6 +44,33 @@ def test_help_lists_the_flags_and_succeeds():
     assert result.returncode == 0
     assert "Says hello." in result.stdout
     assert "Whom to greet." in result.stdout
+
+
+def test_the_version_needs_no_other_flag():
+    result = greet("--version")
+    assert result.returncode == 0
+    assert re.fullmatch(r"renyi_jax [\d.]+, JAX [\d.]+, Python [\d.]+\n", result.stdout)
+
+
+def test_the_platform_is_what_jax_runs_on():
+    assert greet("--name=you", "--times=0", "--platform=cpu").returncode == 0
+    assert "<cpu|gpu|tpu>" in greet("--help").stdout
+
+
+def spelled_out(family):
+    """The names that `a_{b,c}_d` stands for."""
+    head, sizes, tail = re.fullmatch(r"([^{]*)(?:\{(.*)\})?(.*)", family).groups()
+    return [head + size + tail for size in (sizes or "").split(",")]
+
+
+def test_help_lists_the_names_that_the_flags_take_from_their_tables():
+    words = {flag: vocabulary([flag]) for flag in ("model", "criteria", "config")}
+    assert MODELS.keys() == set(itertools.chain(*map(spelled_out, words["model"].split()[1:])))
+    assert all(name in words["criteria"] for name in (*CRITERIA, *REDUCERS))
+    for group, fields in FIELDS.items():
+        for field in fields if isinstance(fields, dict) else ():
+            assert f"  {group}.{field}: " in words["config"]
+    assert vocabulary(["out"]) == ""
 
 
 @pytest.mark.parametrize(
