@@ -23,9 +23,9 @@ from renyi_jax.config_fields import (
     span,
     text,
 )
-from renyi_jax.crop import INTERPOLATIONS
 from renyi_jax.errors import UserError, nearest
 from renyi_jax.evaluation.settings import evaluation_settings
+from renyi_jax.images import INTERPOLATIONS
 from renyi_jax.models.registry import DTYPES, MODELS, model_spec
 from renyi_jax.models.spec import ModelSpec
 from renyi_jax.models.vit import REMATERIALIZATIONS, check_blocks

@@ -13,12 +13,13 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from renyi_jax.crop import INTERPOLATIONS, Size, center_crop, random_resized_crop
 from renyi_jax.data import clutter
 from renyi_jax.data.dataset import DataConfig, Dataset
 from renyi_jax.data.rand_augment import rand_augment
 from renyi_jax.data.recolor import erase, jitter_color
 from renyi_jax.errors import UserError
+from renyi_jax.images import INTERPOLATIONS, Size, center_crop
+from renyi_jax.images.crop import random_resized_crop
 
 Example = dict[str, Any]
 """`image` is a Pillow image in mode RGB."""

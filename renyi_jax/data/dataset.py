@@ -3,9 +3,6 @@
 import dataclasses
 import functools
 import hashlib
-import io
-import struct
-import zlib
 from collections.abc import Callable
 from typing import Any
 
@@ -20,6 +17,7 @@ from tensorflow_datasets.core.download.download_manager import NonMatchingChecks
 from renyi_jax.data.prepared import FILE_FORMAT, check_random_access
 from renyi_jax.data.registry import DatasetEntry, dataset_entry
 from renyi_jax.errors import UserError, nearest
+from renyi_jax.images.reading import decode, decode_levels
 
 DEFAULT_DATA_DIR = "~/.cache/renyi_jax/data"
 
@@ -37,18 +35,6 @@ class BrokenImageError(UserError):
 
     def __str__(self) -> str:
         return f"The image {self.record_id} cannot be decoded: {self.reason}."
-
-
-# What PIL raises for bytes that are no image, or not a whole one.
-_DECODE_ERRORS = (OSError, ValueError, SyntaxError, EOFError, struct.error, zlib.error)
-
-
-def decode_image(encoded: bytes, mode: str) -> Image.Image:
-    """Decodes PNG or JPEG with Pillow; `mode` is "RGB" or "L" (grey levels)."""
-    image = Image.open(io.BytesIO(encoded))
-    image.load()
-    # A conversion to the mode that it has would be a copy.
-    return image if image.mode == mode else image.convert(mode)
 
 
 class Records:
@@ -83,14 +69,14 @@ class Records:
         """The example with Pillow images: `image` in mode RGB, `object_mask` in mode L."""
         record = self.source[index]
         try:
-            image = decode_image(record["image"], "RGB")
-        except (*_DECODE_ERRORS, Image.DecompressionBombError) as error:
+            image = decode(record["image"])
+        except UserError as error:
             raise BrokenImageError(self._record_id(record, index), str(error)) from error
         if self._banner_rows:
             image = image.crop((0, 0, image.width, image.height - self._banner_rows))
         example = {"image": image, "label": np.int32(record["label"])}
         if self._object_mask:
-            example["object_mask"] = decode_image(record[self._object_mask], "L")
+            example["object_mask"] = Image.fromarray(decode_levels(record[self._object_mask]))
         return example
 
     def labels(self) -> Int32[np.ndarray, "n"]:
@@ -313,6 +299,6 @@ def _source(builder: Any, split: str, field: str) -> Any:
 def _read_garments(source: Any, feature: str) -> Garments:
     records = [source[index] for index in range(len(source))]
     return Garments(
-        images=np.stack([np.asarray(decode_image(record[feature], "L")) for record in records]),
+        images=np.stack([decode_levels(record[feature]) for record in records]),
         labels=np.array([record["label"] for record in records], np.int32),
     )

@@ -15,11 +15,11 @@ import numpy as np
 from absl import flags
 from PIL import Image
 
-from renyi_jax.crop import Size, center_crop
 from renyi_jax.data.augment import Example, Target, Transform, train_transforms
 from renyi_jax.data.broken import BrokenImages, WholeImages
 from renyi_jax.data.dataset import DataConfig, Dataset, Records
 from renyi_jax.errors import UserError
+from renyi_jax.images import Size, center_crop, crop_picture
 
 # Elements here are whole batches: two threads keep a few of them ready while the device computes.
 _READ_OPTIONS = grain.ReadOptions(num_threads=2, prefetch_buffer_size=4)
@@ -212,7 +212,7 @@ def _augment(example: Example, rng: np.random.Generator, *, transforms: list[Tra
 
 def _crop(example: Example, size: Size, crop_pct: float) -> Example:
     """Brings image and mask to `size`."""
-    arrays = {"image": np.asarray(center_crop(example["image"], size, crop_pct))}
+    arrays = {"image": crop_picture(example["image"], size, crop_pct)}
     if "object_mask" in example:
         nearest = Image.Resampling.NEAREST
         mask = center_crop(example["object_mask"], size, crop_pct, nearest)

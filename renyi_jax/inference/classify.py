@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float, UInt8
 
 from renyi_jax.analysis.patch_maps import on_grid
 from renyi_jax.errors import UserError
-from renyi_jax.inference.pictures import Source, crop_picture, read_picture
+from renyi_jax.images import Source, crop_picture, read_picture
 from renyi_jax.models import VisionTransformer, normalize_images
 
 

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from renyi_jax.crop import center_crop, random_resized_crop
 from renyi_jax.data.rand_augment import OPERATIONS, Canvas, rand_augment
 from renyi_jax.data.recolor import erase, jitter_color
+from renyi_jax.images.crop import center_crop, random_resized_crop
 
 timm = parity.timm
 
@@ -31,7 +31,18 @@ def photo():
     return Image.open(io.BytesIO(archives.jpeg(archives.photo(rng(), 375, 500)))).convert("RGB")
 
 
-SHAPES = [(375, 500), (500, 375), (224, 224), (256, 256), (90, 300), (301, 97), (1000, 333)]
+SHAPES = [
+    (375, 500),
+    (500, 375),
+    (224, 224),
+    (256, 256),
+    (90, 300),
+    (301, 97),
+    (1000, 333),
+    (40, 700),
+    (900, 61),
+    (3, 77),
+]
 
 
 @pytest.mark.parity

@@ -8,6 +8,7 @@ from absl import logging
 from renyi_jax.data import broken, eval_loader, load_dataset, train_loader
 from renyi_jax.data.dataset import BrokenImageError
 from renyi_jax.errors import UserError
+from renyi_jax.images import decode
 
 NUM_TRAIN = 210
 
@@ -69,10 +70,8 @@ def test_the_next_image_of_the_same_epoch_takes_the_place(few, make_dataset, con
 
 
 def archives_pixels(index):
-    from renyi_jax.data.dataset import decode_image
-
     content = archives.jpeg(archives.photo(np.random.default_rng(index), 40, 40))
-    return np.asarray(decode_image(content, "RGB")).tobytes()
+    return np.asarray(decode(content)).tobytes()
 
 
 def test_each_broken_image_is_logged_once_with_its_id(few, configure, warnings):

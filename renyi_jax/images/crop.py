@@ -1,9 +1,10 @@
-"""Bringing photographs of any shape to the size that a model takes."""
+"""Brings images of any shape to the size that a model takes."""
 
 import math
 from collections.abc import Sequence
 
 import numpy as np
+from jaxtyping import UInt8
 from PIL import Image
 
 Size = tuple[int, int]
@@ -17,6 +18,18 @@ INTERPOLATIONS = {
 """What `config.data.interpolation` may be: the resamplings of which each use takes one."""
 
 
+# Pixels of a resized image that are held at once, in half a gigabyte. Only strips have more: at
+# 224 x 224 pixels, those that are two thousand times as long as they are wide.
+_HELD = 2**27
+
+
+def crop_picture(
+    image: Image.Image, size: Size, crop_pct: float = 1.0
+) -> UInt8[np.ndarray, "height width 3"]:
+    """The middle of an RGB image of any shape, as a model takes it; see `center_crop`."""
+    return np.asarray(center_crop(image, size, crop_pct))
+
+
 def center_crop(
     image: Image.Image,
     size: Size,
@@ -26,7 +39,8 @@ def center_crop(
     """The middle of the image, of which it takes the share `crop_pct` of the shorter side.
 
     The whole image is resized first, its shape kept, until its shorter side is `size / crop_pct`.
-    The roundings are timm's (`transforms_imagenet_eval`), so that the pixels are the same.
+    The roundings are timm's (`transforms_imagenet_eval`), so that the pixels are the same. Where
+    the whole would not fit into memory only its middle is made, whose pixels may differ a little.
     """
     height, width = size
     full_height, full_width = math.floor(height / crop_pct), math.floor(width / crop_pct)
@@ -39,10 +53,32 @@ def center_crop(
     else:
         ratio = min(image.width / full_width, image.height / full_height)
         resized = [round(side / ratio) for side in image.size]
+    left, top = round((resized[0] - width) / 2), round((resized[1] - height) / 2)
+    box = (left, top, left + width, top + height)
+    if math.prod(resized) > _HELD:
+        return _resize_part(image, resized, box, resampling)
     if tuple(resized) != image.size:
         image = image.resize((resized[0], resized[1]), resampling)
-    left, top = round((image.width - width) / 2), round((image.height - height) / 2)
-    return image.crop((left, top, left + width, top + height))
+    return image.crop(box)
+
+
+def _resize_part(
+    image: Image.Image,
+    resized: Sequence[int],
+    box: tuple[int, int, int, int],
+    resampling: Image.Resampling,
+) -> Image.Image:
+    """`image.resize(resized, resampling).crop(box)` from what lies near the box alone."""
+    scales = [side / new for side, new in zip(image.size, resized)] * 2
+    part = [place * scale for place, scale in zip(box, scales)]
+    # Pillow takes the corners as float32, so they are counted from nearby.
+    margins = [4 * math.ceil(max(scale, 1)) for scale in scales]
+    start = [max(0, math.floor(part[axis]) - margins[axis]) for axis in (0, 1)]
+    stop = [min(image.size[axis], math.ceil(part[axis + 2]) + margins[axis]) for axis in (0, 1)]
+    near = image.crop((start[0], start[1], stop[0], stop[1]))
+    corners = [min(part[i] - start[i % 2], near.size[i % 2]) for i in range(4)]
+    size = (box[2] - box[0], box[3] - box[1])
+    return near.resize(size, resampling, (corners[0], corners[1], corners[2], corners[3]))
 
 
 def random_resized_crop(
