@@ -36,7 +36,7 @@ from renyi_jax.evaluation.speed import (
     program_name,
     random_model,
 )
-from renyi_jax.files import make_folder, write_bytes
+from renyi_jax.files import output_folder, write_bytes
 from renyi_jax.models.registry import DTYPES, model_spec
 from renyi_jax.provenance import write_results
 from renyi_jax.pruning import PruningConfig
@@ -92,7 +92,7 @@ def main() -> None:
     groups, settings = list(_groups()), _settings()
     for group in groups:
         check_memory(group)
-    out = make_folder("out", _OUT.value) if _OUT.value else None
+    out = output_folder("--out", _OUT.value) if _OUT.value is not None else None
     rows: list[dict[str, Any]] = []
     for group in groups:
         measured = measure_group(

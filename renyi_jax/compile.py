@@ -12,13 +12,13 @@ import sys
 from typing import Any
 
 from absl import flags
-from etils import epath
 
 from renyi_jax.cli import commands
 from renyi_jax.cli.config import define_config, parse_flags, read_config
 from renyi_jax.config import pruning_config, to_json
 from renyi_jax.data import count_classes
 from renyi_jax.errors import UserError
+from renyi_jax.files import output_folder
 from renyi_jax.parallel import make_mesh
 from renyi_jax.provenance import write_results
 from renyi_jax.roofline import describe, parse_topology, stand_in_devices, verdict
@@ -37,6 +37,7 @@ def main() -> None:
     config: Any = read_config(_CONFIG)
     chip, num_chips = parse_topology(_TOPOLOGY.value)
     keep_rates = _keep_rates()
+    folder = output_folder("--out", _OUT.value) if _OUT.value is not None else None
     mesh = make_mesh(config.mesh, stand_in_devices(_TOPOLOGY.value))
     slice_name = f"{_TOPOLOGY.value} ({num_chips} chips), {config.model.name}"
     print(f"{slice_name}, mesh {dict(mesh.shape)}. All sizes are those of one chip.\n")
@@ -51,9 +52,7 @@ def main() -> None:
             row = {"keep_rate": keep_rate, **measure(step, pruned, mesh, chip)}
             print(describe(row), flush=True)
             rows.append(row)
-    if _OUT.value:
-        folder = epath.Path(_OUT.value).expanduser()
-        folder.mkdir(parents=True, exist_ok=True)
+    if folder is not None:
         results = {"topology": _TOPOLOGY.value, "config": to_json(config), "steps": rows}
         write_results(folder / "results.json", results)
     too_large = [verdict(row) for row in rows if not row["fits"]]

@@ -28,6 +28,7 @@ from etils import epath
 from ml_collections import config_flags
 
 from renyi_jax.analysis.figures import curves
+from renyi_jax.analysis.page import encode
 from renyi_jax.cli import commands
 from renyi_jax.cli.config import define_config, parse_flags, read_config
 from renyi_jax.config import check_config, pruning_config, to_json
@@ -46,7 +47,7 @@ from renyi_jax.evaluation.settings import (
 )
 from renyi_jax.evaluation.store import Identity
 from renyi_jax.evaluation.tables import to_csv, to_markdown
-from renyi_jax.files import write_text
+from renyi_jax.files import output_folder, write_bytes, write_text
 from renyi_jax.models import VisionTransformer
 from renyi_jax.models.notes import read_notes
 from renyi_jax.models.weights import fill
@@ -88,7 +89,7 @@ class Run(NamedTuple):
 def main() -> None:
     config = _config()
     baseline = Baseline.parse(_BASELINE.value)
-    out = epath.Path(_OUT.value).expanduser().absolute()
+    out = output_folder("--out", _OUT.value)
     runs = _runs(config)
     config, is_trained = _as_trained(config, runs)
     dataset = load_dataset(config.data)
@@ -279,7 +280,7 @@ def _write(out: epath.Path, results: dict[str, Any]) -> None:
     for x in ("gmacs", "images_per_second"):
         figure = curves(rows, x, "top1")
         for ending in ("png", "svg"):
-            figure.savefig(out / f"top1_over_{x}.{ending}", dpi=200)
+            write_bytes(out / f"top1_over_{x}.{ending}", encode(figure, ending, dpi=200))
     write_results(out / "results.json", results)
     print(table)
     print(f"Results: {out / 'results.json'}")

@@ -5,19 +5,15 @@ The weights are in it; a JSON file beside it says what it takes and gives. To ru
   jax.export.deserialize(bytearray(open("model.jax", "rb").read())).call(images)
 
   python -m renyi_jax.export --model=deit_small_patch16_224 --weights=deit_small.safetensors \\
-      --keep_rate=0.7 --alpha=2 --output=model.jax
+      --keep_rate=0.7 --alpha=2 --out=model.jax
 """
-
-import json
 
 import jax
 from absl import flags
-from etils import epath
 
 from renyi_jax.cli import commands
 from renyi_jax.cli.model import define_model
-from renyi_jax.errors import UserError
-from renyi_jax.files import write_bytes, write_text
+from renyi_jax.files import output_file, write_bytes, write_json
 from renyi_jax.inference import read_class_names
 from renyi_jax.inference.artifact import (
     INPUTS,
@@ -29,8 +25,8 @@ from renyi_jax.inference.artifact import (
 from renyi_jax.inference.classify import check_class_names
 
 _load_model = define_model()
-_OUTPUT = flags.DEFINE_string(
-    "output", None, "The file to write; NAME.json comes beside it.", required=True
+_OUT = flags.DEFINE_string(
+    "out", None, "The file to write; NAME.json comes beside it.", required=True
 )
 _ALPHA_INPUT = flags.DEFINE_bool(
     "alpha_input", False, "Make alpha a second argument, instead of a part of the program."
@@ -50,10 +46,9 @@ _CLASS_NAMES = flags.DEFINE_string(
 
 
 def main() -> None:
-    target = epath.Path(_OUTPUT.value).expanduser()
-    if target.is_dir():
-        raise UserError(f"--output={target} is a folder; expected the name of a file.")
-    names = read_class_names(_CLASS_NAMES.value) if _CLASS_NAMES.value else None
+    target = output_file("--out", _OUT.value)
+    description_file = output_file("--out", target.with_name(f"{target.name}.json"))
+    names = read_class_names(_CLASS_NAMES.value) if _CLASS_NAMES.value is not None else None
     model, noted_names = _load_model()
     if names is not None:
         check_class_names(names, model.spec.num_classes)
@@ -65,14 +60,10 @@ def main() -> None:
     )
     description = describe_artifact(model, exported, names or noted_names)
     data = bytes(exported.serialize())
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        write_text(target.with_name(f"{target.name}.json"), json.dumps(description, indent=2))
-        write_bytes(target, data)
-    except OSError as error:
-        raise UserError(f"--output={target} cannot be written: {error.strerror}.") from error
+    write_json(description_file, description)
+    write_bytes(target, data)
     size = f"{len(data) / 1e6:.1f} MB, for {', '.join(exported.platforms)}"
-    print(f"Wrote {target}: {size}; {target.name}.json says what it takes.")
+    print(f"Wrote {target}: {size}; {description_file.name} says what it takes.")
     if {"gpu": "cuda"}.get(jax.default_backend(), jax.default_backend()) in exported.platforms:
         print(f"Run here, it differs from the model by {deviation(model, exported):.1e} at most.")
 

@@ -19,7 +19,7 @@ from renyi_jax.config import to_json
 from renyi_jax.data import load_dataset
 from renyi_jax.errors import UserError
 from renyi_jax.evaluation import run_evaluations
-from renyi_jax.files import make_folder
+from renyi_jax.files import output_folder
 from renyi_jax.models import load_weights, save_weights
 from renyi_jax.parallel import join_processes
 from renyi_jax.progress import phase
@@ -50,7 +50,7 @@ def main() -> None:
     config: Any = read_config(_CONFIG)
     join_processes(_DISTRIBUTED.value, _COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
     leave_on_sigterm(_STOPPED_STATUS.value)
-    workdir = make_folder("workdir", _WORKDIR.value)
+    workdir = output_folder("--workdir", _WORKDIR.value, is_globbed=True)
     results_file = workdir / "results.json"
     if _is_done(results_file, config):
         print(f"Nothing to do: {workdir} holds the results of this config.")

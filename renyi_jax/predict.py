@@ -23,7 +23,7 @@ from renyi_jax.cli import commands
 from renyi_jax.cli.images import define_images, find_images, parse_images, tell_refused
 from renyi_jax.cli.model import define_model
 from renyi_jax.errors import UserError
-from renyi_jax.files import make_folder
+from renyi_jax.files import output_folder, writing
 from renyi_jax.inference import Classifier, Prediction, describe, read_class_names
 from renyi_jax.provenance import write_results
 
@@ -47,15 +47,15 @@ _OVERLAY_SIDE = 448
 
 
 def main() -> None:
-    if _SAVE_KEPT.value and not _OUT.value:
+    folder = output_folder("--out", _OUT.value) if _OUT.value is not None else None
+    if _SAVE_KEPT.value and folder is None:
         raise UserError("--save_kept needs --out=DIR, a folder for what it writes.")
-    names = read_class_names(_CLASS_NAMES.value) if _CLASS_NAMES.value else None
+    names = read_class_names(_CLASS_NAMES.value) if _CLASS_NAMES.value is not None else None
     files, refused = find_images(_IMAGES.value)
     model, noted_names = _load_model()
     # Of few pictures the next power of 2: few programs to compile, and few places to fill up.
     batch_size = min(_BATCH_SIZE.value, 1 << max(0, len(files) - 1).bit_length())
     classifier = Classifier(model, names or noted_names, batch_size)
-    folder = make_folder("out", _OUT.value) if _OUT.value else None
 
     rows: list[dict[str, Any]] = []
     for file, prediction in zip(files, classifier(files)):
@@ -91,7 +91,8 @@ def _save_overlay(folder: Any, name: str, prediction: Prediction) -> str:
     overlay = overlay.resize(
         (overlay.width * factor, overlay.height * factor), Image.Resampling.NEAREST
     )
-    overlay.save(folder / name)
+    with writing(folder / name) as file:
+        overlay.save(file, "PNG")
     return name
 
 

@@ -33,7 +33,7 @@ from renyi_jax.cli import commands
 from renyi_jax.cli.images import define_images, find_images, parse_images, tell_refused
 from renyi_jax.cli.model import define_model, numbers
 from renyi_jax.errors import UserError
-from renyi_jax.files import make_folder, write_bytes, write_text
+from renyi_jax.files import output_folder, write_bytes, write_text
 from renyi_jax.inference import crop_picture, describe, read_picture
 from renyi_jax.models import VisionTransformer
 from renyi_jax.progress import progress
@@ -65,7 +65,7 @@ class Drawn(NamedTuple):
 def main() -> None:
     if not _IMAGES.value and not _RESULTS.value:
         raise UserError("Nothing to draw: give --image=FILE, or --results=FILE, or both.")
-    folder = make_folder("out", _OUT.value)
+    folder = output_folder("--out", _OUT.value)
     drawn = list(_draw_results(Path(_RESULTS.value))) if _RESULTS.value else []
     results: dict[str, Any] = {}
     refused: list[UserError] = []

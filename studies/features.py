@@ -24,7 +24,7 @@ from renyi_jax.cli.config import define_config, parse_flags, read_config
 from renyi_jax.config import pruning_config
 from renyi_jax.data import load_dataset
 from renyi_jax.evaluation.store import Store
-from renyi_jax.files import make_folder
+from renyi_jax.files import output_folder
 from renyi_jax.models import normalize_images
 from renyi_jax.training.setup import model_for
 from studies.judging import judge
@@ -53,7 +53,7 @@ class Features(NamedTuple):
 
 def main() -> None:
     config: Any = read_config(_CONFIG)
-    out = make_folder("out", _OUT.value)
+    out = output_folder("--out", _OUT.value)
     dataset = load_dataset(config.data)
     model = model_for(0, config)
     store = Store(out / "tokens")

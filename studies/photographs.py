@@ -12,7 +12,7 @@ from PIL import Image
 
 from renyi_jax.cli import commands
 from renyi_jax.errors import UserError
-from renyi_jax.files import make_folder
+from renyi_jax.files import output_folder
 
 _OUT = flags.DEFINE_string("out", None, "Folder to write to.", required=True)
 
@@ -30,7 +30,7 @@ def main() -> None:
         raise UserError(
             "The photographs come with scikit-image: pip install scikit-image"
         ) from None
-    out = make_folder("out", _OUT.value)
+    out = output_folder("--out", _OUT.value)
     for name in NAMES:
         picture = Image.open(Path(skimage.data.__file__).parent / name).convert("RGB")
         for number, crop in enumerate(crops(picture)):

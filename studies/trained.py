@@ -29,7 +29,7 @@ from renyi_jax.errors import UserError, nearest
 from renyi_jax.evaluation.metrics import Outcomes
 from renyi_jax.evaluation.programs import evaluate_batch
 from renyi_jax.evaluation.store import Store
-from renyi_jax.files import make_folder
+from renyi_jax.files import output_folder
 from renyi_jax.models import ModelSpec, load_weights, save_weights
 from renyi_jax.models.flops import count_flops
 from renyi_jax.training import build_model, train
@@ -48,7 +48,7 @@ _OUT = flags.DEFINE_string("out", None, "Folder of the results.", required=True)
 
 def main() -> None:
     config: Any = read_config(_CONFIG)
-    out = make_folder("out", _OUT.value)
+    out = output_folder("--out", _OUT.value)
     dataset = load_dataset(config.data)
     store = Store(out / "cells")
     spec = build_model(dataset, config).spec

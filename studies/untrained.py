@@ -18,7 +18,7 @@ from renyi_jax.data import load_dataset
 from renyi_jax.evaluation.metrics import Outcomes
 from renyi_jax.evaluation.programs import evaluate_batch
 from renyi_jax.evaluation.store import Store
-from renyi_jax.files import make_folder
+from renyi_jax.files import output_folder
 from renyi_jax.training import build_model
 from studies.judging import judge
 from studies.plan_flags import BASELINE, define_plans, rows_name
@@ -31,7 +31,7 @@ _OUT = flags.DEFINE_string("out", None, "Folder of the results.", required=True)
 
 def main() -> None:
     config: Any = read_config(_CONFIG)
-    out = make_folder("out", _OUT.value)
+    out = output_folder("--out", _OUT.value)
     dataset = load_dataset(config.data)
     model = build_model(dataset, config)
     store = Store(out / "cells")

@@ -111,7 +111,7 @@ def test_every_figure_is_drawn(folder, tmp_path):
 def test_an_artifact_is_written_with_what_it_takes_beside_it(folder, tmp_path):
     file = tmp_path / "deep" / "model.jax"
     done = run(
-        *("export", *MODEL, "--alpha=4", "--platforms=cpu,tpu", f"--output={file}"),
+        *("export", *MODEL, "--alpha=4", "--platforms=cpu,tpu", f"--out={file}"),
         f"--class_names={folder / 'names.txt'}",
     )
     assert done.returncode == 0, done.stderr

@@ -1,11 +1,13 @@
 """The flag --image of the commands that take pictures."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from absl import flags
 
 from renyi_jax.errors import UserError
+from renyi_jax.files import local_path
 from renyi_jax.inference import find_pictures
 
 # The flags belong to the commands that import this file, so that their --help lists them.
@@ -37,10 +39,10 @@ def find_images(sources: Sequence[str]) -> tuple[list[Path], list[UserError]]:
         raise UserError("No picture is given: --image=FILE, or a folder; several may follow.")
     files, refused = [], []
     for source in sources:
-        several = "," in source and not Path(source).exists()
+        several = "," in source and not os.path.exists(source)
         for part in source.split(",") if several else [source]:
             try:
-                files += find_pictures(part)
+                files += find_pictures(local_path("--image", part))
             except UserError as error:
                 refused.append(error)
     return files, refused

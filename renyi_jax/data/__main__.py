@@ -13,7 +13,6 @@ from typing import Any
 
 import jax
 from absl import flags
-from etils import epath
 from flax import nnx
 
 from renyi_jax.cli import commands
@@ -27,6 +26,7 @@ from renyi_jax.data.overview import (
     write_contact_sheet,
 )
 from renyi_jax.errors import UserError
+from renyi_jax.files import output_folder
 from renyi_jax.models import VisionTransformer
 from renyi_jax.progress import phase
 from renyi_jax.provenance import write_results
@@ -50,18 +50,16 @@ _STEPS = flags.DEFINE_integer(
 
 def main() -> None:
     config: Any = read_config(_CONFIG)
-    folder = _OUT.value
-    if _CHECK.value and folder is None:
+    out = output_folder("--out", _OUT.value) if _OUT.value is not None else None
+    if _CHECK.value and out is None:
         raise UserError("--check needs --out=DIR, a folder for what it writes.")
     dataset = load_dataset(config.data)
     splits = {config.data.train_split: dataset.train, config.data.test_split: dataset.test}
-    if folder is None or not _CHECK.value:
+    if out is None or not _CHECK.value:
         for split, records in splits.items():
             print(f"{dataset.name}, {split}: {len(records)} examples")
         return
 
-    out = epath.Path(folder).expanduser()
-    out.mkdir(parents=True, exist_ok=True)
     results: dict[str, Any] = {
         "name": dataset.name,
     }
@@ -74,7 +72,7 @@ def main() -> None:
     model = build_model(dataset, config)
     first = itertools.islice(training_batches(model, dataset, config, num_workers=0), 2)
     with phase("Drawing augmented training images"):
-        write_contact_sheet(str(out / "batches.png"), list(first))
+        write_contact_sheet(out / "batches.png", list(first))
     print(f"Augmented training images: {out / 'batches.png'}")
 
     workers = max(1, config.data.num_workers)

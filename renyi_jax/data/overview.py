@@ -11,6 +11,7 @@ from PIL import Image
 
 from renyi_jax.data.dataset import Dataset, Records
 from renyi_jax.errors import UserError
+from renyi_jax.files import writing
 
 Batch = dict[str, np.ndarray]
 
@@ -56,7 +57,8 @@ def contact_sheet(
 def write_contact_sheet(path: Any, batches: list[Batch], count: int = 64) -> None:
     """A PNG of the first images of some batches."""
     images = np.concatenate([batch["image"] for batch in batches])[:count]
-    Image.fromarray(contact_sheet(images)).save(path)
+    with writing(path) as file:
+        Image.fromarray(contact_sheet(images)).save(file, "PNG")
 
 
 def images_per_second(batches: Iterator[Batch], num_batches: int, warmup: int = 2) -> float:

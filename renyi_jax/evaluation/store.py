@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from etils import epath
 
+from renyi_jax.files import writing
+
 Identity = dict[str, Any]
 
 
@@ -34,12 +36,8 @@ class Store:
 
     def save(self, identity: Identity, arrays: Mapping[str, Any]) -> None:
         """Writes the arrays, all or none."""
-        path = self._path(identity)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside = path.with_name(f".{path.name}.part")
-        with beside.open("wb") as file:
+        with writing(self._path(identity)) as file:
             np.savez_compressed(file, identity=_json(identity), **arrays)
-        beside.replace(path)
 
     def _path(self, identity: Identity) -> epath.Path:
         digest = hashlib.sha256(_json(identity).encode()).hexdigest()[:24]

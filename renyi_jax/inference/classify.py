@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float, UInt8
 
 from renyi_jax.analysis.patch_maps import on_grid
 from renyi_jax.errors import UserError
+from renyi_jax.files import read_text
 from renyi_jax.images import Source, crop_picture, read_picture
 from renyi_jax.models import VisionTransformer, normalize_images
 
@@ -124,11 +125,8 @@ def read_class_names(path: str | Path) -> list[str]:
     Raises:
         UserError: the file cannot be read, or has an empty line between two names.
     """
-    try:
-        names = [line.strip() for line in Path(path).read_text("utf-8").rstrip().splitlines()]
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is no text in UTF-8"
-        raise UserError(f"The class names in {path} cannot be read: {reason}.") from error
+    lines = read_text("--class_names", path).rstrip().splitlines()
+    names = [line.strip() for line in lines]
     if "" in names:
         raise UserError(f"{path}: line {names.index('') + 1} is empty; expected a class name.")
     return names

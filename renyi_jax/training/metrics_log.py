@@ -6,7 +6,7 @@ import jax
 import tensorboardX
 from etils import epath
 
-from renyi_jax.files import append_text, write_text
+from renyi_jax.files import append_text, json_text, write_text
 
 
 class MetricsLog:
@@ -43,7 +43,7 @@ class MetricsLog:
         """Logs `values` as what holds after `step` steps."""
         if not self._writes:
             return
-        append_text(self._path, json.dumps({"step": step, "epoch": epoch, **values}) + "\n")
+        append_text(self._path, json_text({"step": step, "epoch": epoch, **values}) + "\n")
         for name, value in values.items():
             self._tensorboard.add_scalar(name, value, step)
 

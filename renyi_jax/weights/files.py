@@ -1,7 +1,6 @@
 """Files of weights: read by what is in them, whatever their name; written whole or not at all."""
 
 import contextlib
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -9,9 +8,9 @@ from typing import NamedTuple
 import numpy as np
 import safetensors
 import safetensors.numpy
-from etils import epath
 
 from renyi_jax.errors import UserError
+from renyi_jax.files import write_bytes
 from renyi_jax.weights.locate import locate
 from renyi_jax.weights.torch_files import read_torch
 
@@ -68,24 +67,14 @@ def read_metadata(source: str | Path) -> dict[str, str]:
 def write_checkpoint(
     path: str | Path, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str]
 ) -> None:
-    """Writes safetensors: beside `path`, then renamed, so that `path` is never half a file.
+    """Writes safetensors, whole or not at all.
 
     Raises:
         UserError: the file cannot be written.
     """
-    target = epath.Path(path)
-    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
     # safetensors copies the memory of an array as it lies, whatever its strides.
     contiguous = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_bytes(safetensors.numpy.save(contiguous, dict(metadata)))
-        partial.replace(target)
-    except OSError as error:
-        raise UserError(f"{path} cannot be written: {error.strerror or error}.") from error
-    finally:
-        with contextlib.suppress(OSError):
-            partial.unlink()
+    write_bytes(path, safetensors.numpy.save(contiguous, dict(metadata)))
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:

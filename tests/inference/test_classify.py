@@ -76,7 +76,7 @@ def test_class_names_are_read_a_line_each(tmp_path):
     with pytest.raises(UserError, match="line 2 is empty"):
         read_class_names(file)
     file.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(UserError, match="no text in UTF-8"):
+    with pytest.raises(UserError, match="expected text in UTF-8"):
         read_class_names(file)
     with pytest.raises(UserError, match="No such file"):
         read_class_names(tmp_path / "none.txt")
