@@ -4,9 +4,18 @@ A command defines its flags where it is imported, as absl wants it, so one proce
 command: tests run commands as a user does.
 """
 
+import datetime
+import errno
+import importlib.metadata
+import io
 import logging
+import os
 import platform
+import select
+import shlex
 import sys
+import tempfile
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,9 +25,13 @@ from absl import app, flags
 
 import renyi_jax
 from renyi_jax.errors import UserError, nearest
+from renyi_jax.files import cache_folder, write_text
 
 Parse = Callable[[list[str]], list[str]]
 
+_BROKEN_PIPE = 128 + 13
+_INTERRUPTED = 128 + 2
+"""What a shell says of programs that SIGPIPE or SIGINT ended."""
 
 # The flags belong to the command that calls `run`, so that its --help lists them.
 flags.disclaim_key_flags()
@@ -29,7 +42,9 @@ _PYTHON = platform.python_version()
 def run(main: Callable[[], None], parse: Parse = flags.FLAGS) -> None:
     """Parses the command line and calls `main`.
 
-    A `UserError`, or a wrong flag, is printed on standard error, and the exit status is 2.
+    A `UserError`, or a wrong flag, is printed on standard error, and the exit status is 2. Of an
+    error that nobody foresaw one sentence is printed, with the file that has the full report, and
+    the exit status is 1.
 
     Args:
         main: reads its flags by their holders.
@@ -64,33 +79,101 @@ def run(main: Callable[[], None], parse: Parse = flags.FLAGS) -> None:
             jax.config.update("jax_platforms", device.value)
         _keep_compilations()
         _quiet_libraries()
-        try:
-            main()
-        except RuntimeError as error:
-            if not str(error).startswith("Unable to initialize backend"):
-                raise
-            reason = str(error).splitlines()[0].partition(" (")[0]
-            raise UserError(f"{reason}. --platform, or JAX_PLATFORMS, says what to use.") from error
+        main()
 
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # on a terminal that is ASCII
     try:
-        app.run(prepared_main, flags_parser=parse_all)
-    except (UserError, flags.Error) as error:
-        print(_explain(error), file=sys.stderr)
-        sys.exit(2)
+        try:
+            app.run(prepared_main, flags_parser=parse_all)
+        finally:
+            if sys.stdout is not None:
+                sys.stdout.flush()
+    except (Exception, KeyboardInterrupt) as error:
+        sys.exit(_tell(error))
 
 
-def _explain(error: Exception) -> str:
+def _tell(error: BaseException) -> int:
+    """Prints what went wrong, and returns the exit status."""
+    if _is_unheard(error):
+        # Python would complain once more when it flushes what nobody hears.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(error, BrokenPipeError):
+            return _BROKEN_PIPE
+    status, message = _explain(error)
+    print(message, file=sys.stderr)
+    return status
+
+
+def _is_unheard(error: BaseException) -> bool:
+    """Whether standard output takes no more: a pipe whose reader has gone, or a full disk."""
+    if not isinstance(error, OSError) or error.filename is not None or sys.stdout is None:
+        return False
+    if isinstance(error, BrokenPipeError):
+        poll = select.poll()
+        poll.register(sys.stdout, 0)
+        return any(event & select.POLLERR for _, event in poll.poll(0))
+    return error.errno == errno.ENOSPC
+
+
+def _explain(error: BaseException) -> tuple[int, str]:
+    """The exit status and the message."""
     if isinstance(error, flags.UnrecognizedFlagError):
         hint = nearest(error.flagname, flags.FLAGS)
-        return f"There is no flag --{error.flagname}.{hint} --help lists the flags."
-    return str(error)
+        return 2, f"There is no flag --{error.flagname}.{hint} --help lists the flags."
+    if isinstance(error, UserError | flags.Error):
+        return 2, str(error)
+    if str(error).startswith("Unable to initialize backend"):
+        reason = str(error).splitlines()[0].partition(" (")[0]
+        return 2, f"{reason}. --platform, or JAX_PLATFORMS, says what to use."
+    if isinstance(error, KeyboardInterrupt):
+        return _INTERRUPTED, "Interrupted."
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return 2, f"{error.filename or 'Standard output'} cannot be written: {error.strerror}."
+    report = f"The full report is in {_write_report(error)}"
+    if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
+        return 1, (
+            f"There is not enough memory: a smaller batch, image or model takes less. {report}"
+        )
+    reason = f"{type(error).__name__}: {error}".splitlines()[0]
+    return 1, f"An unexpected error, {reason:.500}. {report}"
+
+
+def _write_report(error: BaseException) -> Path | None:
+    """Writes the traceback of an error, and what somebody needs who looks for its cause.
+
+    Returns:
+        The file; None where nothing can be written.
+    """
+    versions = [
+        f"{name} {importlib.metadata.version(name)}" for name in ("jax", "jaxlib", "flax", "numpy")
+    ]
+    now = datetime.datetime.now()
+    report = "\n".join(
+        (
+            now.isoformat(timespec="seconds"),
+            shlex.join(sys.orig_argv),
+            f"in {os.environ.get('PWD')}",
+            f"Python {_PYTHON}, {', '.join(versions)}, {platform.platform()}",
+            "",
+            "".join(traceback.format_exception(error)),
+        )
+    )
+    name = f"{now:%Y%m%d_%H%M%S}_{os.getpid()}.txt"
+    for folder in (cache_folder() / "reports", Path(tempfile.gettempdir())):
+        try:
+            write_text(folder / name, report)
+            return folder / name
+        except UserError:
+            continue
+    return None
 
 
 def _keep_compilations() -> None:
     """Lets later runs find what this one compiles, in a folder that the user may choose."""
     if jax.config.jax_compilation_cache_dir is None:  # pyright: ignore[reportAttributeAccessIssue]
-        folder = Path("~/.cache/renyi_jax/jax").expanduser()
-        jax.config.update("jax_compilation_cache_dir", str(folder))
+        jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "jax"))
     # Small programs too: a model is drawn by hundreds of them.
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 

@@ -1,9 +1,12 @@
 """The flags `--config=FILE` and `--config.group.field=value`, and what goes wrong with them."""
 
+import inspect
 import re
 import sys
 import traceback
+import types
 from pathlib import Path
+from typing import Any
 
 import ml_collections
 from absl import flags
@@ -11,6 +14,7 @@ from ml_collections import config_flags
 
 from renyi_jax.config import check_config, unknown_field
 from renyi_jax.errors import UserError, nearest
+from renyi_jax.files import local_path, read_text
 
 # The flags belong to the commands that import this file, so that their --help lists them.
 flags.disclaim_key_flags()
@@ -23,12 +27,14 @@ Holder = flags.FlagHolder[ml_collections.ConfigDict]
 
 def define_config(values: flags.FlagValues = flags.FLAGS) -> Holder:
     """Defines `--config`."""
-    return config_flags.DEFINE_config_file(
+    holder = config_flags.DEFINE_config_file(
         "config",
         None,
         "File of the run, from configs/; --config.group.field=value changes it.",
         flag_values=values,
     )
+    values["config"].parser = _ConfigParser()
+    return holder
 
 
 def parse_flags(argv: list[str], values: flags.FlagValues = flags.FLAGS) -> list[str]:
@@ -38,32 +44,20 @@ def parse_flags(argv: list[str], values: flags.FlagValues = flags.FLAGS) -> list
         What is left of `argv`: the command, and the arguments that are no flags.
 
     Raises:
-        UserError: unknown flags and fields, values that a flag does not take, and a config file
-            that is missing or raises.
+        UserError: unknown fields, values that a field does not take, and a config file that is
+            missing or raises.
+        flags.Error: the same of other flags.
     """
     overrides = filter(None, map(_OVERRIDE.match, argv))
     problems = list(filter(None, (unknown_field(match[1]) for match in overrides)))
     if problems:
         raise UserError("\n".join(problems))
-    path = _config_path(argv)
-    if path is not None and not path.is_file():
-        known = [file.name for file in path.parent.glob("*.py")]
-        raise UserError(f"There is no config file {path}.{nearest(path.name, known)}")
-    if path is not None:
-        sys.path.insert(0, str(path.resolve().parent))  # what a config imports may lie beside it
     try:
         return values(argv)
-    except Exception as error:  # A config file is a program, and may raise anything.
-        raise UserError(_explain(error, path)) from error
-
-
-def _config_path(argv: list[str]) -> Path | None:
-    for flag, following in zip(argv, [*argv[1:], ""]):
-        match = re.fullmatch(r"--?config(?:=(.*))?", flag)
-        if match:
-            value = following if match[1] is None else match[1]
-            return Path(value.split(":")[0])
-    return None
+    except flags.Error as error:
+        if isinstance(error.__cause__ or error.__context__, UserError):
+            raise (error.__cause__ or error.__context__) from None
+        raise
 
 
 def read_config(holder: Holder) -> ml_collections.FrozenConfigDict:
@@ -77,22 +71,56 @@ def read_config(holder: Holder) -> ml_collections.FrozenConfigDict:
     return check_config(holder.value)
 
 
-def _explain(error: BaseException, config: Path | None) -> str:
-    """Why the flags cannot be parsed: the config file's own error, if it is one."""
-    origin = _origin(error)
-    if isinstance(origin, SyntaxError):
-        return f"{origin.filename}, line {origin.lineno}: {origin.msg}"
-    frames = traceback.extract_tb(origin.__traceback__)
-    if any(frame.filename == str(config) for frame in frames):
-        return f"{frames[-1].filename}, line {frames[-1].lineno}: {_describe(origin)}"
-    return str(error)
+class _ConfigParser(flags.ArgumentParser):
+    """Loads FILE, or FILE:ARGUMENT where its get_config takes one."""
+
+    def parse(self, argument: str) -> ml_collections.ConfigDict:
+        file, *arguments = argument.split(":", 1)
+        path = local_path("--config", file)
+        if not path.exists():
+            known = [sibling.name for sibling in path.parent.glob("*.py")]
+            raise UserError(f"There is no config file {path}.{nearest(path.name, known)}")
+        source = read_text("--config", path)
+        sys.path.insert(0, str(path.resolve().parent))  # what a config imports may lie beside it
+        try:
+            config = _get_config(path, source, arguments)
+        except UserError:
+            raise
+        except (Exception, SystemExit) as error:  # a config file is a program, and may do anything
+            raise UserError(_explain(error, path)) from error
+        config.lock()
+        return config
 
 
-def _origin(error: BaseException) -> BaseException:
-    """The first error of the chain that led to this one."""
-    earlier = error.__cause__ or error.__context__
-    return error if earlier is None else _origin(earlier)
+def _get_config(path: Path, source: str, arguments: list[str]) -> ml_collections.ConfigDict:
+    module: Any = types.ModuleType("config_file")
+    module.__file__ = str(path)
+    sys.modules[module.__name__] = module  # where its dataclasses look for their module
+    exec(compile(source, path, "exec"), module.__dict__)
+    if not callable(getattr(module, "get_config", None)):
+        raise UserError(f"{path} has no get_config(), which returns the config of a run.")
+    try:
+        inspect.signature(module.get_config).bind(*arguments)
+    except TypeError:
+        expected = "no argument" if arguments else f"an argument, as in --config={path}:ARGUMENT"
+        raise UserError(f"{path}: its get_config takes {expected}.") from None
+    config = module.get_config(*arguments)
+    if not isinstance(config, dict | ml_collections.ConfigDict):
+        raise UserError(
+            f"{path}: get_config() returned {config!r:.100}; expected a config, as default_config()"
+            " makes it."
+        )
+    return ml_collections.ConfigDict(config) if isinstance(config, dict) else config
 
 
-def _describe(error: BaseException) -> str:
-    return str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+def _explain(error: BaseException, path: Path) -> str:
+    """Why a config file cannot be loaded, and in which line."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{error.filename}, line {error.lineno}: {error.msg}"
+    lines = [
+        frame.lineno
+        for frame in traceback.extract_tb(error.__traceback__)
+        if frame.filename == str(path)
+    ]
+    where = f", line {lines[-1]}" if lines else ""
+    return f"{path}{where}: {type(error).__name__}: {error}"

@@ -1,10 +1,13 @@
 """The mistakes that every command tells alike, seen from outside."""
 
 import itertools
+import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
+import jax
 import pytest
 
 from renyi_jax.cli.help import vocabulary
@@ -22,15 +25,26 @@ def main():
     if _TIMES.value == 13:
         raise UserError("Thirteen brings bad luck.")
     if _TIMES.value == 14:
-        raise RuntimeError("a defect")
+        raise RuntimeError("a defect\\nin two lines")
+    if _TIMES.value == 15:
+        raise KeyboardInterrupt
+    if _TIMES.value == 16:
+        raise MemoryError
+    if _TIMES.value == 17:
+        raise RuntimeError("RESOURCE_EXHAUSTED: 3 GB")
     print(f"hello {_NAME.value}" * _TIMES.value)
 commands.run(main)
 """
 
 
-def greet(*arguments):
+def greet(*arguments, stdout=subprocess.PIPE, **environment):
     return subprocess.run(
-        [sys.executable, "-c", COMMAND, *arguments], capture_output=True, text=True, check=False
+        [sys.executable, "-c", COMMAND, *arguments],
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+        env=os.environ | environment,
     )
 
 
@@ -91,10 +105,62 @@ def test_a_mistake_is_one_message_and_status_2(arguments, message):
     assert not result.stdout
 
 
-def test_a_defect_of_ours_keeps_its_traceback():
-    result = greet("--name=you", "--times=14")
+def test_what_nobody_foresaw_is_one_sentence_and_a_report(tmp_path):
+    result = greet("--name=you", "--times=14", HOME=str(tmp_path))
     assert result.returncode == 1
-    assert "Traceback" in result.stderr
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("An unexpected error, RuntimeError: a defect. The full report is in ")
+    report = Path(line.split()[-1])
+    assert report.is_relative_to(tmp_path)
+    text = report.read_text()
+    assert "Traceback (most recent call last)" in text and "in two lines" in text
+    assert "--times=14" in text and f"jax {jax.__version__}" in text
+
+
+@pytest.mark.parametrize("home", ["/dev/null", "/proc/absent"])
+def test_the_report_finds_a_place_where_the_home_cannot_be_written(home, tmp_path):
+    result = greet("--name=you", "--times=14", HOME=home, TMPDIR=str(tmp_path))
+    assert result.returncode == 1
+    assert Path(result.stderr.split()[-1]).parent == tmp_path
+
+
+@pytest.mark.parametrize(
+    ("times", "status", "message"),
+    [(15, 130, "Interrupted."), (16, 1, "not enough memory"), (17, 1, "not enough memory")],
+)
+def test_an_interruption_and_a_lack_of_memory_have_their_own_words(
+    tmp_path, times, status, message
+):
+    result = greet("--name=you", f"--times={times}", HOME=str(tmp_path))
+    assert result.returncode == status
+    assert message in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_a_reader_that_has_gone_ends_the_command_quietly():
+    read, write = os.pipe()
+    os.close(read)
+    for times in (2, 100_000):
+        result = greet("--name=you", f"--times={times}", stdout=write)
+        assert (result.returncode, result.stderr) == (141, "")
+    os.close(write)
+
+
+def test_a_full_disk_under_standard_output_is_told():
+    with open("/dev/full", "w") as full:
+        result = greet("--name=you", stdout=full)
+    assert result.returncode == 2
+    assert result.stderr == "Standard output cannot be written: No space left on device.\n"
+
+
+def test_a_terminal_that_is_ascii_gets_what_it_can_show():
+    ascii_only = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    for environment in (ascii_only, {"PYTHONIOENCODING": "ascii"}):
+        result = greet("--name=Zoë", **environment)
+        assert (result.returncode, result.stderr) == (0, "")
+        assert result.stdout.startswith("hello Zo")
+        result = greet("--name=you", "--tïmes=1", **environment)
+        assert result.returncode == 2 and "Traceback" not in result.stderr
 
 
 @pytest.mark.parametrize(

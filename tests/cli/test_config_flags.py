@@ -21,7 +21,7 @@ def read(monkeypatch):
         argv = ["command", *arguments]
         monkeypatch.setattr(sys, "argv", argv)
         monkeypatch.setattr(sys, "path", list(sys.path))
-        monkeypatch.delitem(sys.modules, "config_config", raising=False)
+        monkeypatch.delitem(sys.modules, "config_file", raising=False)
         values = flags.FlagValues()
         holder = define_config(values)
         parse_flags(argv, values)
@@ -110,8 +110,13 @@ def test_a_wrong_command_line_is_a_user_error(read, arguments, message):
         ("def get_config():\n    return confg", r"broken\.py, line 2: NameError: .*confg"),
         ("import nothing_here", r"broken\.py, line 1: ModuleNotFoundError: "),
         ("def get_config():\n    raise ValueError('no')", r"broken\.py, line 2: ValueError: no"),
-        ("def get_config():\n    pass", "Give --config=FILE, a file whose get_config"),
-        ("x = 1", "no attribute 'get_config'"),
+        ("def get_config():\n    pass", r"get_config\(\) returned None; expected a config"),
+        ("def get_config():\n    raise SystemExit", r"broken\.py, line 2: SystemExit"),
+        ("def get_config():\n    open('absent')", r"broken\.py, line 2: FileNotFoundError"),
+        ("def get_config(size):\n    pass", r"takes an argument, as in --config=\S*:ARGUMENT"),
+        ("def get_config():\n    return [1]", r"returned \[1\]; expected a config"),
+        ("x = '\0'", r"broken\.py"),
+        ("x = 1", r"has no get_config\(\)"),
     ],
 )
 def test_a_broken_config_file_is_told_by_its_line(read, tmp_path, content, message):
