@@ -59,7 +59,8 @@ def run_command(server, tmp_path_factory, tmp_path, request):
         request.node.user_properties.append((PROPERTY, f"{command} {_kind(request)}"))
         folder = tmp_path_factory.mktemp("streams")
         paths = {name: folder / name for name in ("stdin", "stdout", "stderr")}
-        paths["stdin"].write_text(stdin)
+        for name, path in paths.items():
+            path.write_text(stdin if name == "stdin" else "")
         call = {
             "command": command,
             "arguments": [str(argument) for argument in arguments],
