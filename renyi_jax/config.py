@@ -83,6 +83,8 @@ FIELDS: dict[str, Field | dict[str, Field]] = {
         "manual_dir": text("", decides=False),
         "train_split": text("train"),
         "test_split": text("test", decides=False),
+        # Of each class of a folder that has no test split, the share that is kept for testing.
+        "test_share": number(0.2, "[0, 1]"),
         # Of all processes together.
         "batch_size": integer(128, at_least=1),
         # Processes that prepare batches; 0 takes threads of this process.

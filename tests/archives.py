@@ -145,11 +145,13 @@ def prepare_imagenet(data_dir: Path) -> Imagenet2012:
 
 
 def folder_files(sizes: dict[str, dict[str, int]] | None = None) -> dict[str, bytes]:
-    """SPLIT/CLASS/NAME.jpg."""
+    """SPLIT/CLASS/NAME.jpg, or SPLIT/NAME.jpg for a class without a name."""
     sizes = sizes or {"train": {"cat": 5, "dog": 4}, "test": {"cat": 2, "dog": 3}}
     rng = np.random.default_rng(0)
     return {
-        f"{split}/{name}/{index}.jpg": jpeg(photo(rng, int(rng.integers(40, 70)), 60))
+        f"{split}/{name}/{index}.jpg".replace("//", "/"): jpeg(
+            photo(rng, int(rng.integers(40, 70)), 60)
+        )
         for split, classes in sizes.items()
         for name, size in classes.items()
         for index in range(size)

@@ -1,15 +1,18 @@
 """TFDS builder of `cluttered_fashion_mnist`; needs no TensorFlow, since it yields PIL images."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 import tensorflow_datasets as tfds
 from etils import epath
+from jaxtyping import Int32, UInt8
 from PIL import Image
 
 from renyi_jax.data import clutter, fashion_mnist
 from renyi_jax.data.archives import find_file
+from renyi_jax.images.reading import decode_levels
 
 _URL = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"
 
@@ -124,3 +127,26 @@ class ClutteredFashionMnist(tfds.core.GeneratorBasedBuilder):
                 "garment": Image.fromarray(garment),
             }
             yield index, example
+
+
+@dataclasses.dataclass(frozen=True)
+class Garments:
+    """The bare garments of a split in memory, for canvases composed anew at each visit."""
+
+    images: UInt8[np.ndarray, "n h w"]
+    labels: Int32[np.ndarray, "n"]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return {"index": np.int64(index), "label": self.labels[index]}
+
+
+def read_garments(source: Sequence[dict[str, Any]]) -> Garments:
+    """Reads the garments of the records of a split."""
+    records = [source[index] for index in range(len(source))]
+    return Garments(
+        images=np.stack([decode_levels(record["garment"]) for record in records]),
+        labels=np.array([record["label"] for record in records], np.int32),
+    )

@@ -56,16 +56,22 @@ def class_names(level: str) -> list[str]:
     return file.read_text().splitlines()
 
 
-class BannerlessImage(tfds.features.Image):
-    """A photograph with a banner in its last `banner_rows` rows, which decoding cuts off."""
+BANNER_ROWS = 20
 
-    banner_rows = 20
+
+def cut_banner(image: Image.Image) -> Image.Image:
+    """The photograph without its banner."""
+    return image.crop((0, 0, image.width, image.height - BANNER_ROWS))
+
+
+class BannerlessImage(tfds.features.Image):
+    """A photograph that is decoded without its banner."""
 
     def decode_example(self, example: Any) -> Any:
-        return super().decode_example(example)[: -self.banner_rows]
+        return super().decode_example(example)[:-BANNER_ROWS]
 
     def decode_example_np(self, example: bytes) -> np.ndarray:
-        return super().decode_example_np(example)[: -self.banner_rows]
+        return super().decode_example_np(example)[:-BANNER_ROWS]
 
 
 @dataclasses.dataclass(eq=False, kw_only=True)
@@ -249,9 +255,9 @@ def _relative_box(box: tuple[int, int, int, int], jpeg: bytes, where: str) -> tf
             width, height = image.size
     except UnidentifiedImageError:
         raise UserError(f"{where} is not an image.") from None
-    height -= BannerlessImage.banner_rows
+    height -= BANNER_ROWS
     if height < 1:
-        raise UserError(f"{where} has no rows above its banner of {BannerlessImage.banner_rows}.")
+        raise UserError(f"{where} has no rows above its banner of {BANNER_ROWS}.")
     left, top, right, bottom = box
     xmin, xmax = np.clip([(left - 1) / width, right / width], 0, 1).tolist()
     ymin, ymax = np.clip([(top - 1) / height, bottom / height], 0, 1).tolist()

@@ -75,6 +75,8 @@ def train_loader(
     if not 0 <= seed < 2**32:
         raise UserError(f"config.seed={seed} is out of range; expected 0 to 2**32 - 1.")
     _check_batch_size(batch_size, process_count)
+    if not len(dataset.train):
+        raise UserError(f"{dataset.name} has no images to train on (config.data.train_split).")
     steps = steps_per_epoch(dataset, batch_size)
     if not steps:
         raise UserError(
