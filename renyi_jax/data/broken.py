@@ -1,76 +1,29 @@
-"""Images that cannot be decoded: in training, others take their places while they are few."""
+"""Images that cannot be decoded: while they are few, others take their places."""
 
-import hashlib
-import os
-import shutil
-import tempfile
-import weakref
 from typing import Any
 
 import grain
+import numpy as np
 from absl import logging
 
-from renyi_jax.data.dataset import BrokenImageError
+from renyi_jax.data.dataset import BrokenImageError, Records
 from renyi_jax.errors import UserError
 
-MAX_SHARE = 0.01
-"""Of the records of a split; with more broken ones, training stops."""
+Example = dict[str, Any]
 
+FEW, SHARE = 5, 0.01
+"""So many broken images of a split, or this share of it, are passed over; but never half."""
 
-class BrokenImages:
-    """The different broken images that one loader met, in whichever of its workers.
-
-    Workers are processes of their own, which share nothing but a folder: an empty file in it stands
-    for each broken image.
-
-    Of several processes of a run each counts those in its own rows of the batches, and holds that
-    number against the whole split. It cannot be more than the split has, so no run is stopped for
-    fewer than `MAX_SHARE`. One with more is stopped later than on one process: each epoch is
-    shuffled anew, so a process of P meets another P-th of the split in each, and after a few
-    epochs all of it. A resumed run counts anew.
-    """
-
-    def __init__(self, num_records: int):
-        self._num_records = num_records
-        self._folder = tempfile.mkdtemp(prefix="renyi_jax_broken_")
-        weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
-
-    def __len__(self) -> int:
-        return len(os.listdir(self._folder))
-
-    def add(self, error: BrokenImageError) -> None:
-        """Counts and logs a broken image, where it is a new one.
-
-        Raises:
-          UserError: if it is one too many.
-        """
-        name = hashlib.sha256(error.record_id.encode()).hexdigest()
-        try:
-            open(os.path.join(self._folder, name), "x").close()
-        except FileExistsError:
-            return
-        found = len(self)
-        logging.warning(
-            "%s Another one takes its place in training (broken so far: %d of %d).",
-            *(error, found, self._num_records),
-        )
-        if found > MAX_SHARE * self._num_records:
-            raise UserError(
-                f"More than {MAX_SHARE:.0%} of the training images are broken: {found} of "
-                f"{self._num_records} so far, of which the last: {error} Mend or remove them, and "
-                f"prepare the data set anew."
-            )
+_TOLD = 20
+"""Broken images of a split that are logged one by one."""
 
 
 class WholeImages(grain.MapDataset):
-    """Replaces each broken image by the next whole one in the order of its epoch.
+    """Replaces each broken image by the next whole one.
 
-    So an element is still a function of its position alone, on any number of workers.
+    So an element is still a function of its position alone, on any number of workers. `broken` of
+    an element is the index of the broken record that belongs at its position, or -1.
     """
-
-    def __init__(self, parent: grain.MapDataset, broken: BrokenImages):
-        super().__init__(parent)
-        self._broken = broken
 
     def __len__(self) -> int:
         return len(self._parent)
@@ -79,10 +32,77 @@ class WholeImages(grain.MapDataset):
         if isinstance(index, slice):
             return self.slice(index)
         length = len(self)
-        place = index % length
+        place, broken = index % length, np.int64(-1)
         for step in range(length):
             try:
-                return self._parent[index - place + (place + step) % length]
+                example = self._parent[index - place + (place + step) % length]
             except BrokenImageError as error:
-                self._broken.add(error)
-        raise UserError("All images of the epoch are broken.")
+                broken = np.int64(error.index if not step else broken)
+            else:
+                return {**example, "broken": broken}
+        raise UserError("All images are broken.")
+
+
+class CountedBroken(grain.DatasetIterator):
+    """Batches without `broken`, of which it logs what is new, and counts it.
+
+    It counts as batches are taken, not as workers meet them: whether and where too many end the
+    iteration is a function of the position alone. A resumed iterator counts anew, and each of
+    several processes those of its own rows.
+
+    Raises, on iteration:
+      UserError: for a split with too many broken images.
+    """
+
+    def __init__(self, batches: grain.DatasetIterator, records: Records, instead: str):
+        """Args:
+        batches: with the field `broken` of `WholeImages`.
+        records: which these indices count.
+        instead: what is done about a broken image, as a sentence.
+        """
+        super().__init__(batches)
+        self._records, self._instead = records, instead
+        self._limit = min(max(FEW, int(SHARE * len(records))), len(records) // 2)
+        self._found: dict[int, str] = {}
+
+    def __next__(self) -> dict[str, np.ndarray]:
+        try:
+            batch = dict(next(self._parent))
+        except StopIteration:
+            if self._found:
+                logging.warning("%s", self._summary())
+            raise
+        for index in batch.pop("broken").tolist():
+            if index >= 0 and index not in self._found:
+                self._add(index)
+        return batch
+
+    def get_state(self) -> dict[str, Any]:
+        return self._parent.get_state()
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        self._parent.set_state(state)
+
+    def close(self) -> None:
+        self._parent.close()
+
+    def _add(self, index: int) -> None:
+        try:
+            self._records.picture(index)
+            return  # a file that was being written, or a disk that has come back
+        except BrokenImageError as error:
+            self._found[index] = error.record_id
+            if len(self._found) <= _TOLD:
+                logging.warning("%s %s", error, self._instead)
+        if len(self._found) > self._limit:
+            raise UserError(
+                f"{self._summary()} At most {self._limit} are passed over: mend or remove them."
+            )
+
+    def _summary(self) -> str:
+        names = list(self._found.values())
+        more = f" and {len(names) - _TOLD} more" if len(names) > _TOLD else ""
+        return (
+            f"{len(names)} of {len(self._records)} images cannot be decoded:"
+            f" {', '.join(names[:_TOLD])}{more}."
+        )

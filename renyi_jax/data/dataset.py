@@ -33,12 +33,13 @@ def manual_folder(config: DataConfig) -> epath.Path | None:
 
 
 class BrokenImageError(UserError):
-    """An image that cannot be decoded; `record_id` says which."""
+    """An image that cannot be decoded; `record_id` says which, and `index` where in its split."""
 
-    def __init__(self, record_id: str, reason: str):
-        super().__init__(record_id, reason)
+    def __init__(self, record_id: str, reason: str, index: int):
+        super().__init__(record_id, reason, index)
         self.record_id = record_id
         self.reason = reason
+        self.index = index
 
     def __str__(self) -> str:
         return f"The image {self.record_id} cannot be decoded: {self.reason}."
@@ -89,7 +90,7 @@ class Records:
             record = self.source[index]
             image = decode(record["image"])
         except (UserError, RuntimeError) as error:  # ArrayRecord's of a damaged record
-            raise BrokenImageError(self._record_id(record, index), str(error)) from error
+            raise BrokenImageError(self._record_id(record, index), str(error), index) from error
         if self._edit:
             image = self._edit(image)
         example = {"image": image, "label": np.int32(record["label"])}

@@ -16,7 +16,7 @@ from absl import flags
 from PIL import Image
 
 from renyi_jax.data.augment import Example, Target, Transform, train_transforms
-from renyi_jax.data.broken import BrokenImages, WholeImages
+from renyi_jax.data.broken import CountedBroken, WholeImages
 from renyi_jax.data.dataset import DataConfig, Dataset, Records
 from renyi_jax.errors import UserError
 from renyi_jax.images import Size, center_crop, crop_picture
@@ -51,8 +51,8 @@ def train_loader(
     number of processes. Each epoch has its own order and its own augmentation, and leaves out
     what does not fill a batch. `get_state` and `set_state` (or `grain.checkpoint`) resume it.
 
-    An image that cannot be decoded is logged, and the next one of the epoch takes its place; more
-    than `broken.MAX_SHARE` of them end the iteration with a UserError.
+    An image that cannot be decoded is logged, and the next one of the epoch takes its place; too
+    many of them end the iteration with a UserError, as `CountedBroken` has it.
 
     Args:
       dataset: of `load_dataset`.
@@ -87,9 +87,13 @@ def train_loader(
     target = Target(_height_width(image_size), tuple(mean), tuple(std))
     transforms = train_transforms(dataset, options, target)
     examples = grain.MapDataset.source(source).seed(seed).shuffle()[: steps * batch_size]
-    examples = WholeImages(examples, BrokenImages(len(dataset.train))).repeat(num_epochs)
+    examples = WholeImages(examples).repeat(num_epochs)
     examples = examples.random_map(functools.partial(_augment, transforms=transforms))
-    return _batches(examples, batch_size, num_workers, process_index, process_count)
+    return CountedBroken(
+        _batches(examples, batch_size, num_workers, process_index, process_count),
+        dataset.train,
+        "Another one takes its place in training.",
+    )
 
 
 def eval_loader(
@@ -115,14 +119,18 @@ def eval_loader(
       crop_pct: share of the shorter side that the crop from the middle takes, once the image is
         resized (bicubic; masks to the nearest pixel).
 
-    Raises, on iteration:
-      BrokenImageError: for an image that cannot be decoded; it names it.
+    An image that cannot be decoded is logged and not valid: the next one stands in its place, with
+    its label. Too many of them end the iteration with a UserError, as in training.
     """
     _check_batch_size(batch_size, process_count)
-    examples = grain.MapDataset.source(_FilledUp(_Pictures(dataset.test), batch_size))
+    examples = WholeImages(grain.MapDataset.source(_FilledUp(_Pictures(dataset.test), batch_size)))
     crop = functools.partial(_crop, size=_height_width(image_size), crop_pct=crop_pct)
     examples = examples.map(crop)
-    return _batches(examples, batch_size, num_workers, process_index, process_count)
+    return CountedBroken(
+        _batches(examples, batch_size, num_workers, process_index, process_count),
+        dataset.test,
+        "It does not count in the evaluation.",
+    )
 
 
 def _check_batch_size(batch_size: int, process_count: int) -> None:
@@ -214,7 +222,8 @@ def _augment(example: Example, rng: np.random.Generator, *, transforms: list[Tra
 
 def _crop(example: Example, size: Size, crop_pct: float) -> Example:
     """Brings image and mask to `size`."""
-    arrays = {"image": crop_picture(example["image"], size, crop_pct)}
+    arrays: dict[str, Any] = {"image": crop_picture(example["image"], size, crop_pct)}
+    arrays["valid"] = example["valid"] & (example["broken"] < 0)
     if "object_mask" in example:
         nearest = Image.Resampling.NEAREST
         mask = center_crop(example["object_mask"], size, crop_pct, nearest)

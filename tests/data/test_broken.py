@@ -1,12 +1,11 @@
-"""Broken images: others take their places in training, evaluation names them."""
+"""Broken images: others take their places in training, and evaluation leaves them out."""
 
 import archives
 import numpy as np
 import pytest
 from absl import logging
 
-from renyi_jax.data import broken, eval_loader, load_dataset, train_loader
-from renyi_jax.data.dataset import BrokenImageError
+from renyi_jax.data import eval_loader, load_dataset, train_loader
 from renyi_jax.errors import UserError
 from renyi_jax.images import decode
 
@@ -76,10 +75,10 @@ def archives_pixels(index):
 
 def test_each_broken_image_is_logged_once_with_its_id(few, configure, warnings):
     list(batches(few, configure()))
-    assert len(warnings) == 2
+    assert len(warnings) == 3
     assert any("train/b/003.jpg" in text for text in warnings)
     assert any("train/b/077.jpg" in text for text in warnings)
-    assert "(broken so far: 2 of 210)" in warnings[1]
+    assert "2 of 210 images cannot be decoded" in warnings[2]
 
 
 def test_workers_give_the_same_batches_and_share_the_count(few, configure):
@@ -89,10 +88,28 @@ def test_workers_give_the_same_batches_and_share_the_count(few, configure):
         np.testing.assert_array_equal(a["image"], b["image"])
 
 
-def test_more_than_one_in_a_hundred_stop_the_training(make_dataset, configure):
-    dataset = make_dataset(cut_train=(1, 50, 100))
-    with pytest.raises(UserError, match="More than 1% of the training images are broken: 3 of 210"):
-        list(batches(dataset, configure()))
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_too_many_stop_the_training_at_the_same_batch_on_any_number_of_workers(
+    make_dataset, configure, num_workers
+):
+    dataset = make_dataset(cut_train=range(0, 210, 30))
+    loader = batches(dataset, configure(), num_workers=num_workers)
+    taken = 0
+    with pytest.raises(UserError, match=r"6 of 210 .* At most 5 are passed over: mend"):
+        for _ in loader:
+            taken += 1
+    loader.close()
+    order = [int(i) for batch in batches(make_dataset(), configure()) for i in batch["index"]]
+    names = dataset.train.source.names
+    places = [place for place, index in enumerate(order) if int(names[index][8:11]) % 30 == 0]
+    assert taken == places[5] // 10
+
+
+def test_a_few_of_few_images_are_passed_over_and_never_half(make_dataset):
+    few, half = make_dataset(cut_test=(0, 1)), make_dataset(cut_test=(0, 1, 2))
+    assert len(list(eval_loader(few, batch_size=5, image_size=40))) == 1
+    with pytest.raises(UserError, match="3 of 5"):
+        list(eval_loader(half, batch_size=5, image_size=40))
 
 
 @pytest.mark.parametrize("process", [0, 1])
@@ -101,21 +118,34 @@ def test_each_of_two_processes_comes_to_meet_all_broken_images(
 ):
     dataset = make_dataset(cut_train=(1, 50, 100))
     loader = batches(dataset, configure(), num_epochs=20, process_index=process, process_count=2)
-    with pytest.raises(UserError, match="3 of 210"):
-        list(loader)
+    list(loader)
     assert sum("takes its place" in text for text in warnings) == 3
+    assert "3 of 210 images cannot be decoded" in warnings[-1]
 
 
-def test_evaluation_stops_at_a_broken_image_and_names_it(make_dataset):
-    dataset = make_dataset(cut_test=(4,))
-    with pytest.raises(BrokenImageError, match=r"test/a/004\.jpg"):
-        list(eval_loader(dataset, batch_size=5, image_size=40))
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_evaluation_leaves_a_broken_image_out_and_names_it(make_dataset, warnings, num_workers):
+    dataset = make_dataset(cut_test=(1, 4))
+    found = list(eval_loader(dataset, batch_size=2, image_size=40, num_workers=num_workers))
+    valid = np.concatenate([batch["valid"] for batch in found])
+    assert len(valid) == 6 and valid.sum() == 3
+    indices = np.concatenate([batch["index"] for batch in found])[valid].tolist()
+    names = [dataset.test.source.names[index] for index in indices]
+    assert sorted(names) == ["test/a/000.jpg", "test/a/002.jpg", "test/b/003.jpg"]
+    assert all("broken" not in batch for batch in found)
+    assert any("test/b/001.jpg" in text and "does not count" in text for text in warnings)
+    assert "2 of 5 images cannot be decoded" in warnings[-1] and "test/a/004.jpg" in warnings[-1]
 
 
-def test_the_count_ends_with_the_loader():
-    images = broken.BrokenImages(100)
-    images.add(BrokenImageError("x", "cut"))
-    images.add(BrokenImageError("x", "cut"))
-    assert len(images) == 1
-    with pytest.raises(UserError):
-        images.add(BrokenImageError("y", "cut"))
+def test_a_split_of_broken_images_alone_is_refused_by_a_worker_too(make_dataset):
+    dataset = make_dataset(cut_test=range(5))
+    with pytest.raises(UserError, match="All images are broken"):
+        list(eval_loader(dataset, batch_size=5, image_size=40, num_workers=1))
+
+
+def test_a_resumed_iterator_goes_on_past_a_broken_image(few, configure):
+    first, resumed = batches(few, configure()), batches(few, configure())
+    for _ in range(7):
+        next(first)
+    resumed.set_state(first.get_state())
+    np.testing.assert_array_equal(next(first)["image"], next(resumed)["image"])
