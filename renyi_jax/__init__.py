@@ -7,6 +7,7 @@ from renyi_jax.models import (
     entropy_maps,
     flops,
     list_models,
+    load,
     load_weights,
     save_weights,
 )
@@ -22,6 +23,7 @@ __all__ = [
     "entropy_maps",
     "flops",
     "list_models",
+    "load",
     "load_weights",
     "pruning",
     "save_weights",

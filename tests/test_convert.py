@@ -38,7 +38,7 @@ def convert(**flags):
 
 def test_a_workdir_becomes_one_file_with_the_same_logits(source, model, tmp_path):
     output = tmp_path / "new" / "ours.safetensors"
-    result = convert(model=NAME, input=source, output=output)
+    result = convert(model=NAME, weights=source, out=output)
     assert result.returncode == 0, result.stderr
     assert f"Wrote {output}: {NAME}, 56 x 56 pixels, 7 classes, float32." in result.stdout
     loaded = renyi_jax.create_model(NAME, num_classes=7, rngs=nnx.Rngs(1))
@@ -51,8 +51,8 @@ def test_size_classes_and_precision_can_be_changed_on_the_way(source, tmp_path):
     output = tmp_path / "ours.safetensors"
     result = convert(
         model=NAME,
-        input=source / "model.safetensors",
-        output=output,
+        weights=source / "model.safetensors",
+        out=output,
         image_size="32,64",
         num_classes=0,
         dtype="bfloat16",
@@ -65,7 +65,7 @@ def test_size_classes_and_precision_can_be_changed_on_the_way(source, tmp_path):
     assert checkpoint.metadata["image_size"] == "32x64"
 
     again = tmp_path / "again.safetensors"
-    assert convert(model=NAME, input=output, output=again).returncode == 0
+    assert convert(model=NAME, weights=output, out=again).returncode == 0
     assert read_checkpoint(again).metadata["image_size"] == "32x64"
 
 
@@ -74,12 +74,12 @@ def test_size_classes_and_precision_can_be_changed_on_the_way(source, tmp_path):
     [
         ({"model": "vit_mano_patch4_56"}, "Did you mean 'vit_nano_patch4_56'?"),
         ({"model": "vit_tiny_patch16_224"}, "The file fits vit_nano_patch4_56."),
-        ({"output": "ours.pth"}, "ends in .safetensors"),
+        ({"out": "ours.pth"}, "ends in .safetensors"),
         ({"image_size": "big"}, "--image_size=big"),
     ],
 )
 def test_a_mistake_is_told_and_nothing_is_written(source, tmp_path, changes, message):
-    flags = {"model": NAME, "input": source, "output": tmp_path / "ours.safetensors"} | changes
+    flags = {"model": NAME, "weights": source, "out": tmp_path / "ours.safetensors"} | changes
     result = convert(**flags)
     assert result.returncode == 2
     assert message in result.stderr
@@ -87,9 +87,9 @@ def test_a_mistake_is_told_and_nothing_is_written(source, tmp_path, changes, mes
     assert not list(tmp_path.iterdir())
 
 
-def test_the_input_is_not_overwritten(source):
+def test_the_weights_are_not_overwritten(source):
     before = (source / "model.safetensors").read_bytes()
-    result = convert(model=NAME, input=source, output=source / "model.safetensors", num_classes=3)
+    result = convert(model=NAME, weights=source, out=source / "model.safetensors", num_classes=3)
     assert result.returncode == 2
-    assert "is the input" in result.stderr
+    assert "is the file of --weights" in result.stderr
     assert (source / "model.safetensors").read_bytes() == before

@@ -4,20 +4,17 @@ What the flags do not say is taken from the notes in the file of weights, where 
 """
 
 import dataclasses
+import re
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from absl import flags, logging
 
 from renyi_jax.errors import UserError
-from renyi_jax.models import VisionTransformer
-from renyi_jax.models.fit import fitting_models
-from renyi_jax.models.load import model_from
-from renyi_jax.models.notes import Notes, pruning_fields, read_notes
-from renyi_jax.models.registry import DTYPES, model_spec
+from renyi_jax.models import Loaded, load
+from renyi_jax.models.notes import pruning_fields
+from renyi_jax.models.registry import DTYPES
 from renyi_jax.pruning import MERGE, PruningConfig
-from renyi_jax.weights import Checkpoint, read_checkpoint
 
 # The flags belong to the commands that import this file, so that their --help lists them.
 flags.disclaim_key_flags()
@@ -33,21 +30,24 @@ def define_image_size() -> flags.FlagHolder:
     )
 
 
+def define_state() -> flags.FlagHolder:
+    """The flag --state, which `load_weights` takes."""
+    return flags.DEFINE_string(
+        "state",
+        None,
+        "Which weights of a training checkpoint that holds several, such as state_dict_ema; their"
+        " moving average by default.",
+    )
+
+
 def image_size(sides: Sequence[str] | None) -> tuple[int, int] | None:
     """(height, width) from what --image_size was given."""
     if sides is None:
         return None
-    numbers = [int(side) for side in sides if side.strip().isdigit()]
+    numbers = [int(side) for side in sides if re.fullmatch(r"\s*[0-9]{1,5}\s*", side)]
     if len(numbers) != len(sides) or len(numbers) not in (1, 2):
         raise UserError(f"--image_size={','.join(sides)}: expected a side, or height,width.")
     return numbers[0], numbers[-1]
-
-
-class Loaded(NamedTuple):
-    """A model with its weights, and the names of its classes where the file has them."""
-
-    model: VisionTransformer
-    class_names: tuple[str, ...] | None
 
 
 def define_model(required: bool = True) -> Callable[[], Loaded]:
@@ -64,6 +64,7 @@ def define_model(required: bool = True) -> Callable[[], Loaded]:
         "A file of weights, a workdir of renyi_jax.main, hf_hub:timm/NAME, or embedded:NAME.",
         required=required,
     )
+    state = define_state()
     size = define_image_size()
     dtype = flags.DEFINE_enum("dtype", "float32", list(DTYPES), "Of the computation.")
 
@@ -102,40 +103,28 @@ def define_model(required: bool = True) -> Callable[[], Loaded]:
         ),
     }
 
-    def load() -> Loaded:
+    def load_model() -> Loaded:
         if not weights.value:
             raise UserError("--weights is needed, for a model to look at pictures.")
-        if name.value:
-            model_spec(name.value)  # a wrong name is told before a large file is read
-        checkpoint = read_checkpoint(weights.value)
-        notes = read_notes(checkpoint.metadata, checkpoint.path)
         given = {field: flag.value for field, flag in fields.items() if flag.value is not None}
-        model = model_from(
-            checkpoint,
-            name.value or _noted_name(notes, checkpoint),
+        loaded = load(
+            weights.value,
+            model=name.value,
             image_size=image_size(size.value),
-            pruning=_pruning(notes, given, checkpoint.path),
             dtype=dtype.value,
+            state=state.value,
         )
-        names = notes.class_names
-        return Loaded(model, names if len(names or ()) == model.spec.num_classes else None)
+        pruning = _pruning(loaded.model.pruning, given, weights.value)
+        return loaded._replace(model=loaded.model.with_pruning(pruning))
 
-    return load
-
-
-def _noted_name(notes: Notes, checkpoint: Checkpoint) -> str:
-    if notes.model is not None:
-        return notes.model
-    shapes = {name: tensor.shape for name, tensor in checkpoint.tensors.items()}
-    raise UserError(
-        f"--model=NAME is needed: {checkpoint.path} does not say which model it is of."
-        f" {fitting_models(shapes, checkpoint.metadata)}"
-    )
+    return load_model
 
 
-def _pruning(notes: Notes, given: dict[str, Any], source: Path) -> PruningConfig | None:
+def _pruning(
+    noted: PruningConfig | None, given: dict[str, Any], source: str
+) -> PruningConfig | None:
     """What the flags say, and for the rest what the file notes, or the default."""
-    base = notes.pruning or PruningConfig()
+    base = noted or PruningConfig()
     changes: dict[str, Any] = {}
     for field, texts in given.items():
         if field == "reducer":
@@ -150,7 +139,7 @@ def _pruning(notes: Notes, given: dict[str, Any], source: Path) -> PruningConfig
     all_rates = rates if isinstance(rates, tuple) else (rates,)
     if rates and all(rate == 1 for rate in all_rates) and "keep_mass" not in given:
         return None
-    if notes.pruning is not None:
+    if noted is not None:
         told = {name: value for name, value in pruning_fields(base).items() if name not in given}
         logging.info("As %s notes, it is pruned with %s.", source, _words(told))
     reducer = changes.get("reducer", base.reducer)

@@ -3,7 +3,7 @@
 from typing import Any
 
 from renyi_jax.models import VisionTransformer, flops
-from renyi_jax.models.fit import model_name
+from renyi_jax.models.compatibility import model_name
 from renyi_jax.models.notes import pruning_fields
 
 

@@ -8,6 +8,7 @@ from renyi_jax.models.attention_maps import (
 )
 from renyi_jax.models.block import FUSED, MASKED, PruningTrace
 from renyi_jax.models.flops import flops
+from renyi_jax.models.load import Loaded, load
 from renyi_jax.models.preprocess import normalize_images, patches_on_object
 from renyi_jax.models.registry import MODELS, create_model, list_models
 from renyi_jax.models.spec import ModelSpec
@@ -19,6 +20,7 @@ __all__ = [
     "MASKED",
     "MODELS",
     "AttentionStatistics",
+    "Loaded",
     "ModelSpec",
     "PruningTrace",
     "VisionTransformer",
@@ -28,6 +30,7 @@ __all__ = [
     "entropy_maps",
     "flops",
     "list_models",
+    "load",
     "load_weights",
     "normalize_images",
     "patches_on_object",

@@ -1,54 +1,106 @@
-"""A model of the size and the classes that a file of weights has."""
+"""A model with its weights, from what a file of weights says of it."""
 
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
 from flax import nnx
+from jaxtyping import Array, Float, UInt8
 
-from renyi_jax.models.fit import source_grid
+from renyi_jax.errors import UserError
+from renyi_jax.models.compatibility import file_classes, fitting_models, source_grid
+from renyi_jax.models.notes import read_notes
+from renyi_jax.models.preprocess import normalize_images
 from renyi_jax.models.registry import create_model, model_spec
 from renyi_jax.models.vit import VisionTransformer
-from renyi_jax.models.weights import fill
-from renyi_jax.pruning import PruningConfig
-from renyi_jax.weights import Checkpoint
+from renyi_jax.models.weights import check_fit, fill
+from renyi_jax.weights import read_checkpoint
+
+Images = UInt8[Array, "b h w 3"] | Float[Array, "b h w 3"]
 
 
-def model_from(
-    checkpoint: Checkpoint,
-    name: str,
+class Loaded(NamedTuple):
+    """A model with its weights and its pruning, and what its classes are called.
+
+    `loaded(images)` gives logits; `renyi_jax.inference.Classifier(*loaded)` takes image files, and
+    names their classes.
+
+    Attributes:
+        model: its `pruning` is that of the file; its `spec` has the image size, and the mean and
+            deviation that pixels are normalised with.
+        class_names: in the order of the classes, where the file notes them.
+    """
+
+    model: VisionTransformer
+    class_names: tuple[str, ...] | None
+
+    def __call__(self, images: Images) -> Float[Array, "b classes"]:
+        """Returns the logits of images of `model.spec.image_size`.
+
+        Args:
+            images: pixels, which are normalised here, or floats that are normalised already.
+        """
+        if images.dtype == np.uint8:
+            images = normalize_images(images, self.model.spec.mean, self.model.spec.std)
+        return self.model(images)
+
+
+def load(
+    source: str | Path,
     *,
+    model: str | None = None,
     num_classes: int | None = None,
     image_size: int | tuple[int, int] | None = None,
-    pruning: PruningConfig | None = None,
     dtype: str = "float32",
-) -> VisionTransformer:
-    """Builds a model and fills it.
+    state: str | None = None,
+) -> Loaded:
+    """Builds the model that a file of weights is of, with its weights, pruning and classes.
 
     Args:
-        checkpoint: of `read_checkpoint`.
-        name: one of `list_models()`.
+        source: a workdir of `renyi_jax.main`, a file, `hf_hub:timm/NAME` on the Hugging Face hub,
+            or `embedded:NAME`; as in `load_weights`.
+        model: one of `list_models()`; needed where the file does not say it.
         num_classes: outputs of the head, 0 for none; those of the file by default, none if it has
             no head. A number that the file does not have makes a random head.
         image_size: side, or (height, width), in pixels, to which the positional embedding is
             resized; that of the file by default, and the model's own where it cannot be known.
-        pruning: as in `create_model`.
-        dtype: likewise.
+        dtype: "float32" or "bfloat16", of the computation.
+        state: as in `load_weights`.
 
     Raises:
-        UserError: as `create_model` and `load_weights`.
+        UserError: as `create_model` and `load_weights`, and where the model's name is not known.
     """
+    if model is not None:
+        model_spec(model)  # a wrong name is told before a large file is read
+    checkpoint = read_checkpoint(source, state)
+    notes = read_notes(checkpoint.metadata, checkpoint.path)
+    shapes = {name: tensor.shape for name, tensor in checkpoint.tensors.items()}
+    name = model or notes.model
+    if name is None:
+        raise UserError(
+            f"{checkpoint.path} does not say which model it is of: give its name (--model=NAME in"
+            f" commands). {fitting_models(shapes, notes.image_size)}"
+        )
     spec = model_spec(name)
     if num_classes is None:
-        head = checkpoint.tensors.get("head.bias")
-        num_classes = 0 if head is None else len(head)
+        num_classes = file_classes(shapes) or 0
+        if num_classes != len(notes.class_names or ()) > 0:
+            raise UserError(
+                f"{checkpoint.path} notes the names of {len(notes.class_names or ())} classes, and"
+                f" its classifier has {num_classes}."
+            )
     if image_size is None:
-        shapes = {tensor: array.shape for tensor, array in checkpoint.tensors.items()}
-        grid = source_grid(spec, shapes, checkpoint.metadata)
+        grid = source_grid(spec, shapes, notes.image_size)
         image_size = grid and (grid[0] * spec.patch_size, grid[1] * spec.patch_size)
-    model = create_model(
+    # Before a model is made of sizes that the file only pretends to have.
+    check_fit(model_spec(name, num_classes=num_classes, image_size=image_size), checkpoint)
+    built = create_model(
         name,
         num_classes=num_classes,
         image_size=image_size,
-        pruning=pruning,
+        pruning=notes.pruning,
         dtype=dtype,
         rngs=nnx.Rngs(0),
     )
-    fill(model, checkpoint)
-    return model
+    fill(built, checkpoint)
+    return Loaded(built, notes.class_names if len(notes.class_names or ()) == num_classes else None)

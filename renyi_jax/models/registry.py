@@ -4,12 +4,13 @@ To add a model, add one row to `MODELS`.
 """
 
 import dataclasses
+from typing import Any
 
 import jax.numpy as jnp
 from flax import nnx
 
 from renyi_jax.errors import UserError, nearest
-from renyi_jax.models.spec import ModelSpec
+from renyi_jax.models.spec import IMAGENET_MEAN, IMAGENET_STD, ModelSpec
 from renyi_jax.models.vit import REMATERIALIZATIONS, VisionTransformer
 from renyi_jax.pruning import PruningConfig
 
@@ -66,6 +67,14 @@ MODELS: dict[str, ModelSpec] = {
     ),
 }
 
+# What timm's tags, the part of a name behind its dot, change of the pixels that weights expect.
+_SELF_SUPERVISED = {"mean": IMAGENET_MEAN, "std": IMAGENET_STD, "num_classes": 0}
+_TAGS: dict[str, dict[str, Any]] = {
+    "dino": _SELF_SUPERVISED,
+    "mae": _SELF_SUPERVISED,
+    "fb_in22k_ft_in1k": {"crop_pct": 1.0},
+}
+
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
 
@@ -91,7 +100,8 @@ def create_model(
     """Builds a model with random weights; `load_weights` fills it.
 
     Args:
-        name: one of `list_models()`.
+        name: one of `list_models()`; timm's tags, as in "deit_small_patch16_224.fb_in1k", may
+            follow.
         num_classes: outputs of the head, 0 for none; the model's own number by default.
         pruning: which blocks are pruned and how; None for the plain model.
         rngs: stream "params" draws the weights.
@@ -139,12 +149,13 @@ def model_spec(
     image_size: int | tuple[int, int] | None = None,
 ) -> ModelSpec:
     """The shape that `create_model` gives a model; arguments and errors as there."""
-    if name not in MODELS:
+    architecture, _, tag = name.partition(".")
+    if architecture not in MODELS:
         raise UserError(
             f"Unknown model {name!r}.{nearest(name, MODELS)}"
             " renyi_jax.list_models() returns every name."
         )
-    spec = MODELS[name]
+    spec = dataclasses.replace(MODELS[architecture], **_TAGS.get(tag, {}))
     if num_classes is not None:
         if num_classes < 0:
             raise UserError(f"num_classes must be at least 0, got {num_classes}.")

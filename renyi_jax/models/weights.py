@@ -11,8 +11,9 @@ from absl import logging
 from flax import nnx
 
 from renyi_jax.errors import UserError, nearest
-from renyi_jax.models.fit import fit, fitting_models, model_name
-from renyi_jax.models.notes import write_notes
+from renyi_jax.models.compatibility import Fit, fit, fitting_models, model_name
+from renyi_jax.models.notes import read_notes, write_notes
+from renyi_jax.models.spec import ModelSpec
 from renyi_jax.models.vit import VisionTransformer
 from renyi_jax.weights import (
     Checkpoint,
@@ -22,6 +23,8 @@ from renyi_jax.weights import (
     write_checkpoint,
 )
 
+_LISTED = 8
+
 FILE_DTYPES = {
     "float32": np.float32,
     "float16": np.float16,
@@ -29,36 +32,34 @@ FILE_DTYPES = {
 }
 
 
-def load_weights(model: VisionTransformer, path: str | Path) -> None:
+def load_weights(model: VisionTransformer, path: str | Path, state: str | None = None) -> None:
     """Fills a model with the weights of a file in timm's names, which this project writes too.
 
-    A positional embedding of another grid is resized. A classifier of another number of classes
-    stays as the model has it, and so does one that the file lacks; a log line says so. float16 and
-    bfloat16 become float32.
+    The model keeps its own pruning and classes; `renyi_jax.load` makes a model with those that the
+    file notes. A positional embedding of another grid is resized. A classifier of another number of
+    classes stays as the model has it, and so does one that the file lacks; a log line says so.
+    float8, float16 and bfloat16 become float32.
 
     Args:
         model: changed in place; its parameters stay on their devices.
         path: a file (safetensors, or a state dictionary that torch saved), a directory with
             model.safetensors or pytorch_model.bin, `hf_hub:timm/NAME` on the Hugging Face hub, or
             `embedded:NAME` for weights shipped with this package.
+        state: which weights of a training checkpoint that holds several; their moving average by
+            default, as in timm.
 
     Raises:
-        UserError: there is no such file, it is damaged, or it does not fit; then every missing,
-            extra and misshapen tensor is told, and the models that it would fit.
+        UserError: there is no such file, it is damaged or not finite, or it does not fit; then
+            every missing, unexpected and misshapen tensor is told, and the models that it would
+            fit.
     """
-    fill(model, read_checkpoint(path))
+    fill(model, read_checkpoint(path, state))
 
 
 def fill(model: VisionTransformer, checkpoint: Checkpoint) -> None:
     """`load_weights` from a file that has been read."""
     spec = model.spec
-    shapes = {name: tensor.shape for name, tensor in checkpoint.tensors.items()}
-    plan = fit(spec, shapes, checkpoint.metadata)
-    if plan.problems:
-        name = model_name(spec) or "the model"
-        lines = "".join(f"\n  {problem}" for problem in plan.problems)
-        advice = fitting_models(shapes, checkpoint.metadata)
-        raise UserError(f"{checkpoint.path} does not fit {name}:{lines}\n{advice}")
+    plan = check_fit(spec, checkpoint)
     for note in plan.notes:
         logging.info("%s: %s", checkpoint.path, note)
 
@@ -77,6 +78,27 @@ def fill(model: VisionTransformer, checkpoint: Checkpoint) -> None:
         place = before.sharding if before.committed else None
         parameter[...] = jax.device_put(layout.to_ours(tensor), place)
     nnx.update(model, state)
+
+
+def check_fit(spec: ModelSpec, checkpoint: Checkpoint) -> Fit:
+    """Returns how the tensors of a file go into a model; errors as in `load_weights`."""
+    shapes = {name: tensor.shape for name, tensor in checkpoint.tensors.items()}
+    noted = read_notes(checkpoint.metadata, checkpoint.path).image_size
+    plan = fit(spec, shapes, noted)
+    if plan.problems:
+        name = model_name(spec) or "the model"
+        lines = "".join(f"\n  {problem}" for problem in plan.problems)
+        advice = fitting_models(shapes, noted)
+        raise UserError(f"{checkpoint.path} does not fit {name}:{lines}\n{advice}")
+    bad = [name for name in plan.names if not np.isfinite(checkpoint.tensors[name]).all()]
+    if bad:
+        count = sum(int((~np.isfinite(checkpoint.tensors[name])).sum()) for name in bad)
+        more = f" and {len(bad) - _LISTED} more" if len(bad) > _LISTED else ""
+        raise UserError(
+            f"{checkpoint.path} has {count:,} numbers that are not finite in float32, in"
+            f" {', '.join(sorted(bad)[:_LISTED])}{more}; no model works with them."
+        )
+    return plan
 
 
 def to_timm(model: VisionTransformer) -> dict[str, np.ndarray]:
@@ -106,12 +128,21 @@ def save_weights(
         class_names: in the order of the classes, to be noted in the file.
 
     Raises:
-        UserError: an unknown dtype, or the file cannot be written.
+        UserError: an unknown dtype, or one that the weights overflow, or the file cannot be
+            written.
     """
     if dtype not in FILE_DTYPES:
         raise UserError(
             f"Unknown dtype {dtype!r}; known: {', '.join(FILE_DTYPES)}."
             + nearest(dtype, FILE_DTYPES)
         )
-    tensors = {name: array.astype(FILE_DTYPES[dtype]) for name, array in to_timm(model).items()}
+    tensors = {}
+    for name, array in to_timm(model).items():
+        with np.errstate(over="ignore"):
+            tensors[name] = array.astype(FILE_DTYPES[dtype])
+        if not np.isfinite(tensors[name]).all() and np.isfinite(array).all():
+            raise UserError(
+                f"{name} has numbers up to {abs(array).max():.3g}, too large for {dtype}; take"
+                " bfloat16 or float32."
+            )
     write_checkpoint(path, tensors, write_notes(model, class_names))

@@ -1,18 +1,44 @@
 """Files of weights: read by what is in them, whatever their name; written whole or not at all."""
 
 import contextlib
+import functools
+import json
+import math
+import textwrap
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import ml_dtypes
 import numpy as np
 import safetensors
 import safetensors.numpy
+from absl import logging
 
 from renyi_jax.errors import UserError
 from renyi_jax.files import write_bytes
-from renyi_jax.weights.locate import locate
+from renyi_jax.weights.locate import locate, noted_beside
+from renyi_jax.weights.states import Entries, Entry, choose_state
 from renyi_jax.weights.torch_files import read_torch
+
+_READ = {
+    "F64",
+    "F32",
+    "F16",
+    "BF16",
+    "BOOL",
+    *(f"{sign}{n}" for sign in "IU" for n in (8, 16, 32, 64)),
+}
+_FLOAT8 = {
+    "F8_E4M3": ml_dtypes.float8_e4m3fn,
+    "F8_E5M2": ml_dtypes.float8_e5m2,
+    "F8_E4M3FNUZ": ml_dtypes.float8_e4m3fnuz,
+    "F8_E5M2FNUZ": ml_dtypes.float8_e5m2fnuz,
+}
+_NOT_READ = "is of dtype {}, which is not read here; expected real numbers of 8 bits or more."
+
+_SPARE = 1 << 26
+"""Numbers that tensors may have beyond the bytes of their file, where one stands for many."""
 
 
 class Checkpoint(NamedTuple):
@@ -21,7 +47,8 @@ class Checkpoint(NamedTuple):
     Attributes:
         path: where it was found.
         tensors: timm's names, float32 whatever the file has.
-        metadata: what `save_weights` noted beside them; empty for other files.
+        metadata: what `save_weights` noted beside them, and the name of a model that lies beside
+            the file in timm's config.json, or is that of a repository of timm.
     """
 
     path: Path
@@ -29,66 +56,125 @@ class Checkpoint(NamedTuple):
     metadata: dict[str, str]
 
 
-def read_checkpoint(source: str | Path) -> Checkpoint:
-    """Reads a file of safetensors or of torch; `locate` says what `source` may be.
+def read_checkpoint(source: str | Path, state: str | None = None) -> Checkpoint:
+    """Reads a file of safetensors or of torch.
+
+    Nothing that a file names is run, and no file takes more memory than its own size explains.
+
+    Args:
+        source: as `locate` takes it.
+        state: which weights, where the file holds several: the key of their dictionary, or the
+            prefix of their names. The moving average (EMA) by default, as in timm.
 
     Raises:
         UserError: there is no such file, it is damaged, or it is of another kind.
     """
     path = locate(source)
-    try:
-        with path.open("rb") as file:
-            start = file.read(64)
-        if start[8:9] == b"{":
-            tensors, metadata = _read_safetensors(path)
-        elif start.startswith((b"PK", b"\x80")):
-            tensors, metadata = read_torch(path), {}
-        else:
-            raise UserError(
-                f"{path} is no file of weights: {_describe(start)}. Expected safetensors, or a"
-                " state dictionary that torch.save wrote."
-            )
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror or error}.") from error
-    tensors = {name: np.asarray(array, np.float32) for name, array in tensors.items()}
-    return Checkpoint(path, tensors, metadata)
+    with _told(path):
+        groups, metadata = _open(path)
+        chosen = choose_state(groups, state, path)
+        count = sum(math.prod(entry.shape) for entry in chosen.entries.values())
+        if count > path.stat().st_size + _SPARE:
+            raise ValueError(f"it declares {count:,} numbers")
+        tensors = {
+            name: _float32(path, name, entry.read()) for name, entry in chosen.entries.items()
+        }
+    if state is None and chosen.others:
+        logging.warning(
+            "%s holds several sets of weights: %s is taken, and not %s; state=NAME (--state=NAME)"
+            " takes another.",
+            *(path, chosen.name, ", ".join(chosen.others[:20])),
+        )
+    return Checkpoint(path, tensors, noted_beside(source, path) | metadata)
 
 
 def read_metadata(source: str | Path) -> dict[str, str]:
-    """The metadata of a file of weights, without the weights; errors as in `read_checkpoint`."""
+    """The metadata of `read_checkpoint`, without the weights; errors as there."""
     path = locate(source)
-    with path.open("rb") as file:
-        if file.read(9)[8:] != b"{":
-            return {}
-    with _told(path), safetensors.safe_open(path, framework="np") as file:
-        return file.metadata() or {}
+    with _told(path):
+        with path.open("rb") as file:
+            is_safetensors = file.read(9)[8:] == b"{"
+        metadata = _safetensors(path).metadata() if is_safetensors else None
+    return noted_beside(source, path) | (metadata or {})
 
 
 def write_checkpoint(
     path: str | Path, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str]
 ) -> None:
-    """Writes safetensors, whole or not at all.
+    """Writes safetensors, whole or not at all; the same bytes for the same arguments.
 
     Raises:
         UserError: the file cannot be written.
     """
     # safetensors copies the memory of an array as it lies, whatever its strides.
     contiguous = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
-    write_bytes(path, safetensors.numpy.save(contiguous, dict(metadata)))
+    data = safetensors.numpy.save(contiguous)
+    # It would also write the metadata in another order each time.
+    end = 8 + int.from_bytes(data[:8], "little")
+    header = {"__metadata__": dict(sorted(metadata.items()))} if metadata else {}
+    text = json.dumps(header | json.loads(data[8:end]), separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    write_bytes(path, b"".join((len(text).to_bytes(8, "little"), text, data[end:])))
 
 
-def _read_safetensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    with _told(path), safetensors.safe_open(path, framework="np") as file:
-        return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+def _open(path: Path) -> tuple[Mapping[str, Entries], dict[str, str]]:
+    """The tensors of a file by their groups, and its metadata."""
+    with path.open("rb") as file:
+        start = file.read(64)
+    if start[8:9] == b"{":
+        file = _safetensors(path)
+        return {"": _safetensors_entries(path, file)}, file.metadata() or {}
+    if start.startswith((b"PK", b"\x80")):
+        return read_torch(path), {}
+    raise UserError(
+        f"{path} is no file of weights: {_describe(start)}. Expected safetensors, or a state"
+        " dictionary that torch.save wrote."
+    )
+
+
+def _safetensors(path: Path) -> Any:
+    return safetensors.safe_open(path, framework="np")
+
+
+def _safetensors_entries(path: Path, file: Any) -> Entries:
+    @functools.cache
+    def raw() -> dict[str, Any]:
+        return dict(safetensors.deserialize(path.read_bytes()))
+
+    def read(name: str, dtype: str, shape: tuple[int, ...]) -> np.ndarray:
+        if dtype in _FLOAT8:  # the library has no numpy for them
+            return np.frombuffer(raw()[name]["data"], _FLOAT8[dtype]).reshape(shape)
+        if dtype not in _READ:
+            raise UserError(f"{path}: {name} {_NOT_READ.format(dtype)}")
+        return file.get_tensor(name)
+
+    entries = {}
+    for name in file.keys():  # noqa: SIM118
+        view = file.get_slice(name)
+        shape = tuple(view.get_shape())
+        entries[name] = Entry(shape, functools.partial(read, name, view.get_dtype(), shape))
+    return entries
+
+
+def _float32(path: Path, name: str, array: np.ndarray) -> np.ndarray:
+    if array.dtype.kind == "c":
+        raise UserError(f"{path}: {name} {_NOT_READ.format(array.dtype)}")
+    with np.errstate(over="ignore"):  # what is not finite is told where it is used
+        return np.asarray(array, np.float32)
 
 
 @contextlib.contextmanager
 def _told(path: Path) -> Iterator[None]:
-    """Tells in words that a file is damaged."""
+    """Tells in words why a file cannot be read."""
     try:
         yield
-    except safetensors.SafetensorError as error:
-        raise UserError(f"{path} is damaged ({error}); download or copy it again.") from error
+    except UserError:
+        raise
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror or error}.") from error
+    except Exception as error:  # a damaged file can fail in any way
+        reason = textwrap.shorten(str(error), 200) or type(error).__name__
+        raise UserError(f"{path} is damaged ({reason}); download or copy it again.") from error
 
 
 def _describe(start: bytes) -> str:

@@ -168,7 +168,7 @@ def test_a_terminal_that_is_ascii_gets_what_it_can_show():
     [
         ("main", ("config", "workdir")),
         ("data", ("config",)),
-        ("convert", ("model", "input", "output")),
+        ("convert", ("weights", "out")),
         ("evaluate", ("config", "checkpoint", "out")),
         ("visualize", ("model", "weights", "image", "out")),
         ("predict", ("model", "weights", "image")),

@@ -1,12 +1,9 @@
 """What the flags of a model say, and what the file of weights says in their place."""
 
-from pathlib import Path
-
 import pytest
 
 from renyi_jax.cli.model import _pruning
 from renyi_jax.errors import UserError
-from renyi_jax.models.notes import Notes
 from renyi_jax.pruning import PruningConfig
 
 NOTED = PruningConfig(criterion="shannon", keep_rate=0.5, blocks=(2, 5), normalize=False)
@@ -15,7 +12,7 @@ MERGED = PruningConfig(reducer="merge", r=8)
 
 def pruning(noted, **given):
     lists = {name: text if name == "reducer" else text.split(",") for name, text in given.items()}
-    return _pruning(Notes(pruning=noted), lists, Path("it"))
+    return _pruning(noted, lists, "it")
 
 
 def test_without_flags_it_is_what_the_file_notes_or_the_default():

@@ -222,16 +222,83 @@ def test_a_file_that_fits_nothing_brings_the_nearest_model_if_there_is_one(tmp_p
     assert message.endswith("The file fits no model that is known here.")
 
 
-def test_a_grid_that_is_not_square_is_the_models_own_or_the_one_that_the_file_tells(changed):
+def test_as_many_patches_as_a_square_has_are_one_unless_the_file_tells(changed, logged):
     embedding = np.random.default_rng(0).standard_normal((1, 1 + 16, 8)).astype(np.float32)
-    own = build(tiny_spec("plain", image_size=(8, 32)))
-    renyi_jax.load_weights(own, changed("plain", pos_embed=embedding))
-    np.testing.assert_array_equal(to_timm(own)["pos_embed"], embedding)
+    wide = build(tiny_spec("plain", image_size=(8, 32)))
+    renyi_jax.load_weights(wide, changed("plain", pos_embed=embedding))
+    assert not np.allclose(to_timm(wide)["pos_embed"], embedding)
+    assert "does not say how its patches lie" in logged()[0]
+    assert "resized from 4 x 4 to 2 x 8" in logged()[-1]
 
+    told = changed("plain", metadata={"image_size": "8x32"}, pos_embed=embedding)
+    renyi_jax.load_weights(wide, told)
+    np.testing.assert_array_equal(to_timm(wide)["pos_embed"], embedding)
     square = build(tiny_spec("plain"))
-    path = changed("plain", metadata={"image_size": "8x32"}, pos_embed=embedding)
-    renyi_jax.load_weights(square, path)
+    renyi_jax.load_weights(square, told)
     assert not np.allclose(to_timm(square)["pos_embed"], embedding)
+    assert "resized from 2 x 8 to 4 x 4" in logged()[-1]
+
+
+def test_a_grid_that_can_be_no_square_is_the_model_s_and_that_is_said(changed, logged):
+    embedding = np.random.default_rng(0).standard_normal((1, 1 + 12, 8)).astype(np.float32)
+    model = build(tiny_spec("plain", image_size=(12, 16)))
+    renyi_jax.load_weights(model, changed("plain", pos_embed=embedding))
+    np.testing.assert_array_equal(to_timm(model)["pos_embed"], embedding)
+    assert "does not say how its patches lie" in logged()[0]
+    other = build(tiny_spec("plain", image_size=(24, 8 * 4)))
+    assert "misshapen: pos_embed" in _problems(other, changed("plain", pos_embed=embedding))
+
+
+@pytest.mark.parametrize("size", ["16x32", "17x16", "8x8"])
+def test_a_file_that_contradicts_itself_about_its_patches_is_refused(changed, size):
+    message = _problems(build(tiny_spec("plain")), changed("plain", metadata={"image_size": size}))
+    assert f"pos_embed (1 x 17 x 8, for images of {size.replace('x', ' x ')} pixels)" in message
+
+
+@pytest.mark.parametrize(
+    ("value", "dtype"), [(np.nan, np.float32), (-np.inf, np.float16), (1e300, np.float64)]
+)
+def test_weights_that_are_not_finite_in_float32_are_refused_by_name(tmp_path, value, dtype):
+    tensors = dict(read_checkpoint(DATA / "plain.safetensors").tensors)
+    tensors["norm.weight"] = tensors["norm.weight"].astype(dtype)
+    tensors["norm.weight"][2:4] = value
+    write_checkpoint(tmp_path / "a.safetensors", tensors, {})
+    model = build(tiny_spec("plain"))
+    before = to_timm(model)
+    message = _problems(model, tmp_path / "a.safetensors")
+    assert "has 2 numbers that are not finite in float32, in norm.weight" in message
+    for name, tensor in to_timm(model).items():
+        np.testing.assert_array_equal(tensor, before[name], err_msg=f"{name} has been changed")
+
+
+def test_what_a_model_does_not_use_need_not_be_finite(changed):
+    mask = np.full((1, 8), np.nan, np.float32)
+    renyi_jax.load_weights(build(tiny_spec("registers")), changed("registers", mask_token=mask))
+
+
+def test_weights_that_a_precision_cannot_hold_are_not_written_in_it(tmp_path):
+    model = build(tiny_spec("plain"))
+    model.norm.scale[...] = jnp.full(8, 1e5)
+    with pytest.raises(UserError, match=r"norm\.weight has numbers up to 1e\+05"):
+        renyi_jax.save_weights(model, tmp_path / "a.safetensors", "float16")
+    assert not list(tmp_path.iterdir())
+    renyi_jax.save_weights(model, tmp_path / "a.safetensors", "bfloat16")
+
+
+@pytest.mark.parametrize("shape", [(), (0,), (5, 1)])
+def test_a_classifier_of_no_shape_is_misshapen(changed, shape):
+    bias = np.zeros(shape, np.float32)
+    assert "misshapen: head.bias" in _problems(
+        build(tiny_spec("plain")), changed("plain", **{"head.bias": bias})
+    )
+
+
+def test_the_same_weights_and_notes_make_the_same_bytes(tmp_path):
+    pruning = renyi_jax.PruningConfig(blocks=(1,))
+    for seed in range(8):  # a file of as many notes in an order of chance would differ
+        model = build(tiny_spec("plain")).with_pruning(pruning)
+        renyi_jax.save_weights(model, tmp_path / f"{seed}", class_names=list("abcde"))
+    assert len({path.read_bytes() for path in tmp_path.iterdir()}) == 1
 
 
 def test_a_named_model_takes_its_own_count_of_patches_for_its_own_grid(tmp_path):

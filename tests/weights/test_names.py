@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from parity import KINDS, build, tiny_spec
 
 from renyi_jax.models import MODELS
-from renyi_jax.models.fit import expected_shapes, model_name
+from renyi_jax.models.compatibility import expected_shapes, model_name
 from renyi_jax.models.weights import to_timm
 from renyi_jax.weights.names import NAMES, PATCHES, split_block, timm_name
 

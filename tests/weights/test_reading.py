@@ -1,8 +1,6 @@
 import os
 import pickle
 import struct
-import sys
-import types
 import zipfile
 from pathlib import Path
 
@@ -103,10 +101,11 @@ def _write_bare(path, content):
 
 @pytest.mark.parametrize("write", [_write_zip, _write_legacy, _write_bare])
 @pytest.mark.parametrize("place", [lambda evil: evil, lambda evil: {"model": {"a": evil}}])
-def test_a_pickle_that_calls_a_program_is_refused_by_name_and_nothing_runs(tmp_path, write, place):
+def test_a_pickle_that_calls_a_program_is_refused_and_nothing_runs(tmp_path, write, place):
     content = place(Malicious(tmp_path / "ran"))
     write(tmp_path / "weights.pth", content)
-    with pytest.raises(UserError, match=r"(posix|nt)\.mkdir"):
+    reason = "not one that torch" if write is _write_bare else r"It names (posix|nt)\.mkdir"
+    with pytest.raises(UserError, match=reason):
         read_checkpoint(tmp_path / "weights.pth")
     assert not (tmp_path / "ran").exists()
     pickle.loads(pickle.dumps(content))
@@ -123,9 +122,10 @@ def test_a_pickle_that_calls_a_program_is_refused_by_name_and_nothing_runs(tmp_p
         "numpy dtype",
         "argparse Namespace",
         "collections OrderedDict.update",
+        "renyi_jax.weights.names timm_name",
     ],
 )
-def test_no_other_name_can_be_loaded(tmp_path, name):
+def test_no_name_is_imported(tmp_path, name):
     module, attribute = name.split()
     path = tmp_path / "weights.pth"
     _zip_of_torch(path, b"\x80\x02c" + f"{module}\n{attribute}\n".encode() + b".")
@@ -205,9 +205,9 @@ def test_an_archive_of_something_else_is_refused(tmp_path):
 
 @pytest.mark.parametrize("write", [_write_zip, _write_legacy])
 @pytest.mark.parametrize("content", [{}, [1, 2], {"epoch": 1, "model": 3}, "text"])
-def test_a_file_without_tensors_says_where_they_were_looked_for(tmp_path, write, content):
+def test_a_file_without_tensors_is_refused(tmp_path, write, content):
     write(tmp_path / "weights.pth", content)
-    with pytest.raises(UserError, match=r"no state dictionary.*'model', 'state_dict'"):
+    with pytest.raises(UserError, match="no state dictionary: no tensors by name"):
         read_checkpoint(tmp_path / "weights.pth")
 
 
@@ -235,91 +235,6 @@ def test_a_changed_byte_gives_tensors_or_a_message_and_never_another_error(
     except UserError:
         return
     assert all(tensor.dtype == np.float32 for tensor in tensors.values())
-
-
-def test_a_directory_gives_the_file_of_weights_in_it(tmp_path, plain):
-    with pytest.raises(UserError, match=r"none of model\.safetensors, pytorch_model\.bin"):
-        read_checkpoint(tmp_path)
-    (tmp_path / "pytorch_model.bin").write_bytes((DATA / "wrapped.pth").read_bytes())
-    assert read_checkpoint(tmp_path).path == tmp_path / "pytorch_model.bin"
-    (tmp_path / "model.safetensors").write_bytes(PLAIN.read_bytes())
-    assert read_checkpoint(str(tmp_path)).path == tmp_path / "model.safetensors"
-
-
-def test_the_workdir_of_a_run_that_has_not_ended_is_told_as_one(tmp_path):
-    (tmp_path / "checkpoints").mkdir()
-    for folder in (tmp_path, tmp_path / "checkpoints"):
-        with pytest.raises(UserError, match=r"it has none of .*start renyi_jax.main again"):
-            read_checkpoint(folder)
-
-
-def test_a_misspelt_name_brings_the_nearest_file(tmp_path):
-    (tmp_path / "deit_small.safetensors").touch()
-    with pytest.raises(UserError, match=r"Did you mean 'deit_small\.safetensors'\?"):
-        read_checkpoint(tmp_path / "diet_small.safetensors")
-    with pytest.raises(UserError, match="Expected a file, a directory"):
-        read_checkpoint(tmp_path / "no" / "such" / "folder")
-
-
-def test_weights_that_are_not_shipped_are_named():
-    with pytest.raises(UserError, match="No weights named 'vit_mano' are shipped"):
-        read_checkpoint("embedded:vit_mano")
-
-
-@pytest.fixture
-def hub(monkeypatch):
-    """A stand-in for the hub: `answers` maps file names to paths or errors."""
-
-    class EntryNotFoundError(Exception):
-        pass
-
-    class LocalEntryNotFoundError(EntryNotFoundError, FileNotFoundError):
-        pass
-
-    answers, asked = {}, []
-
-    def download(repository, name, revision):
-        asked.append((repository, name, revision))
-        answer = answers.get(name, EntryNotFoundError(name))
-        if isinstance(answer, Exception):
-            raise answer
-        return str(answer)
-
-    module = types.ModuleType("huggingface_hub")
-    module.hf_hub_download = download
-    module.errors = types.ModuleType("huggingface_hub.errors")
-    module.errors.EntryNotFoundError = EntryNotFoundError
-    module.errors.LocalEntryNotFoundError = LocalEntryNotFoundError
-    monkeypatch.setitem(sys.modules, "huggingface_hub", module)
-    monkeypatch.setitem(sys.modules, "huggingface_hub.errors", module.errors)
-    return types.SimpleNamespace(answers=answers, asked=asked, errors=module.errors)
-
-
-@pytest.mark.parametrize("prefix", ["hf_hub:", "hf-hub:", ""])
-def test_a_name_on_the_hub_is_downloaded(hub, prefix, plain):
-    hub.answers["pytorch_model.bin"] = DATA / "wrapped.pth"
-    _same(read_checkpoint(f"{prefix}timm/deit_small_patch16_224.fb_in1k@v1").tensors, plain)
-    assert hub.asked == [
-        ("timm/deit_small_patch16_224.fb_in1k", "model.safetensors", "v1"),
-        ("timm/deit_small_patch16_224.fb_in1k", "pytorch_model.bin", "v1"),
-    ]
-
-
-def test_a_hub_that_cannot_be_reached_or_lacks_the_name_is_told(hub):
-    with pytest.raises(UserError, match="has none of"):
-        read_checkpoint("hf_hub:someone/model")
-    hub.answers["model.safetensors"] = hub.errors.LocalEntryNotFoundError("no connection")
-    with pytest.raises(UserError, match="cannot be reached"):
-        read_checkpoint("hf_hub:someone/model")
-    hub.answers["model.safetensors"] = OSError("404: no such repository")
-    with pytest.raises(UserError, match="does not give 'someone/model': 404"):
-        read_checkpoint("hf_hub:someone/model")
-
-
-def test_without_the_library_of_the_hub_the_message_says_how_to_get_it(monkeypatch):
-    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    with pytest.raises(UserError, match="pip install huggingface_hub"):
-        read_checkpoint("timm/deit_small_patch16_224")
 
 
 def test_a_written_file_replaces_the_old_one_and_leaves_nothing_beside_it(tmp_path):

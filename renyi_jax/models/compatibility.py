@@ -4,7 +4,6 @@ import dataclasses
 import functools
 import itertools
 import math
-import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
@@ -19,6 +18,7 @@ from renyi_jax.weights import CLASSIFIER, IGNORED, split_block, timm_name
 
 Shape = tuple[int, ...]
 Grid = tuple[int, int]
+Size = tuple[int, int]
 
 _LISTED = 24
 
@@ -31,14 +31,14 @@ class Fit(NamedTuple):
         grid: the patch grid of the file's positional embedding.
         notes: what is not loaded as it lies, one sentence each.
         problems: why the file does not fit, one line each; empty if it does.
-        strays: the number of tensors that do not fit.
+        unexpected: the number of tensors that are missing, misshapen or not in the model.
     """
 
     names: Collection[str]
     grid: Grid | None
     notes: tuple[str, ...]
     problems: tuple[str, ...]
-    strays: int
+    unexpected: int
 
 
 @functools.cache
@@ -76,12 +76,16 @@ def model_name(spec: ModelSpec) -> str | None:
     return None
 
 
-def source_grid(
-    spec: ModelSpec, shapes: Mapping[str, Shape], metadata: Mapping[str, str]
-) -> Grid | None:
-    """The patch grid of a file's positional embedding, or None where it cannot be known.
+def source_grid(spec: ModelSpec, shapes: Mapping[str, Shape], noted: Size | None) -> Grid | None:
+    """Returns the patch grid of a file's positional embedding, or None where it cannot be known.
 
-    It is what the file says; else, as in timm, the model's default grid, its own, or a square.
+    It is what the file says; else the default grid of the model or, as in timm, a square; and where
+    neither has as many patches, the grid of `spec`.
+
+    Args:
+        spec: the model.
+        shapes: of the file's tensors, by timm's names.
+        noted: the (height, width) in pixels that the file says.
     """
     shape = shapes.get("pos_embed", ())
     if len(shape) != 3:
@@ -89,22 +93,24 @@ def source_grid(
     count = shape[1] - (spec.num_prefix if spec.prefix_embedded else 0)
     side = math.isqrt(max(count, 0))
     name = model_name(spec)
-    candidates = [spec.grid_size, (side, side)]
+    candidates = [(side, side), spec.grid_size]
     if name is not None:
         candidates.insert(0, MODELS[name].grid_size)
-    if size := re.fullmatch(r"(\d+)x(\d+)", metadata.get("image_size", "")):
-        candidates.insert(0, (int(size[1]) // spec.patch_size, int(size[2]) // spec.patch_size))
+    if noted is not None:
+        patch = spec.patch_size
+        is_tiled = noted[0] % patch == 0 == noted[1] % patch
+        candidates = [(noted[0] // patch, noted[1] // patch)] if is_tiled else []
     return next((grid for grid in candidates if count > 0 and math.prod(grid) == count), None)
 
 
-def fit(spec: ModelSpec, shapes: Mapping[str, Shape], metadata: Mapping[str, str]) -> Fit:
-    """Compares a file with a model.
+def file_classes(shapes: Mapping[str, Shape]) -> int | None:
+    """Returns the number of classes of a file's classifier; None if it has no classifier."""
+    shape = next((shapes[name] for name in ("head.weight", "head.bias") if name in shapes), None)
+    return None if shape is None else (*shape, 1)[0]
 
-    Args:
-        spec: the model.
-        shapes: of the file's tensors, by timm's names.
-        metadata: of the file.
-    """
+
+def fit(spec: ModelSpec, shapes: Mapping[str, Shape], noted: Size | None = None) -> Fit:
+    """Compares a file with a model; arguments as in `source_grid`."""
     expected = dict(expected_shapes(spec))
     found = {name: shape for name, shape in shapes.items() if name not in IGNORED}
     notes = []
@@ -114,44 +120,55 @@ def fit(spec: ModelSpec, shapes: Mapping[str, Shape], metadata: Mapping[str, str
             expected.pop(name, None)
             found.pop(name, None)
 
-    grid = source_grid(spec, found, metadata)
+    grid = source_grid(spec, found, noted)
     embedding = found.get("pos_embed")
-    if embedding is not None and grid is not None and grid != spec.grid_size:
-        notes.append(
-            f"The positional embedding is resized from {_times(grid)} to"
-            f" {_times(spec.grid_size)} patches."
-        )
+    if embedding is not None and grid is not None:
+        if noted is None and (grid[0] != grid[1] or _is_another(grid, spec.grid_size)):
+            notes.append(
+                "The file does not say how its patches lie: its positional embedding is taken for"
+                f" {_times(grid)} of them."
+            )
+        if grid != spec.grid_size:
+            notes.append(
+                f"The positional embedding is resized from {_times(grid)} to"
+                f" {_times(spec.grid_size)} patches."
+            )
         rows = embedding[1] - math.prod(grid) + spec.num_patches
         found["pos_embed"] = (embedding[0], rows, embedding[2])
 
     missing = expected.keys() - found.keys()
     extra = found.keys() - expected.keys()
-    misshapen = {name for name in expected.keys() & found.keys() if expected[name] != found[name]}
+    misshapen = {
+        name: f"{_times(shapes[name])}, expected {_times(expected[name])}"
+        for name in expected.keys() & found.keys()
+        if expected[name] != found[name]
+    }
+    if embedding is not None and grid is None and noted is not None:
+        misshapen["pos_embed"] = f"{_times(embedding)}, for images of {_times(noted)} pixels"
     problems = (
         *_listed("missing", ((name, _times(expected[name])) for name in missing)),
         *_listed("not in the model", ((name, _times(found[name])) for name in extra)),
-        *_listed(
-            "misshapen",
-            (
-                (name, f"{_times(shapes[name])}, expected {_times(expected[name])}")
-                for name in misshapen
-            ),
-        ),
+        *_listed("misshapen", misshapen.items()),
     )
-    strays = len(missing) + len(extra) + len(misshapen)
-    return Fit(expected.keys(), grid, tuple(notes), problems, strays)
+    unexpected = len(missing) + len(extra) + len(misshapen)
+    return Fit(expected.keys(), grid, tuple(notes), problems, unexpected)
 
 
-def fitting_models(shapes: Mapping[str, Shape], metadata: Mapping[str, str]) -> str:
-    """A sentence that names the models that a file fits, or the one that it fits best."""
-    strays = {name: fit(spec, shapes, metadata).strays for name, spec in MODELS.items()}
-    fitting = [name for name, count in strays.items() if not count]
+def fitting_models(shapes: Mapping[str, Shape], noted: Size | None = None) -> str:
+    """Returns a sentence that names the models that a file fits, or the one that it fits best."""
+    unexpected = {name: fit(spec, shapes, noted).unexpected for name, spec in MODELS.items()}
+    fitting = [name for name, count in unexpected.items() if not count]
     if fitting:
         return f"The file fits {', '.join(fitting)}."
-    best = min(strays, key=strays.__getitem__)
-    if strays[best] > len(expected_shapes(MODELS[best])) // 2:
+    best = min(unexpected, key=unexpected.__getitem__)
+    if unexpected[best] > len(expected_shapes(MODELS[best])) // 2:
         return "The file fits no model that is known here."
-    return f"The nearest model is {best}: {strays[best]} of its tensors differ."
+    return f"The nearest model is {best}: {unexpected[best]} of its tensors differ."
+
+
+def _is_another(grid: Grid, other: Grid) -> bool:
+    """Whether as many patches lie in another way."""
+    return grid != other and math.prod(grid) == math.prod(other)
 
 
 def _classifier_note(expected: Mapping[str, Shape], found: Mapping[str, Shape]) -> str | None:
@@ -160,16 +177,14 @@ def _classifier_note(expected: Mapping[str, Shape], found: Mapping[str, Shape]) 
     given = {name: found[name] for name in CLASSIFIER & found.keys()}
     if not given:
         return "The file has no classifier: the model's stays as it is." if wanted else None
-    classes = next(iter(given.values()))[:1]
+    classes, ours = file_classes(found), file_classes(expected)
     if not wanted:
-        return f"The file's classifier of {_times(classes)} classes is left out."
-    ours = next(iter(wanted.values()))[:1]
-    replaced = {name: (*classes, *shape[1:]) for name, shape in wanted.items()}
-    if classes == ours or given != replaced:
+        return f"The file's classifier of {classes} classes is left out."
+    if classes == ours or given != {name: (classes, *wanted[name][1:]) for name in wanted}:
         return None
     return (
-        f"The file's classifier has {_times(classes)} classes and the model's {_times(ours)}:"
-        " the model's stays as it is."
+        f"The file's classifier has {classes} classes and the model's {ours}: the model's stays as"
+        " it is."
     )
 
 
