@@ -8,7 +8,6 @@ speed.png.
       --criteria=renyi,random --dtype=float32,bfloat16 --peers=timm --out=runs/speed
 """
 
-import math
 import sys
 from typing import Any
 
@@ -19,9 +18,10 @@ from etils import epath
 from renyi_jax.analysis.page import encode
 from renyi_jax.analysis.speed import speed_bars
 from renyi_jax.cli import commands
-from renyi_jax.cli.model import numbers
-from renyi_jax.config import default_config
-from renyi_jax.errors import UserError, nearest
+from renyi_jax.cli.values import define
+from renyi_jax.config import FIELDS, default_config
+from renyi_jax.config_fields import MAX_BATCH, MAX_SIDE, integer, number, one_of, several, text
+from renyi_jax.errors import UserError
 from renyi_jax.evaluation.first_result import seconds_to_first_result
 from renyi_jax.evaluation.peers import check_peers
 from renyi_jax.evaluation.settings import evaluation_settings
@@ -42,15 +42,21 @@ from renyi_jax.provenance import write_results
 from renyi_jax.pruning import PruningConfig
 from renyi_jax.training.timed import timed_train_step
 
-_MODEL = flags.DEFINE_list("model", None, "Names of models.", required=True)
-_KEEP_RATES = flags.DEFINE_list("keep_rates", ["1", "0.7", "0.5"], "Keep rates; 1 is no pruning.")
-_CRITERIA = flags.DEFINE_list("criteria", ["renyi", "random"], "What scores the patches.")
-_ALPHAS = flags.DEFINE_list("alphas", ["2"], "Orders of the entropy.")
-_IMAGE_SIZE = flags.DEFINE_list("image_size", [], "Sides in pixels; the model's own by default.")
-_BATCH_SIZE = flags.DEFINE_integer(
-    "batch_size", 16, "Images in a batch.", lower_bound=1, upper_bound=2**24
+_SWEEP: Any = FIELDS["evaluate"]
+
+_MODEL = define("model", several((), text("")), "Names of models.")
+_KEEP_RATES = define(
+    "keep_rates", _SWEEP["keep_rates"], "Keep rates; 1 is no pruning.", (1.0, 0.7, 0.5)
 )
-_DTYPE = flags.DEFINE_list("dtype", ["float32"], f"Of the computation: {', '.join(DTYPES)}.")
+_CRITERIA = define("criteria", _SWEEP["criteria"], "What scores the patches.", ("renyi", "random"))
+_ALPHAS = define("alphas", _SWEEP["alphas"], "Orders of the entropy.", (2.0,))
+_IMAGE_SIZE = define(
+    "image_size",
+    several((), integer(224, 1, MAX_SIDE)),
+    "Sides in pixels; the model's own by default.",
+)
+_BATCH_SIZE = define("batch_size", integer(16, 1, MAX_BATCH), "Images in a batch.")
+_DTYPE = define("dtype", several(("float32",), one_of("float32", DTYPES)), "Of the computation.")
 _TRAIN = flags.DEFINE_bool("train", False, "Time train steps with AdamW, not forward passes.")
 _PEERS = flags.DEFINE_list(
     "peers",
@@ -64,13 +70,9 @@ _PEERS_PYTHON = flags.DEFINE_string(
 _FIRST_RESULT = flags.DEFINE_bool(
     "first_result", False, "Also time renyi_jax.predict in a new process, twice."
 )
-_BUDGET = flags.DEFINE_float(
-    "budget", 10.0, "Seconds for each program.", lower_bound=0, upper_bound=86_400
-)
+_BUDGET = define("budget", number(10.0, "[0, 86400]"), "Seconds for each program.")
 _PROFILE = flags.DEFINE_bool("profile", False, "Also trace one call of each into OUT/profile.")
 _OUT = flags.DEFINE_string("out", None, "Folder for the results; made if there is none.")
-
-_LARGEST_SIDE = 2**16
 
 _COLUMNS = {
     "images/s": "images_per_second",
@@ -84,11 +86,8 @@ _COLUMNS = {
 
 def main() -> None:
     check_peers(_PEERS.value)
-    for flag in (_MODEL, _KEEP_RATES, _CRITERIA, _ALPHAS, _DTYPE):
-        if not flag.value:
-            raise UserError(f"--{flag.name}= is empty: give one value, or several with commas.")
-    if math.isnan(_BUDGET.value):
-        raise UserError("--budget=nan: expected seconds.")
+    if not _MODEL.value:
+        raise UserError("Give --model=NAME, or several names with commas.")
     groups, settings = list(_groups()), _settings()
     for group in groups:
         check_memory(group)
@@ -129,15 +128,7 @@ def _known_peak(rows: list[dict[str, Any]], group: Group) -> float:
 
 
 def _groups():
-    for name in _DTYPE.value:
-        if name not in DTYPES:
-            raise UserError(
-                f"Unknown dtype {name!r}; known: {', '.join(DTYPES)}.{nearest(name, DTYPES)}"
-            )
-    sizes = numbers("image_size", _IMAGE_SIZE.value, int) or [None]
-    for size in sizes:
-        if size is not None and not 0 < size <= _LARGEST_SIDE:
-            raise UserError(f"--image_size={size}: expected sides of 1 to {_LARGEST_SIDE} pixels.")
+    sizes = _IMAGE_SIZE.value or [None]
     for model in _MODEL.value:
         for size in sizes:
             image_size = model_spec(model, image_size=size).image_size
@@ -162,9 +153,9 @@ def _first_results() -> dict[str, dict[str, float]]:
 def _settings() -> list[PruningConfig | None]:
     """The plain model, then every combination of the flags."""
     sweep = default_config().evaluate
-    sweep.keep_rates = (1.0, *numbers("keep_rates", _KEEP_RATES.value))
-    sweep.criteria = tuple(_CRITERIA.value)
-    sweep.alphas = tuple(numbers("alphas", _ALPHAS.value))
+    sweep.keep_rates = (1.0, *_KEEP_RATES.value)
+    sweep.criteria = _CRITERIA.value
+    sweep.alphas = _ALPHAS.value
     return evaluation_settings(None, sweep)
 
 

@@ -15,9 +15,10 @@ from absl import flags
 
 from renyi_jax.cli import commands
 from renyi_jax.cli.config import define_config, parse_flags, read_config
+from renyi_jax.cli.values import define
 from renyi_jax.config import pruning_config, to_json
+from renyi_jax.config_fields import number, several
 from renyi_jax.data import count_classes
-from renyi_jax.errors import UserError
 from renyi_jax.files import output_folder
 from renyi_jax.parallel import make_mesh
 from renyi_jax.provenance import write_results
@@ -29,14 +30,15 @@ _CONFIG = define_config()
 _TOPOLOGY = flags.DEFINE_string(
     "topology", None, "Chip and shape of the slice, as in v5e:4x4 or v5p:4x4x4.", required=True
 )
-_KEEP_RATES = flags.DEFINE_list("keep_rates", ["1", "0.7", "0.5"], "Of the pruned blocks.")
+_KEEP_RATES = define(
+    "keep_rates", several((1.0, 0.7, 0.5), number(1, "(0, 1]")), "Of the pruned blocks."
+)
 _OUT = flags.DEFINE_string("out", None, "Folder for results.json; made if there is none.")
 
 
 def main() -> None:
     config: Any = read_config(_CONFIG)
     chip, num_chips = parse_topology(_TOPOLOGY.value)
-    keep_rates = _keep_rates()
     folder = output_folder("--out", _OUT.value) if _OUT.value is not None else None
     mesh = make_mesh(config.mesh, stand_in_devices(_TOPOLOGY.value))
     slice_name = f"{_TOPOLOGY.value} ({num_chips} chips), {config.model.name}"
@@ -44,7 +46,7 @@ def main() -> None:
     model = abstract_model(config, config.model.num_classes or count_classes(config.data))
     steps = steps_of(config, mesh)
     rows = []
-    for keep_rate in keep_rates:
+    for keep_rate in _KEEP_RATES.value:
         pruned = model.with_pruning(
             dataclasses.replace(pruning_config(config), keep_rate=keep_rate)
         )
@@ -59,18 +61,6 @@ def main() -> None:
     if too_large:
         print("\n".join(too_large), file=sys.stderr)
         sys.exit(1)
-
-
-def _keep_rates() -> list[float]:
-    try:
-        rates = [float(rate) for rate in _KEEP_RATES.value]
-        if rates and all(0 < rate <= 1 for rate in rates):
-            return rates
-    except ValueError:
-        pass
-    raise UserError(
-        f"--keep_rates={','.join(_KEEP_RATES.value)}: expected numbers in (0, 1], as in 1,0.7,0.5."
-    )
 
 
 if __name__ == "__main__":

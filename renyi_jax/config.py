@@ -11,6 +11,8 @@ from typing import Any
 import ml_collections
 
 from renyi_jax.config_fields import (
+    MAX_BATCH,
+    MAX_CLASSES,
     Field,
     flag,
     image_size,
@@ -39,13 +41,13 @@ _PRUNING: Any = PruningConfig()
 
 FIELDS: dict[str, Field | dict[str, Field]] = {
     # Decides the initial weights, the order of the data, their augmentation, and dropout.
-    "seed": integer(0, at_least=0, below=2**32),
+    "seed": integer(0, at_least=0),
     "model": {
         "name": one_of("vit_nano_patch4_56", MODELS),
         # A file or name that load_weights takes; "" starts from random weights.
         "weights": text(""),
         # 0 takes as many as the data set has.
-        "num_classes": integer(0, at_least=0),
+        "num_classes": integer(0, at_least=0, at_most=MAX_CLASSES),
         # 0 is the model's own.
         "image_size": image_size(),
         "dtype": one_of("float32", DTYPES),
@@ -86,12 +88,12 @@ FIELDS: dict[str, Field | dict[str, Field]] = {
         # Of each class of a folder that has no test split, the share that is kept for testing.
         "test_share": number(0.2, "[0, 1]"),
         # Of all processes together.
-        "batch_size": integer(128, at_least=1),
+        "batch_size": integer(128, at_least=1, at_most=MAX_BATCH),
         # Processes that prepare batches; 0 takes threads of this process.
-        "num_workers": integer(0, at_least=0, decides=False),
+        "num_workers": integer(0, at_least=0, at_most=1024, decides=False),
         # Compose a new cluttered canvas at each visit of a garment, of `clutter` fragments.
         "fresh_clutter": flag(False),
-        "clutter": integer(8, at_least=0),
+        "clutter": integer(8, at_least=0, at_most=1000),
         # Train on a random part of each image, of so much of its area, and so much wider than high;
         # otherwise on its middle.
         "random_resized_crop": flag(False),
@@ -104,7 +106,7 @@ FIELDS: dict[str, Field | dict[str, Field]] = {
         # RandAugment of this magnitude; 0 is none. At 9 it is timm's rand-m9-mstd0.5-inc1.
         "rand_augment": number(0.0, "[0, 10]"),
         "rand_augment_std": number(0.5, "[0, inf)"),
-        "rand_augment_layers": integer(2, at_least=1),
+        "rand_augment_layers": integer(2, at_least=1, at_most=100),
         # Change brightness, contrast and saturation by up to this share; 0 is none.
         "color_jitter": number(0.0, "[0, inf)"),
         # Probability with which a rectangle of an image gives way to noise.
@@ -154,7 +156,7 @@ FIELDS: dict[str, Field | dict[str, Field]] = {
         # The keep rate falls from 1 to its target over so many epochs, in so many levels, each of
         # which is compiled once; 0 epochs start at the target.
         "keep_rate_epochs": number(0.0, "[0, inf)"),
-        "keep_rate_levels": integer(4, at_least=1),
+        "keep_rate_levels": integer(4, at_least=1, at_most=1000),
         "log_every_steps": integer(50, at_least=1, decides=False),
         # Top-1 on the test split after every so many epochs, on so many batches; 0 is never, and
         # all batches.
@@ -165,7 +167,7 @@ FIELDS: dict[str, Field | dict[str, Field]] = {
     # combination of these; where one is empty, with the trained pruning's own value. What differs
     # from block to block is a tuple, or values with slashes between: "renyi/renyi/cls_attention".
     "evaluate": {
-        "batch_size": integer(100, at_least=1, decides=False),
+        "batch_size": integer(100, at_least=1, at_most=MAX_BATCH, decides=False),
         "keep_rates": several((), per_block(number(1.0, "(0, 1]")), decides=False),
         "alphas": several((), per_block(number(1.0, "(0, inf]")), decides=False),
         "criteria": several((), per_block(one_of("renyi", CRITERIA)), decides=False),
@@ -179,9 +181,9 @@ FIELDS: dict[str, Field | dict[str, Field]] = {
     },
     # Devices on each axis, over all processes; -1 is those that the others leave.
     "mesh": {
-        "data": integer(-1, at_least=-1, decides=False),
-        "fsdp": integer(1, at_least=-1, decides=False),
-        "tensor": integer(1, at_least=-1, decides=False),
+        "data": integer(-1, at_least=-1, at_most=2**20, decides=False),
+        "fsdp": integer(1, at_least=-1, at_most=2**20, decides=False),
+        "tensor": integer(1, at_least=-1, at_most=2**20, decides=False),
     },
     "checkpoint": {
         # 0 is at the end of every epoch.
@@ -323,7 +325,7 @@ def _checked_node(
             checked[name] = field.parse(value)
         except (ValueError, TypeError) as error:
             hint = str(error) if str(error).startswith(" Did") else ""
-            problems.append(f"{place}={value!r}: expected {field.expected}.{hint}")
+            problems.append(f"{place}={value!r:.200}: expected {field.expected}.{hint}")
     return checked
 
 

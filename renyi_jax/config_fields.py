@@ -1,13 +1,24 @@
 """What one field of a config takes, and how its value is spelled."""
 
-import ast
 import dataclasses
 import math
 import numbers
+import re
 from collections.abc import Callable, Collection
 from typing import Any
 
 from renyi_jax.errors import nearest
+
+MAX_SIDE = 2**16
+"""Of an image, in pixels."""
+
+MAX_BATCH = 2**24
+MAX_CLASSES = 2**20
+
+MAX_INTEGER = 2**32 - 1
+"""That any field takes."""
+
+_CONSTANTS = {"True": True, "False": False, "None": None}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,16 +76,16 @@ def one_of(default: str, names: Collection[str], **options) -> Field:
     return Field(default, f"one of {', '.join(names)}", parse, **options)
 
 
-def integer(default: int, at_least: int, below: int | float = math.inf, **options) -> Field:
+def integer(default: int, at_least: int, at_most: int = MAX_INTEGER, **options) -> Field:
     """An integer in a range."""
 
     def parse(value: Any) -> int:
-        if _is_a(value, numbers.Integral) and at_least <= value < below:
+        if _is_a(value, numbers.Integral) and at_least <= value <= at_most:
             return int(value)
         raise ValueError
 
-    upper = f" and below {below}" if below < math.inf else ""
-    return Field(default, f"an integer of at least {at_least}{upper}", parse, **options)
+    expected = f"an integer of at least {at_least} and at most {at_most:,}"
+    return Field(default, expected, parse, **options)
 
 
 def number(default: float, interval: str, **options) -> Field:
@@ -150,7 +161,7 @@ def optional(item: Field) -> Field:
 
 def image_size(**options) -> Field:
     """What `create_model` takes as the size of its images; 0 for the model's own."""
-    side, positive = integer(0, at_least=0), integer(1, at_least=1)
+    side, positive = integer(0, 0, MAX_SIDE), integer(1, 1, MAX_SIDE)
 
     def parse(value: Any) -> int | tuple[int, int]:
         value = _split(value)
@@ -159,7 +170,8 @@ def image_size(**options) -> Field:
             return height, width
         return side.parse(value)
 
-    return Field(0, "a side or (height, width) in pixels, or 0", parse, **options)
+    expected = f"a side or (height, width) in pixels, at most {MAX_SIDE:,}, or 0"
+    return Field(0, expected, parse, **options)
 
 
 def _split(value: Any, separators: str = ",") -> Any:
@@ -168,14 +180,18 @@ def _split(value: Any, separators: str = ",") -> Any:
     if not separator:
         return value
     parts = value.strip("()[] ").split(separator)
-    return [_literal(part.strip()) for part in parts if part.strip()]
+    return [literal(part.strip()) for part in parts if part.strip()]
 
 
-def _literal(text: str) -> Any:
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return text.strip("'\"")
+def literal(text: str) -> Any:
+    """Returns the number, truth value or None that a text spells in ASCII; else the text."""
+    if text in _CONSTANTS:
+        return _CONSTANTS[text]
+    if re.fullmatch(r"[+-]?[0-9]{1,18}", text):
+        return int(text)
+    if re.fullmatch(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?", text, re.IGNORECASE):
+        return float(text)
+    return text.strip("'\"")
 
 
 def _is_a(value: Any, kind: type) -> bool:

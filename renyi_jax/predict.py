@@ -22,6 +22,8 @@ from renyi_jax.analysis.patch_maps import grey_out
 from renyi_jax.cli import commands
 from renyi_jax.cli.images import define_images, find_images, parse_images, tell_refused
 from renyi_jax.cli.model import define_model
+from renyi_jax.cli.values import define
+from renyi_jax.config_fields import MAX_BATCH, integer
 from renyi_jax.errors import UserError
 from renyi_jax.files import output_folder, writing
 from renyi_jax.inference import Classifier, Prediction, describe, read_class_names
@@ -35,8 +37,8 @@ _CLASS_NAMES = flags.DEFINE_string(
     "Text file of the class names, one a line, in the order of the classes; those noted in the"
     " weights by default.",
 )
-_TOP = flags.DEFINE_integer("top", 5, "Classes told of each picture.", lower_bound=1)
-_BATCH_SIZE = flags.DEFINE_integer("batch_size", 16, "Pictures at a time.", lower_bound=1)
+_TOP = define("top", integer(5, 1), "Classes told of each picture.")
+_BATCH_SIZE = define("batch_size", integer(16, 1, MAX_BATCH), "Pictures at a time.")
 _OUT = flags.DEFINE_string("out", None, "Folder for results.json and what --save_kept writes.")
 _SAVE_KEPT = flags.DEFINE_bool(
     "save_kept", False, "Write each picture into --out with its dropped patches greyed out."

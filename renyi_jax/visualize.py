@@ -31,7 +31,9 @@ from renyi_jax.analysis.pictures import AttentionReading, read_attention, read_p
 from renyi_jax.analysis.style import text_of
 from renyi_jax.cli import commands
 from renyi_jax.cli.images import define_images, find_images, parse_images, tell_refused
-from renyi_jax.cli.model import define_model, numbers
+from renyi_jax.cli.model import define_model
+from renyi_jax.cli.values import define
+from renyi_jax.config_fields import integer, number, several
 from renyi_jax.errors import UserError
 from renyi_jax.files import output_folder, write_bytes, write_text
 from renyi_jax.inference import crop_picture, describe, read_picture
@@ -42,7 +44,9 @@ from renyi_jax.pruning import MERGE, PruningConfig
 
 _load_model = define_model(required=False)
 _IMAGES = define_images()
-_ALPHAS = flags.DEFINE_list("alphas", ["1", "2", "4"], "Orders of the entropy to draw.")
+_ALPHAS = define(
+    "alphas", several((1.0, 2.0, 4.0), number(1, "(0, inf]")), "Orders of the entropy to draw."
+)
 _CRITERIA = flags.DEFINE_list(
     "criteria",
     ["renyi", "cls_attention"],
@@ -51,7 +55,7 @@ _CRITERIA = flags.DEFINE_list(
 )
 _RESULTS = flags.DEFINE_string("results", None, "A results.json with evaluations.")
 _OUT = flags.DEFINE_string("out", None, "Folder of the figures.", required=True)
-_DPI = flags.DEFINE_integer("dpi", 140, "Of the PNG files.", lower_bound=20)
+_DPI = define("dpi", integer(140, 20, 1200), "Of the PNG files.")
 
 
 class Drawn(NamedTuple):
@@ -71,7 +75,7 @@ def main() -> None:
     refused: list[UserError] = []
     pictures: dict[str, np.ndarray] = {}
     if _IMAGES.value:
-        alphas = numbers("alphas", _ALPHAS.value)
+        alphas = _ALPHAS.value
         files, refused = find_images(_IMAGES.value)
         model = _load_model().model
         for file in files:
@@ -114,10 +118,10 @@ def _draw_pictures(
     reading: AttentionReading,
     alphas: Sequence[float],
 ) -> Iterator[Drawn]:
-    for number, (name, pixels) in enumerate(pictures.items()):
+    for place, (name, pixels) in enumerate(pictures.items()):
         yield Drawn(
             f"{name}_entropy",
-            entropy_panels(pixels, reading.maps[:, :, number], alphas),
+            entropy_panels(pixels, reading.maps[:, :, place], alphas),
             f"{name}: the entropy of the attention that each patch pays, mean over heads.",
         )
     if model.pruning is not None:
@@ -144,10 +148,10 @@ def _draw_pruning(
         setting = dataclasses.replace(scoring, criterion=criterion)
         compared.setdefault(text_of(criterion), setting)
     by_criterion = dict(zip(compared, read_pruning(model, pixels, list(compared.values()))))
-    for number, (name, picture) in enumerate(pictures.items()):
+    for place, (name, picture) in enumerate(pictures.items()):
         yield Drawn(
             f"{name}_kept",
-            kept_panels(picture, {each: maps[number] for each, maps in by_criterion.items()}),
+            kept_panels(picture, {each: maps[place] for each, maps in by_criterion.items()}),
             f"{name}: the patches left after each pruned block, one row for each criterion."
             + (" Of patches that are merged, one stands for all." if merges else ""),
         )

@@ -48,7 +48,7 @@ def test_the_default_config_passes_and_prunes_by_default():
         ({"train__keep_rate": 0.5}, r"Did you mean 'config\.pruning\.keep_rate'\?"),
         ({"train__zzz": 1}, r"config\.train has no field 'zzz'\. Known: epochs, learning_rate"),
         ({"train": 3}, r"config\.train=3: expected a group of fields: epochs"),
-        ({"seed": -1}, r"config\.seed=-1: expected an integer of at least 0 and below 4294967296"),
+        ({"seed": -1}, r"config\.seed=-1: expected an integer of at least 0"),
         ({"seed": 1.5}, r"config\.seed=1\.5: expected an integer"),
         ({"train__epochs": "many"}, r"config\.train\.epochs='many': expected an integer"),
         ({"train__epochs": True}, r"config\.train\.epochs=True: expected an integer"),

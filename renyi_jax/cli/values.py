@@ -1,0 +1,39 @@
+"""Flags whose values obey the same rules as the fields of a config."""
+
+from typing import Any
+
+from absl import flags
+
+from renyi_jax.config_fields import Field, literal
+
+# The flags belong to the commands that import this file, so that their --help lists them.
+flags.disclaim_key_flags()
+
+
+def define(name: str, field: Field, help: str, default: Any = ...) -> flags.FlagHolder[Any]:
+    """Defines a flag that takes what `field` takes.
+
+    Args:
+        name: of the flag.
+        field: its range; of `config_fields.several` the values have commas between.
+        help: what it is for.
+        default: that of `field` by default; None where something else decides.
+    """
+    return flags.DEFINE(_Parser(field), name, field.default if default is ... else default, help)
+
+
+class _Parser(flags.ArgumentParser):
+    def __init__(self, field: Field):
+        self._field = field
+
+    def parse(self, argument: Any) -> Any:
+        value = argument
+        if isinstance(argument, str):
+            if not argument.strip(", "):
+                raise ValueError(f"it is empty; expected {self._field.expected}.")
+            value = literal(argument.strip())
+        try:
+            return self._field.parse(value)
+        except (ValueError, TypeError) as error:
+            hint = str(error) if str(error).startswith(" Did") else ""
+            raise ValueError(f"expected {self._field.expected}.{hint}") from None
