@@ -148,6 +148,8 @@ FIELDS: dict[str, Field | dict[str, Field]] = {
         "ema_decay": number(0.0, "[0, 1)"),
         # Each block learns by this share of the rate of the next one; 1 treats all alike.
         "layer_decay": number(1.0, "(0, 1]"),
+        # Fit the head to the frozen features of the unaugmented training images first.
+        "probe": flag(False),
         # Adds so many times the mean attention entropy (nats) of these blocks to the loss: more
         # than 0 sharpens attention, less than 0 spreads it.
         "entropy_weight": number(0.0, "(-inf, inf)"),
@@ -162,6 +164,9 @@ FIELDS: dict[str, Field | dict[str, Field]] = {
         # all batches.
         "evaluate_every_epochs": integer(1, at_least=0, decides=False),
         "evaluate_batches": integer(0, at_least=0, decides=False),
+        # End once that top-1 has not risen for so many epochs, and keep the best weights; 0 makes
+        # all epochs and keeps the last weights.
+        "patience": integer(0, at_least=0),
     },
     # What is measured after training, without training again, beside the trained pruning: every
     # combination of these; where one is empty, with the trained pruning's own value. What differs
@@ -371,6 +376,11 @@ def _across_fields(config: dict[str, Any]) -> Iterator[str]:
         yield (
             f"config.train.accumulate_steps={train['accumulate_steps']}: expected a divisor of"
             f" config.data.batch_size={config['data']['batch_size']}."
+        )
+    if train["patience"] and not train["evaluate_every_epochs"]:
+        yield (
+            f"config.train.patience={train['patience']}: expected 0 where"
+            " config.train.evaluate_every_epochs=0 looks at no test image."
         )
     if 0 < train["epochs"] < train["keep_rate_epochs"]:
         yield (

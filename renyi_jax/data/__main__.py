@@ -95,7 +95,7 @@ def _waiting_share(dataset: Dataset, config: Any, model: VisionTransformer) -> f
     schedule = learning_rate_schedule(config.train, config.data.batch_size, epoch_steps)
     optimizer = make_optimizer(config.train, schedule)
     train_step = make_train_step(model, optimizer, config)
-    state = TrainState.create(nnx.to_pure_dict(nnx.state(model)), optimizer)
+    state = TrainState.create(nnx.to_pure_dict(nnx.state(model)), optimizer, config.train)
 
     def step(batch: Any) -> None:
         nonlocal state

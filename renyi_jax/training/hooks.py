@@ -101,7 +101,8 @@ class Validate(Hook):
 
     Args:
         measure: of `make_validation`.
-        every_epochs: between two looks; 0 never looks.
+        options: `config.train`; read are `evaluate_every_epochs`, and `probe`, whose head is looked
+            at before the first step.
         checkpoints: tell what an earlier process measured.
         notice: gives up the measurement.
     """
@@ -109,16 +110,17 @@ class Validate(Hook):
     def __init__(
         self,
         measure: Callable[[Any, Callable[[], bool]], float | None],
-        every_epochs: int,
+        options: Any,
         checkpoints: Checkpoints,
         notice: StopNotice,
     ):
-        self._measure, self._every_epochs = measure, every_epochs
+        self._measure, self._options = measure, options
         self._checkpoints, self._notice = checkpoints, notice
 
     def begin(self, run: Run) -> None:
         """Measures what a process that was told to stop did not."""
-        if self._is_due(run) and self._checkpoints.accuracy(run.step) is None:
+        run.accuracy = self._checkpoints.accuracy(run.step)
+        if self._is_due(run) and run.accuracy is None:
             self._validate(run)
 
     def after_step(self, run: Run) -> None:
@@ -127,8 +129,9 @@ class Validate(Hook):
             self._validate(run)
 
     def _is_due(self, run: Run) -> bool:
-        every_steps = self._every_epochs * run.epoch_steps
-        return run.ends_epoch and every_steps > 0 and run.step % every_steps == 0
+        every_steps = self._options.evaluate_every_epochs * run.epoch_steps
+        is_looked_at = run.ends_epoch or (run.step == 0 and self._options.probe)
+        return is_looked_at and every_steps > 0 and run.step % every_steps == 0
 
     def _validate(self, run: Run) -> None:
         with run.window.paused():

@@ -12,6 +12,7 @@ from etils import epath
 from flax import nnx
 from jax.sharding import Mesh
 
+from renyi_jax.config import recipe
 from renyi_jax.data import Dataset, steps_per_epoch
 from renyi_jax.errors import UserError
 from renyi_jax.models import VisionTransformer
@@ -20,16 +21,19 @@ from renyi_jax.parallel import (
     make_mesh,
     on_mesh,
     replicated,
+    spread,
     state_shardings,
 )
 from renyi_jax.pruning import PruningConfig
 from renyi_jax.training.checkpoints import Checkpoints
+from renyi_jax.training.early_stop import KeepBest
 from renyi_jax.training.hooks import KeepRates, Log, ProgressBar, Save, Stop, Validate
 from renyi_jax.training.keep_rates import keep_rate_levels
 from renyi_jax.training.metrics_log import MetricsLog
 from renyi_jax.training.optimizer import learning_rate_schedule, make_optimizer
+from renyi_jax.training.probe import probe
 from renyi_jax.training.run import Hook, Run
-from renyi_jax.training.setup import training_batches
+from renyi_jax.training.setup import training_batches, with_fitting_batch
 from renyi_jax.training.state import TrainState
 from renyi_jax.training.step import make_train_step
 from renyi_jax.training.stopping import StopNotice, Stopped
@@ -44,15 +48,15 @@ def train(
     workdir: epath.Path,
     force: bool = False,
 ) -> None:
-    """Trains `model`, in place, to the end of the last epoch.
+    """Trains `model`, in place, until the last epoch or `train.patience` is at its end.
 
     Goes on from the latest checkpoint in the workdir; on the same devices the result is the same,
     bit for bit, as that of a run that nothing interrupted. Where the last epoch is done, it only
     loads the weights. Of no epochs, it leaves the model as it is.
 
     Args:
-        model: with the weights to start from, the same in every process; gets the trained ones, or
-            their moving average.
+        model: with the weights to start from, the same in every process; gets the trained ones,
+            their moving average, or the best of them.
         dataset: of `load_dataset`.
         config: of `check_config`.
         workdir: gets `checkpoints/`, `metrics.jsonl` and `tensorboard/`.
@@ -67,6 +71,10 @@ def train(
     if options.epochs == 0:
         return
     mesh = make_mesh(config.mesh.to_dict())
+    config = with_fitting_batch(config, len(dataset.train), spread(mesh))
+    start = f"Fine-tuning {config.model.weights}" if config.model.weights else "From random weights"
+    fields = ", ".join(f"{place}={value:g}" for place, value in recipe(config).items())
+    logging.info("%s: %s.", start, fields)
     place = BatchPlacement(mesh, config.data.batch_size)
     batches = training_batches(model, dataset, config, part=(place.index, place.count))
     epoch_steps = steps_per_epoch(dataset, config.data.batch_size)
@@ -81,6 +89,9 @@ def train(
             return make_train_step(model.with_pruning(pruning), optimizer, config, shardings)
 
         state = checkpoints.restore(state, batches, force)
+        if options.probe and int(state.step) == 0:
+            probe(model, dataset, config, mesh)
+            state, _ = initial_state(model, optimizer, config, mesh)
         step = int(state.step)
         log = resources.enter_context(MetricsLog(workdir, step))
         notice = resources.enter_context(StopNotice())
@@ -89,7 +100,8 @@ def train(
             KeepRates(keep_rate_levels(model.pruning, options, epoch_steps), make_step),
             Stop(notice),
             Log(options.log_every_steps, schedule),
-            Validate(validation, options.evaluate_every_epochs, checkpoints, notice),
+            Validate(validation, options, checkpoints, notice),
+            *([KeepBest(options.patience, shardings)] if options.patience else []),
             Save(checkpoints, config.checkpoint, epoch_steps),
             ProgressBar(resources),
         )
@@ -106,7 +118,7 @@ def train(
             make_steps(run, hooks, place)
         except NonFiniteError as error:
             raise UserError(f"{error}\nLast good checkpoint: {checkpoints.latest}.") from error
-        whole = jax.jit(lambda params: params, out_shardings=replicated(mesh))(run.state.evaluated)
+        whole = jax.jit(lambda params: params, out_shardings=replicated(mesh))(run.state.kept)
     # On one device of this process, where the model was.
     nnx.update(model, jax.tree.map(lambda value: value.addressable_data(0), whole))
 
@@ -144,7 +156,7 @@ def initial_state(
     """The state before the first step, on the mesh, and the sharding of each of its arrays."""
 
     def create(params: Any) -> TrainState:
-        return TrainState.create(params, optimizer, ema=config.train.ema_decay > 0)
+        return TrainState.create(params, optimizer, config.train)
 
     params = nnx.to_pure_dict(nnx.state(model))
     shardings = state_shardings(mesh, jax.eval_shape(create, params))

@@ -41,7 +41,7 @@ def abstract_state(model: VisionTransformer, config: Any, mesh: Mesh) -> TrainSt
     optimizer = _optimizer(config, config.data.batch_size)
     params = nnx.to_pure_dict(nnx.state(model))
     state = jax.eval_shape(
-        lambda params: TrainState.create(params, optimizer, ema=config.train.ema_decay > 0), params
+        lambda params: TrainState.create(params, optimizer, config.train), params
     )
     return jax.tree.map(_placed, state, state_shardings(mesh, state))
 

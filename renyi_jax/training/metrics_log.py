@@ -17,7 +17,7 @@ class MetricsLog:
     Args:
         workdir: the run's folder.
         step: steps done so far. What an interrupted run logged beyond them is removed, since it
-            will be logged again.
+            will be logged again; before the first step, that is all.
 
     Of several processes, the first one writes.
     """
@@ -27,7 +27,7 @@ class MetricsLog:
         if not self._writes:
             return
         self._path = workdir / "metrics.jsonl"
-        _remove_beyond(self._path, step)
+        _remove_beyond(self._path, step or -1)
         self._tensorboard = tensorboardX.SummaryWriter(
             str(workdir / "tensorboard"), purge_step=step + 1
         )

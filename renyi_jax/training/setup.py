@@ -3,9 +3,10 @@
 from typing import Any
 
 import grain
+from absl import logging
 from flax import nnx
 
-from renyi_jax.config import pruning_config
+from renyi_jax.config import check_config, pruning_config
 from renyi_jax.data import Dataset, train_loader
 from renyi_jax.errors import UserError
 from renyi_jax.models import VisionTransformer, create_model
@@ -41,6 +42,28 @@ def model_for(num_classes: int, config: Any) -> VisionTransformer:
         plain_patches_first=config.model.plain_patches_first,
         remat=config.model.remat,
     )
+
+
+def with_fitting_batch(config: Any, num_examples: int, shards: int) -> Any:
+    """The config with a batch that so many training examples fill.
+
+    A smaller one is told. Where not even the smallest fits, nothing is changed.
+
+    Args:
+        config: of `check_config`.
+        num_examples: of the training split.
+        shards: over how many devices the batch is spread.
+    """
+    smallest = shards * config.train.accumulate_steps
+    fitting = num_examples // smallest * smallest
+    if not 0 < fitting < config.data.batch_size:
+        return config
+    logging.warning(
+        "The %d training images do not fill a batch of config.data.batch_size=%d: it takes %d.",
+        *(num_examples, config.data.batch_size, fitting),
+    )
+    data = {**config.data.to_dict(), "batch_size": fitting}
+    return check_config({**config.to_dict(), "data": data})
 
 
 def training_batches(

@@ -10,6 +10,22 @@ import optax
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
+class Best:
+    """The weights with the highest accuracy on test images so far.
+
+    Attributes:
+        params: as in `TrainState`; of several with the same accuracy the earliest.
+        accuracy: theirs, a float32 scalar; -1 before the first validation.
+        step: theirs, an int32 scalar.
+    """
+
+    params: Any
+    accuracy: Any
+    step: Any
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
 class TrainState:
     """A pytree of arrays, which a checkpoint holds as it is.
 
@@ -18,6 +34,7 @@ class TrainState:
         params: the weights, as `nnx.to_pure_dict` names them.
         opt_state: the optimiser's.
         ema: the moving average of the weights; None where there is none.
+        best: a `Best`; None where the last weights are kept.
     """
 
     # Not typed as arrays: JAX and Orbax also put abstract values in their places.
@@ -25,16 +42,38 @@ class TrainState:
     params: Any
     opt_state: Any
     ema: Any = None
+    best: Any = None
 
     @classmethod
     def create(
-        cls, params: Any, optimizer: optax.GradientTransformation, ema: bool = False
+        cls, params: Any, optimizer: optax.GradientTransformation, options: Any
     ) -> "TrainState":
-        """The state before the first step."""
-        average = jax.tree.map(jnp.copy, params) if ema else None
-        return cls(jnp.zeros((), jnp.int32), params, optimizer.init(params), average)
+        """The state before the first step.
+
+        Args:
+            params: the weights.
+            optimizer: of `make_optimizer`.
+            options: `config.train`; read are `ema_decay` and `patience`.
+        """
+        step = jnp.zeros((), jnp.int32)
+
+        def copy() -> Any:
+            return jax.tree.map(jnp.copy, params)
+
+        return cls(
+            step,
+            params,
+            optimizer.init(params),
+            ema=copy() if options.ema_decay else None,
+            best=Best(copy(), jnp.float32(-1), step) if options.patience else None,
+        )
 
     @property
     def evaluated(self) -> Any:
-        """The weights to evaluate and to keep: the moving average, if there is one."""
+        """The weights to evaluate: the moving average, if there is one."""
         return self.params if self.ema is None else self.ema
+
+    @property
+    def kept(self) -> Any:
+        """The weights that a run ends with: the best ones, if they are known."""
+        return self.evaluated if self.best is None else self.best.params

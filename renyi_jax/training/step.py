@@ -64,7 +64,7 @@ def make_train_step(
         ema = state.ema
         if ema is not None:
             ema = moving_average(ema, params, state.step, options.ema_decay)
-        return TrainState(state.step + 1, params, opt_state, ema), metrics
+        return TrainState(state.step + 1, params, opt_state, ema, state.best), metrics
 
     return jax.jit(
         train_step,

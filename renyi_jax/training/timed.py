@@ -35,7 +35,7 @@ def timed_train_step(
         "image": jnp.asarray(rng.integers(0, 256, shape, dtype=np.uint8)),
         "label": jnp.arange(batch_size) % model.spec.num_classes,
     }
-    state = TrainState.create(nnx.to_pure_dict(nnx.state(model)), optimizer)
+    state = TrainState.create(nnx.to_pure_dict(nnx.state(model)), optimizer, config.train)
     step = make_train_step(model, optimizer, config).lower(state, batch).compile()
 
     def run() -> Any:

@@ -10,6 +10,8 @@ from renyi_jax.config import (
     recipe,
     to_json,
 )
+from renyi_jax.training import train
+from renyi_jax.training.setup import with_fitting_batch
 
 WEIGHTS = "embedded:vit_nano_patch4_56"
 
@@ -60,3 +62,33 @@ def test_the_recipe_names_every_field_that_waits_for_the_weights_and_no_other():
         if value is None and check_config(default_config())[group][name] is not None
     }
     assert recipe(config_with()).keys() == waiting - {"pruning.criterion"}
+
+
+def test_a_batch_is_cut_to_what_the_training_images_fill_and_the_devices_share():
+    def fitted(batch_size, accumulate_steps=1, **options):
+        config = default_config()
+        config.data.batch_size = batch_size
+        config.train.accumulate_steps = accumulate_steps
+        return with_fitting_batch(check_config(config), **options).data.batch_size
+
+    assert fitted(128, num_examples=40, shards=1) == 40
+    assert fitted(128, num_examples=43, shards=8) == 40
+    assert fitted(128, accumulate_steps=4, num_examples=43, shards=2) == 40
+    assert fitted(32, num_examples=40, shards=1) == 32
+    assert fitted(128, num_examples=3, shards=8) == 128  # which the loader refuses
+
+
+def test_a_run_on_fewer_images_than_a_batch_trains_on_all_of_them(
+    dataset, make_model, make_config, workdir, caplog
+):
+    config = make_config(data__batch_size=128, train__epochs=2)
+    train(make_model(), dataset, config, workdir)
+    logged = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in logged if "loss" in line] == [1, 2]
+    assert "do not fill a batch of config.data.batch_size=128: it takes 40." in caplog.text
+
+
+def test_a_run_says_by_what_recipe_it_trains(dataset, make_model, make_config, workdir, caplog):
+    with caplog.at_level("INFO"):
+        train(make_model(), dataset, make_config(model__weights=WEIGHTS, train__epochs=1), workdir)
+    assert f"Fine-tuning {WEIGHTS}: train.learning_rate=5e-05, train.warmup" in caplog.text

@@ -33,7 +33,7 @@ def params_of(model):
 def run(model, config, steps=1):
     """The state after some steps on one batch, and the metrics of the last."""
     optimizer = make_optimizer(config.train, optax.constant_schedule(1e-2))
-    state = TrainState.create(params_of(model), optimizer, ema=config.train.ema_decay > 0)
+    state = TrainState.create(params_of(model), optimizer, config.train)
     step = make_train_step(model, optimizer, config)
     states = []
     for _ in range(steps):
