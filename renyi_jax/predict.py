@@ -26,6 +26,7 @@ from renyi_jax.cli.values import define
 from renyi_jax.config_fields import MAX_BATCH, integer
 from renyi_jax.errors import UserError
 from renyi_jax.files import output_folder, writing
+from renyi_jax.images import printable, short_name
 from renyi_jax.inference import Classifier, Prediction, describe, read_class_names
 from renyi_jax.provenance import write_results
 
@@ -65,17 +66,21 @@ def main() -> None:
             refused.append(prediction)
             continue
         best = prediction.top(_TOP.value)
-        print(f"{file}: " + ", ".join(f"{name} {100 * share:.1f} %" for name, share in best))
+        print(
+            f"{printable(file)}: "
+            + ", ".join(f"{name} {100 * share:.1f} %" for name, share in best)
+        )
         rows.append(
             {
-                "image": str(file),
+                "image": printable(file),
                 "classes": [name for name, _ in best],
                 "probabilities": [share for _, share in best],
                 "patches_kept": int(prediction.kept.sum()),
             }
         )
         if folder and _SAVE_KEPT.value:
-            rows[-1]["kept"] = _save_overlay(folder, f"{len(rows):04d}_{file.stem}.png", prediction)
+            name = f"{len(rows):04d}_{short_name(file)}.png"
+            rows[-1]["kept"] = _save_overlay(folder, name, prediction)
     if folder:
         results = {
             "model": describe(model),

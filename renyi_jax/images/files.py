@@ -127,6 +127,11 @@ def printable(path: str | os.PathLike) -> str:
     return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
 
 
+def short_name(file: str | os.PathLike) -> str:
+    """A short name of a file without its suffix, for figures of it and their own files."""
+    return printable(Path(file).stem)[:50]
+
+
 def _entries(folder: str | os.PathLike) -> Iterator[tuple[str, str, bool]]:
     """Of each entry: its name, whether it is "folder", "image" or what else, and if it is a link.
 
