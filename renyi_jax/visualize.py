@@ -1,9 +1,10 @@
-"""Draws what pruning sees and does, as PNG, SVG and one page.
+"""Draws what pruning sees and does: one page to look about in, and figures as PNG and SVG.
 
 For each picture: the entropy of its patches in every block, for every order of --alphas, and the
-patches that each of --criteria keeps. For all pictures together: how entropy is spread and where it
-is cut, and how it goes with the distance that attention reaches. From the results.json of
-renyi_jax.main or renyi_jax.evaluate: accuracy against multiply-adds and against throughput.
+patches that each of --criteria keeps, on the page at each of --keep_rates. For all pictures
+together: how entropy is spread and where it is cut, and how it goes with the distance that
+attention reaches. From the results.json of renyi_jax.main or renyi_jax.evaluate: accuracy against
+multiply-adds and against throughput, and every row with its interval and its paired test.
 
   python -m renyi_jax.visualize --model=vit_small_patch14_dinov2 --weights=dinov2.safetensors \\
       --image_size=392 --alphas=1,2,4 --criteria=renyi,cls_attention --out=figures --image *.jpg
@@ -15,7 +16,7 @@ It writes results.json too: the means behind the figures.
 import dataclasses
 import html
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,10 +25,26 @@ from absl import flags
 from matplotlib.figure import Figure
 
 from renyi_jax.analysis import page
-from renyi_jax.analysis.distributions import correlation, depth_figure, entropy_histograms
-from renyi_jax.analysis.figures import curves, read_results
+from renyi_jax.analysis.comparison import comparison
+from renyi_jax.analysis.distributions import (
+    DEPTH,
+    HISTOGRAMS,
+    correlation,
+    depth_figure,
+    entropy_histograms,
+)
+from renyi_jax.analysis.figures import curves
 from renyi_jax.analysis.panels import entropy_panels, kept_panels
-from renyi_jax.analysis.pictures import AttentionReading, read_attention, read_pruning
+from renyi_jax.analysis.photo import Entropies, photo_card
+from renyi_jax.analysis.pictures import (
+    AttentionReading,
+    name_of_pruning,
+    prunes_by_score,
+    read_attention,
+    read_pruning,
+    read_rows,
+)
+from renyi_jax.analysis.results import Evaluation, read_results
 from renyi_jax.analysis.style import text_of
 from renyi_jax.cli import commands
 from renyi_jax.cli.images import define_images, find_images, parse_images, tell_refused
@@ -40,7 +57,7 @@ from renyi_jax.inference import crop_picture, describe, read_picture
 from renyi_jax.models import VisionTransformer
 from renyi_jax.progress import progress
 from renyi_jax.provenance import write_results
-from renyi_jax.pruning import MERGE, PruningConfig
+from renyi_jax.pruning import PruningConfig
 
 _load_model = define_model(required=False)
 _IMAGES = define_images()
@@ -53,130 +70,156 @@ _CRITERIA = flags.DEFINE_list(
     "Whose kept patches are drawn, beside --criterion's; with slashes between the blocks where one"
     " changes.",
 )
+_KEEP_RATES = define(
+    "keep_rates",
+    several((0.9, 0.5, 0.3), number(1, "(0, 1)")),
+    "Beside --keep_rate, the keep rates that the page shows. Each compiles a program for each of"
+    " the criteria.",
+)
 _RESULTS = flags.DEFINE_string("results", None, "A results.json with evaluations.")
-_OUT = flags.DEFINE_string("out", None, "Folder of the figures.", required=True)
+_OUT = flags.DEFINE_string("out", None, "Folder of the page and the figures.", required=True)
 _DPI = define("dpi", integer(140, 20, 1200), "Of the PNG files.")
+
+_OWN = (_IMAGES, _ALPHAS, _CRITERIA, _KEEP_RATES, _RESULTS, _OUT, _DPI)
+
+
+class Picture(NamedTuple):
+    """A picture as the model sees it, the file that it is of, and what its figures are called."""
+
+    name: str
+    file: Path
+    pixels: np.ndarray
 
 
 class Drawn(NamedTuple):
-    """A figure, the name of its files, and what it shows."""
+    """What is shown of something: HTML for the page, and figures by the names of their files."""
 
-    name: str
-    figure: Figure
-    caption: str
+    parts: list[str]
+    figures: dict[str, Figure]
 
 
 def main() -> None:
     if not _IMAGES.value and not _RESULTS.value:
         raise UserError("Nothing to draw: give --image=FILE, or --results=FILE, or both.")
+    rows = read_results(_RESULTS.value) if _RESULTS.value else []
     folder = output_folder("--out", _OUT.value)
-    drawn = list(_draw_results(Path(_RESULTS.value))) if _RESULTS.value else []
+    drawn: list[Drawn] = []
     results: dict[str, Any] = {}
     refused: list[UserError] = []
-    pictures: dict[str, np.ndarray] = {}
+    pictures: list[Picture] = []
+    title = "Pruning compared"
     if _IMAGES.value:
-        alphas = _ALPHAS.value
+        alphas, rates = _ALPHAS.value, _KEEP_RATES.value
         files, refused = find_images(_IMAGES.value)
-        model = _load_model().model
+        model, class_names = _load_model()
         for file in files:
             try:
-                picture = crop_picture(
+                pixels = crop_picture(
                     read_picture(file), model.spec.image_size, model.spec.crop_pct
                 )
-                pictures[f"{len(pictures) + 1:02d}_{file.stem}"] = picture
             except UserError as error:
                 refused.append(error)
+                continue
+            pictures.append(Picture(f"{len(pictures) + 1:02d}_{file.stem}", file, pixels))
         if pictures:
-            reading = read_attention(model, np.stack(list(pictures.values())), alphas)
+            pixels = np.stack([picture.pixels for picture in pictures])
+            reading = read_attention(model, pixels, alphas)
             results = {"model": describe(model), **_means(reading, alphas)}
-            drawn += _draw_pictures(model, pictures, reading, alphas)
-    title = f"What pruning does in {results['model']['model']}" if results else "Pruning compared"
-    parts = [f"<h1>{html.escape(title)}</h1>\n"]
-    for each in progress(drawn, "Writing figures", unit="figure"):
+            title = f"What pruning does in {results['model']['model']}"
+            drawn.append(_draw_pictures(model, pictures, reading, alphas, rates, class_names))
+            drawn.append(_draw_all_pictures(model, pixels, reading, alphas))
+    if rows:
+        drawn.append(_draw_results(rows))
+    figures = {name: figure for each in drawn for name, figure in each.figures.items()}
+    for name, figure in progress(figures.items(), "Writing figures", unit="figure"):
         for kind in ("png", "svg"):
-            write_bytes(folder / f"{each.name}.{kind}", page.encode(each.figure, kind, _DPI.value))
-        parts.append(page.picture(each.figure, each.caption, html.escape(each.caption), False))
+            write_bytes(folder / f"{name}.{kind}", page.encode(figure, kind, _DPI.value))
+    parts = [f"<h1>{html.escape(title)}</h1>\n", *(part for each in drawn for part in each.parts)]
     write_text(folder / "index.html", page.page(title, parts))
     write_results(folder / "results.json", results)
-    print(f"{len(drawn)} figures: {folder / 'index.html'}")
+    print(f"{len(figures)} figures: {folder / 'index.html'}")
     tell_refused(refused, len(pictures) + len(refused))
 
 
-def _draw_results(file: Path) -> Iterator[Drawn]:
-    rows = read_results(file)
-    for x, words in (("gmacs", "multiply-adds"), ("images_per_second", "throughput")):
-        yield Drawn(
-            f"accuracy_{words.replace('-', '_')}",
-            curves(rows, x, "top1"),
-            f"Top-1 accuracy over {words}, one line for each criterion.",
-        )
+def _draw_results(rows: Sequence[Evaluation]) -> Drawn:
+    figures = {
+        f"accuracy_{words}": curves(rows, x, "top1")
+        for x, words in (("gmacs", "multiply_adds"), ("images_per_second", "throughput"))
+    }
+    return Drawn(list(comparison(rows)), figures)
 
 
 def _draw_pictures(
     model: VisionTransformer,
-    pictures: Mapping[str, np.ndarray],
+    pictures: Sequence[Picture],
     reading: AttentionReading,
     alphas: Sequence[float],
-) -> Iterator[Drawn]:
-    for place, (name, pixels) in enumerate(pictures.items()):
-        yield Drawn(
-            f"{name}_entropy",
-            entropy_panels(pixels, reading.maps[:, :, place], alphas),
-            f"{name}: the entropy of the attention that each patch pays, mean over heads.",
-        )
+    rates: Sequence[float],
+    class_names: Sequence[str] | None,
+) -> Drawn:
+    """A card for each picture, and the figures of its entropy and of what is kept of it."""
+    pixels = np.stack([picture.pixels for picture in pictures])
+    by_picture, shown = [[] for _ in pictures], 0
     if model.pruning is not None:
-        yield from _draw_pruning(model, model.pruning, pictures, alphas)
-    yield Drawn(
-        "entropy_and_distance",
-        depth_figure(reading.entropies, reading.distances, alphas),
-        "Entropy of attention, and the distance that it reaches, by block and head.",
-    )
+        compared = _compared(model.pruning)
+        by_picture, shown = read_rows(model, pixels, compared, rates, class_names)
+    parts = [f'<p class="note">{_EXPLANATION}</p>\n']
+    figures = {}
+    for number, (picture, rows) in enumerate(zip(pictures, by_picture)):
+        entropies = Entropies(reading.maps[:, :, number], alphas)
+        heading = html.escape(picture.file.name)
+        command = _predict(picture.file) if model.spec.num_classes else ""
+        parts.append(
+            photo_card(number, picture.pixels, heading, rows, shown, entropies, below=command)
+        )
+        figures[f"{picture.name}_entropy"] = entropy_panels(picture.pixels, *entropies)
+        if rows:
+            kept = {row.name: row.stops[shown].stages for row in rows}
+            figures[f"{picture.name}_kept"] = kept_panels(picture.pixels, kept)
+    return Drawn(parts, figures)
 
 
-def _draw_pruning(
-    model: VisionTransformer,
-    pruning: PruningConfig,
-    pictures: Mapping[str, np.ndarray],
-    alphas: Sequence[float],
-) -> Iterator[Drawn]:
-    pixels = np.stack(list(pictures.values()))
-    scoring = _by_scores(pruning)
-    merges = pruning.reducer == MERGE
-    compared = {_name(pruning): pruning}
+_EXPLANATION = (
+    "Striped patches are dropped; of patches that are merged, one stands for all. The slider shows "
+    "what is left at other keep rates, at each of which the model was run. Maps are coloured by "
+    "what each pruned block judged the patches by that entered it. Point at a patch for its value "
+    "and for the block that drops it."
+)
+
+
+def _predict(file: Path) -> str:
+    """The command that classifies the picture with the same model."""
+    own = {flag.name for flag in _OWN}
+    given = {name: flags.FLAGS[name] for name in flags.FLAGS if flags.FLAGS[name].present}
+    of_model = [flag.serialize() for name, flag in given.items() if name not in own]
+    return page.command("python", "-m", "renyi_jax.predict", *of_model, f"--image={file}")
+
+
+def _compared(pruning: PruningConfig) -> dict[str, PruningConfig]:
+    """The model's pruning, and that by each of --criteria, by their names."""
+    compared = {name_of_pruning(pruning): pruning}
     for name in _CRITERIA.value:
         criterion = tuple(name.split("/")) if "/" in name else name
-        setting = dataclasses.replace(scoring, criterion=criterion)
+        setting = dataclasses.replace(prunes_by_score(pruning), criterion=criterion)
         compared.setdefault(text_of(criterion), setting)
-    by_criterion = dict(zip(compared, read_pruning(model, pixels, list(compared.values()))))
-    for place, (name, picture) in enumerate(pictures.items()):
-        yield Drawn(
-            f"{name}_kept",
-            kept_panels(picture, {each: maps[place] for each, maps in by_criterion.items()}),
-            f"{name}: the patches left after each pruned block, one row for each criterion."
-            + (" Of patches that are merged, one stands for all." if merges else ""),
-        )
-    settings = [dataclasses.replace(scoring, criterion="renyi", alpha=alpha) for alpha in alphas]
-    yield Drawn(
-        "entropy_histograms",
-        entropy_histograms(dict(zip(alphas, read_pruning(model, pixels, settings)))),
-        "The entropy of the patches that enter each pruned block, and where it is cut.",
-    )
+    return compared
 
 
-def _name(pruning: PruningConfig) -> str:
-    """What tells a pruning from one by another criterion alone."""
-    if pruning.reducer == MERGE:
-        return MERGE
-    adapts = any(mass < 1 for mass in pruning.per_block("keep_mass"))
-    return text_of(pruning.criterion) + (f", mass {text_of(pruning.keep_mass)}" if adapts else "")
-
-
-def _by_scores(pruning: PruningConfig) -> PruningConfig:
-    """As much is pruned in the same blocks, but in a way that any criterion can."""
-    rate = pruning.keep_rate
-    if pruning.reducer == MERGE:
-        return PruningConfig(keep_rate=rate, blocks=pruning.blocks)
-    return dataclasses.replace(pruning, keep_mass=1.0, reverse=False)
+def _draw_all_pictures(
+    model: VisionTransformer, pixels: np.ndarray, reading: AttentionReading, alphas: Sequence[float]
+) -> Drawn:
+    """How entropy is spread over all pictures, and how it goes with distance."""
+    figures = {}
+    if model.pruning is not None:
+        scored = prunes_by_score(model.pruning)
+        settings = [dataclasses.replace(scored, criterion="renyi", alpha=each) for each in alphas]
+        by_order = dict(zip(alphas, read_pruning(model, pixels, settings)))
+        figures["entropy_histograms"] = entropy_histograms(by_order)
+    depth = depth_figure(reading.entropies, reading.distances, alphas)
+    figures["entropy_and_distance"] = depth
+    captions = {"entropy_histograms": HISTOGRAMS, "entropy_and_distance": DEPTH}
+    plots = [page.plot(figure, captions[name]) for name, figure in figures.items()]
+    return Drawn(["<h2>All pictures together</h2>\n", page.grid("two", plots)], figures)
 
 
 def _means(reading: AttentionReading, alphas: Sequence[float]) -> dict[str, Any]:

@@ -14,6 +14,10 @@ from renyi_jax.analysis.style import COLOURS, DEPTH_MAP, FAINT, INK, LINE, SOFT,
 _KEPT, _DROPPED = COLOURS[0], COLOURS[4]
 _BINS = 40
 
+HISTOGRAMS = "Entropy of the patches that enter each pruned block, and where it is cut, by order."
+DEPTH = "Mean entropy and mean distance of attention, by block and head, and their correlation."
+"""What the figures show, for those who do not see them."""
+
 
 def entropy_histograms(by_order: Mapping[float, Sequence[Sequence[StageMap]]]) -> Figure:
     """How the entropy of the patches is spread in each pruned block, and where it is cut

@@ -1,8 +1,6 @@
 """The curves over the rows of results.json: from numbers to a matplotlib `Figure`."""
 
-import json
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.transforms import ScaledTranslation
 
+from renyi_jax.analysis.results import Evaluation, is_plain, trained_row
 from renyi_jax.analysis.style import (
     COLOURS,
     INK,
@@ -21,16 +20,13 @@ from renyi_jax.analysis.style import (
     SOFT,
     criterion_style,
     legend,
+    mark_spot,
     text_of,
     tidy,
     words,
 )
-from renyi_jax.errors import UserError
 from renyi_jax.evaluation.settings import option_words, varying_options
 from renyi_jax.pruning import CRITERIA
-
-# One row of results.json.
-Evaluation = dict[str, Any]
 
 
 class Quantity(NamedTuple):
@@ -48,41 +44,17 @@ QUANTITIES = {
 }
 
 
-def read_results(path: Path) -> list[Evaluation]:
-    """The rows of a results.json.
-
-    Raises:
-        UserError: the file cannot be read, or has no rows that can be drawn.
-    """
-    try:
-        rows = json.loads(path.read_text("utf-8"))["evaluations"]
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}.") from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path} is no results.json of an evaluation.") from error
-    needed = ("criterion", "reducer", "alpha", "keep_rate", "top1", "gmacs", "images_per_second")
-    missing = [field for field in needed if not rows or any(field not in row for row in rows)]
-    if missing:
-        raise UserError(f"{path}: expected rows with {', '.join(missing)} under 'evaluations'.")
-    return rows
-
-
-def is_plain(row: Evaluation) -> bool:
-    """Whether a row is of the model without pruning."""
-    return row["criterion"] == "none"
-
-
 def curves(evaluations: Sequence[Evaluation], x: str, y: str) -> Figure:
     """`y` over `x`: one line for each criterion, reducer and options, from the plain model on.
 
-    Of several alphas at one keep rate, the line takes the one of the first evaluation (the trained
-    one) or else the first that comes, and a pale bar spans what all of them reach. Where rows have
-    an interval of `y` (`top1_interval`), whiskers show it: prunings that cost the same then stand a
+    Of several alphas at one keep rate, the line takes that of the trained setting or, if it is not
+    there, the first that comes, and a pale bar spans what all of them reach. Where rows have an
+    interval of `y` (`top1_interval`), whiskers show it: prunings that cost the same then stand a
     few points apart over the multiply-adds, or their whiskers would hide each other. A ring marks
-    the first evaluation, unless its `trained` says that the model was not trained so.
+    the trained setting, if it is among the rows.
 
     Args:
-        evaluations: rows of results.json, the trained setting first.
+        evaluations: rows of results.json.
         x: a name in `QUANTITIES`.
         y: another.
     """
@@ -95,7 +67,7 @@ def curves(evaluations: Sequence[Evaluation], x: str, y: str) -> Figure:
     mixed = list(dict.fromkeys(name for name, _ in groups if name not in CRITERIA))
     spread = x == "gmacs" and any(f"{y}_interval" in row for row in pruned)
     shifts = dict(zip(groups, _shifts(len(groups)) * spread))
-    trained = evaluations[0]
+    trained = trained_row(evaluations)
     shift_of_trained = 0.0
     for key, rows in groups.items():
         criterion, words_of_variant = key
@@ -103,7 +75,7 @@ def curves(evaluations: Sequence[Evaluation], x: str, y: str) -> Figure:
         before = set(axes.get_children())
         line = plain[:1]
         for alternatives in _grouped(rows, lambda row: text_of(row["keep_rate"])).values():
-            chosen = _as_trained(alternatives, trained)
+            chosen = _as_trained(alternatives, trained or evaluations[0])
             line = [*line, chosen]
             reached = [_scaled(row, y) for row in alternatives]
             at = _scaled(chosen, x)
@@ -120,8 +92,10 @@ def curves(evaluations: Sequence[Evaluation], x: str, y: str) -> Figure:
             **LINE,
         )
         _intervals(axes, [row for row in line if not is_plain(row)], x, y, colour)
+        for row in rows:
+            mark_spot(axes, _scaled(row, x), _scaled(row, y), _tell(row, x, y, variant(row)))
         _move(figure, set(axes.get_children()) - before, shifts[key])
-        if trained in rows:
+        if any(trained is row for row in rows):
             shift_of_trained = shifts[key]
     if x == "gmacs":
         _mark_keep_rates(axes, evaluations)
@@ -129,7 +103,8 @@ def curves(evaluations: Sequence[Evaluation], x: str, y: str) -> Figure:
     for row in plain[:1]:
         at = _scaled(row, x), _scaled(row, y)
         axes.plot(*at, "*", ms=13, color=INK, label="no pruning", zorder=4)
-    if trained.get("trained", True):
+        mark_spot(axes, *at, _tell(row, x, y))
+    if trained is not None:
         ring = _ring(axes, _scaled(trained, x), _scaled(trained, y))
         _move(figure, ring, shift_of_trained)
     legend(figure)
@@ -138,7 +113,7 @@ def curves(evaluations: Sequence[Evaluation], x: str, y: str) -> Figure:
 
 def order_curves(evaluations: Sequence[Evaluation], y: str) -> Figure | None:
     """`y` over the order alpha, one line for each keep rate; None where no order was swept."""
-    ordered = [row for row in evaluations if isinstance(row["alpha"], float | str)]
+    ordered = [row for row in evaluations if isinstance(row["alpha"], int | float | str)]
     variant = _variants(ordered)
     groups = _grouped(
         ordered, lambda row: (text_of(row["criterion"]), text_of(row["keep_rate"]), variant(row))
@@ -159,14 +134,33 @@ def order_curves(evaluations: Sequence[Evaluation], y: str) -> Figure | None:
             label=", ".join(filter(None, (f"keep rate {rate}", words_of_variant))),
             **LINE,
         )
+        for row in rows:
+            at = orders.index(float(row["alpha"])), _scaled(row, y)
+            mark_spot(axes, *at, _tell(row, y, y, words_of_variant))
     axes.set_xticks(range(len(orders)), [text_of(order) for order in orders])
-    trained = evaluations[0]
-    if trained.get("trained", True) and any(
-        trained is row for rows in groups.values() for row in rows
-    ):
+    trained = trained_row(evaluations)
+    if trained is not None and any(trained is row for rows in groups.values() for row in rows):
         _ring(axes, float(orders.index(float(trained["alpha"]))), _scaled(trained, y))
     legend(figure)
     return figure
+
+
+def _tell(row: Evaluation, x: str, y: str, variant: str = "") -> str:
+    """A row in words, with its values of `x` and `y`."""
+    if is_plain(row):
+        name = ["no pruning"]
+    else:
+        alpha = "" if row["alpha"] is None else f"α = {text_of(row['alpha'])}"
+        rate = "" if row["keep_rate"] is None else f"keep rate {text_of(row['keep_rate'])}"
+        name = [words(text_of(row["criterion"])), alpha, rate, variant]
+    values = []
+    for field in dict.fromkeys((y, x)):
+        value = f"{QUANTITIES[field].label}: {_scaled(row, field):.4g}"
+        if ends := row.get(f"{field}_interval"):
+            low, high = (f"{end * QUANTITIES[field].factor:.4g}" for end in ends)
+            value += f" (95 %: {low} to {high})"
+        values.append(value)
+    return "; ".join([", ".join(filter(None, name)), *values])
 
 
 def _variants(rows: Sequence[Evaluation]) -> Callable[[Evaluation], str]:
@@ -239,7 +233,7 @@ def _mark_keep_rates(axes: Axes, evaluations: Sequence[Evaluation]) -> None:
     above.spines[:].set_visible(False)
 
 
-def _scaled(row: Evaluation, field: str) -> float:
+def _scaled(row: Evaluation, field: str) -> int | float:
     return row[field] * QUANTITIES[field].factor
 
 

@@ -1,12 +1,11 @@
 """Figures of one picture: what each block makes of its patches, and which of them stay."""
 
-import functools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Float, UInt8
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
@@ -100,53 +99,6 @@ def kept_panels(image: Picture, by_criterion: Mapping[str, Sequence[StageMap]]) 
                 title if differ or row == 0 else "",
                 (height, width),
             )
-    return figure
-
-
-def pruning_panels(
-    image: Picture,
-    stages: Sequence[StageMap],
-    limits: Sequence[tuple[float, float]],
-    on_object: Bool[np.ndarray, "rows columns"] | None = None,
-) -> Figure:
-    """One image on its way through the pruned blocks.
-
-    Above, the image and what each block judged its patches by, hatched where a patch was gone
-    already; below, the patches on the object and those that each block kept, the others greyed out.
-
-    Args:
-        image: as it was before normalisation.
-        stages: the pruned blocks, in order.
-        limits: the lowest and the highest colour of each.
-        on_object: the patches that lie on the labelled object, where it is known.
-    """
-    height, width, _ = image.shape
-    columns = 1 + len(stages)
-    side = 1.4 * height / width
-    layout = ConstrainedLayoutEngine(w_pad=0.04, h_pad=0.02, wspace=0, hspace=0)
-    figure = Figure(figsize=(1.4 * columns, 2 * side + 0.9), layout=layout)
-    grid: np.ndarray = figure.subplots(
-        3, columns, squeeze=False, gridspec_kw={"height_ratios": (side, 0.07, side)}
-    )
-    draw = functools.partial(show, size=(height, width))
-    draw(grid[0, 0], image, "image")
-    grid[1, 0].axis("off")
-    if on_object is None:
-        grid[2, 0].axis("off")
-    else:
-        draw(grid[2, 0], grey_out(image, on_object), f"{on_object.sum()} on the object")
-    for column, (stage, (low, high)) in enumerate(zip(stages, limits), start=1):
-        above, bar, below = grid[:, column]
-        colours = _show_values(
-            above, stage.values, f"block {stage.block}", (height, width), low, high
-        )
-        figure.colorbar(colours, cax=bar, orientation="horizontal").outline.set_visible(False)
-        bar.set_xticks([low, high], labels=[f"{low:.2f}", f"{high:.2f}"], fontsize=8, color=INK)
-        for label, side_of_bar in zip(bar.get_xticklabels(), ("left", "right")):
-            label.set_horizontalalignment(side_of_bar)
-        bar.tick_params(length=0, pad=2)
-        bar.set_xlabel(stage.quantity, fontsize=8, color=INK, labelpad=0)
-        draw(below, grey_out(image, stage.kept), f"{stage.kept.sum()} of {stage.kept.size} left")
     return figure
 
 

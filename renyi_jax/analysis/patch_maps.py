@@ -9,8 +9,10 @@ from jaxtyping import Bool, Float, Int, UInt8
 from renyi_jax.models import PruningTrace
 from renyi_jax.pruning import CRITERIA, PruningConfig
 
-_FADES = np.array([[226, 234, 242], [38, 50, 66]])
-_NEAR = 70.0  # of RGB levels: colours that the eye takes for each other
+GONE_TONES = (208, 211, 216), (148, 153, 163)
+"""RGB of the stripes over a dropped patch: two, as one would be lost on a picture of that grey."""
+
+GONE_OPACITY = 0.85
 
 
 class StageMap(NamedTuple):
@@ -66,12 +68,13 @@ def on_grid(
 def grey_out(
     image: UInt8[np.ndarray, "height width 3"], kept: Bool[np.ndarray, "rows columns"]
 ) -> UInt8[np.ndarray, "height width 3"]:
-    """The image with its dropped patches faded to a bluish grey, light or dark: that which the
-    image itself has less of."""
+    """The image with its dropped patches under diagonal stripes, two to a patch."""
     height, width, _ = image.shape
     rows, columns = kept.shape
     pixels = kept.repeat(height // rows, axis=0).repeat(width // columns, axis=1)
-    distances = [np.linalg.norm(image - fade, axis=-1) for fade in _FADES]
-    fade = _FADES[np.argmin([(distance < _NEAR).mean() for distance in distances])]
-    faded = (0.12 * image.mean(axis=-1, keepdims=True) + 0.88 * fade).astype(np.uint8)
-    return np.where(pixels[..., None], image, faded)
+    stripe = max(1, height // rows // 2)
+    y, x = np.ogrid[:height, :width]
+    stripes = np.array(GONE_TONES)[(x + y) // stripe % 2]
+    grey = image.mean(axis=-1, keepdims=True)
+    striped = (1 - GONE_OPACITY) * grey + GONE_OPACITY * stripes
+    return np.where(pixels[..., None], image, striped.astype(np.uint8))

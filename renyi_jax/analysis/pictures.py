@@ -2,8 +2,8 @@
 
 import dataclasses
 import functools
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,9 +12,12 @@ from flax import nnx
 from jaxtyping import Float, UInt8
 
 from renyi_jax.analysis.patch_maps import StageMap, stage_maps
+from renyi_jax.analysis.photo import Row, Stop
+from renyi_jax.analysis.style import text_of
+from renyi_jax.evaluation.settings import describe, keep_words
 from renyi_jax.models import VisionTransformer, attention_statistics, normalize_images
 from renyi_jax.progress import progress
-from renyi_jax.pruning import PruningConfig
+from renyi_jax.pruning import MERGE, PruningConfig
 
 Pixels = UInt8[np.ndarray, "b height width 3"]
 
@@ -32,6 +35,18 @@ class AttentionReading:
     maps: Float[np.ndarray, "orders blocks b rows columns"]
     entropies: Float[np.ndarray, "orders blocks heads"]
     distances: Float[np.ndarray, "blocks heads"]
+
+
+class Decision(NamedTuple):
+    """What a model under one pruning makes of one picture.
+
+    Attributes:
+        stages: the maps of its pruned blocks; none without pruning.
+        probabilities: one per class; None where the model has no classifier.
+    """
+
+    stages: list[StageMap]
+    probabilities: Float[np.ndarray, "classes"] | None
 
 
 def read_attention(
@@ -59,34 +74,131 @@ def read_attention(
     )
 
 
-def read_pruning(
-    model: VisionTransformer, pixels: Pixels, settings: Sequence[PruningConfig]
-) -> list[list[list[StageMap]]]:
-    """What the pruned blocks decide: for each setting, for each picture, the maps of its blocks.
+def read_decisions(
+    model: VisionTransformer, pixels: Pixels, settings: Sequence[PruningConfig | None]
+) -> list[list[Decision]]:
+    """What the model decides: for each setting, for each picture.
 
     Settings that differ in alpha alone are compiled once.
 
     Args:
         model: its weights.
         pixels: pictures of its size, seen one at a time.
-        settings: prunings.
+        settings: prunings; None is no pruning.
     """
-    spec = model.spec
     params = nnx.split(model)[1]
     found = []
     for setting in progress(settings, "Reading prunings", unit="pruning"):
-        program = nnx.split(model.with_pruning(dataclasses.replace(setting, alpha=1.0)))[0]
-        alphas = jnp.asarray(setting.per_block("alpha"), jnp.float32)
-        traces = [
-            jax.device_get(_trace(program, params, jnp.asarray(image[None]), alphas))
-            for image in pixels
-        ]
-        found.append([stage_maps(setting, trace, spec.grid_size, 0) for trace in traces])
+        program = setting and dataclasses.replace(setting, alpha=1.0)
+        graphdef = nnx.split(model.with_pruning(program))[0]
+        alphas = jnp.asarray(setting.per_block("alpha") if setting else (), jnp.float32)
+        found.append(
+            [
+                _decision(model, setting, *jax.device_get(_run(graphdef, params, image, alphas)))
+                for image in pixels[:, None]
+            ]
+        )
     return found
 
 
+def read_pruning(
+    model: VisionTransformer, pixels: Pixels, settings: Sequence[PruningConfig]
+) -> list[list[list[StageMap]]]:
+    """The maps alone of `read_decisions`."""
+    decisions = read_decisions(model, pixels, settings)
+    return [[decision.stages for decision in of_setting] for of_setting in decisions]
+
+
+def prunes_by_score(pruning: PruningConfig) -> PruningConfig:
+    """As much pruned in the same blocks, but in a way that any criterion can."""
+    rate = pruning.keep_rate
+    if pruning.reducer == MERGE:
+        return PruningConfig(keep_rate=rate, blocks=pruning.blocks)
+    return dataclasses.replace(pruning, keep_mass=1.0, reverse=False)
+
+
+def read_rows(
+    model: VisionTransformer,
+    pixels: Pixels,
+    prunings: Mapping[str, PruningConfig],
+    keep_rates: Sequence[float],
+    class_names: Sequence[str] | None,
+) -> tuple[list[list[Row]], int]:
+    """What the prunings make of each picture, as they are and at other keep rates.
+
+    Args:
+        model: its weights.
+        pixels: pictures of its size.
+        prunings: by the names of their rows; the first says which keep rates can be run.
+        keep_rates: beside the prunings' own, in all pruned blocks alike.
+        class_names: one per class, where they are known.
+
+    Returns:
+        The rows of each picture, and the place of the prunings as they are among their stops.
+    """
+    first = next(iter(prunings.values()))
+    own = float(np.mean(first.keep_rate))
+    changes: list[tuple[float, dict[str, Any]]] = [(own, {})]
+    for rate in keep_rates:
+        # A merge leaves at least half of the patches.
+        if rate != first.keep_rate and (first.reducer != MERGE or rate >= 0.5):
+            changes.append((rate, {"keep_rate": rate, "r": None}))
+    changes.sort(key=lambda change: change[0])
+    settings = [
+        dataclasses.replace(pruning, **fields)
+        for pruning in prunings.values()
+        for _, fields in changes
+    ]
+    by_setting = read_decisions(model, pixels, settings)
+    rows = []
+    for picture in range(len(pixels)):
+        stops = [
+            Stop(
+                keep_words(describe(setting)),
+                decisions[picture].stages,
+                answer(decisions[picture], class_names),
+            )
+            for setting, decisions in zip(settings, by_setting)
+        ]
+        each = len(changes)
+        rows.append(
+            [
+                Row(name, stops[place * each : (place + 1) * each])
+                for place, name in enumerate(prunings)
+            ]
+        )
+    return rows, [fields for _, fields in changes].index({})
+
+
+def name_of_pruning(pruning: PruningConfig) -> str:
+    """What tells a pruning from one by another criterion alone."""
+    if pruning.reducer == MERGE:
+        return MERGE
+    adapts = any(mass < 1 for mass in pruning.per_block("keep_mass"))
+    return text_of(pruning.criterion) + (f", mass {text_of(pruning.keep_mass)}" if adapts else "")
+
+
+def answer(decision: Decision, class_names: Sequence[str] | None) -> str:
+    """The most probable class, in words; nothing where the model has no classes."""
+    if decision.probabilities is None:
+        return ""
+    best = int(decision.probabilities.argmax())
+    return f"predicted {name_of_class(best, class_names)}, {decision.probabilities[best]:.0%}"
+
+
+def name_of_class(which: int, class_names: Sequence[str] | None) -> str:
+    """A model may have more classes than there are names."""
+    return class_names[which] if which < len(class_names or ()) else f"class {which}"
+
+
+def _decision(model: VisionTransformer, setting: PruningConfig | None, outputs, trace) -> Decision:
+    stages = stage_maps(setting, trace, model.spec.grid_size, 0) if setting else []
+    return Decision(stages, outputs[0] if model.spec.num_classes else None)
+
+
 @functools.partial(jax.jit, static_argnums=0)
-def _trace(graphdef: Any, params: Any, pixels, alphas):
+def _run(graphdef: Any, params: Any, pixels, alphas):
     model = nnx.merge(graphdef, params)
     images = normalize_images(pixels, model.spec.mean, model.spec.std)
-    return model(images, alphas, return_trace=True)[1]
+    outputs, trace = model(images, alphas, return_trace=True)
+    return jax.nn.softmax(outputs), trace

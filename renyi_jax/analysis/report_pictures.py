@@ -2,122 +2,117 @@
 
 import dataclasses
 import html
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
-from jaxtyping import Array
 
 from renyi_jax.analysis import page
-from renyi_jax.analysis.distributions import depth_figure, entropy_histograms
-from renyi_jax.analysis.panels import entropy_panels, pruning_panels
-from renyi_jax.analysis.patch_maps import StageMap, stage_maps
-from renyi_jax.analysis.pictures import read_attention, read_pruning
-from renyi_jax.data import Dataset, eval_loader
-from renyi_jax.models import (
-    PruningTrace,
-    VisionTransformer,
-    normalize_images,
-    patches_on_object,
+from renyi_jax.analysis.distributions import DEPTH, HISTOGRAMS, depth_figure, entropy_histograms
+from renyi_jax.analysis.photo import Entropies, photo_card
+from renyi_jax.analysis.pictures import (
+    name_of_class,
+    name_of_pruning,
+    prunes_by_score,
+    read_attention,
+    read_decisions,
+    read_pruning,
+    read_rows,
 )
+from renyi_jax.analysis.results import Evaluation
+from renyi_jax.data import Dataset, eval_loader
+from renyi_jax.models import VisionTransformer, patches_on_object
 
-NUM_EXAMPLES = 8
-NUM_MAPS = 2
+NUM_LOOKED_AT = 32
+NUM_SHOWN = 8
 ALPHAS = (1.0, 2.0, 4.0)
 
-Batch = Mapping[str, Any]
 
+def pictures(
+    model: VisionTransformer, dataset: Dataset, config: Any, rows: Sequence[Evaluation]
+) -> Iterator[str]:
+    """Some of the first test images, mistakes first, and the attention of the model to them.
 
-def first_batch(model: VisionTransformer, dataset: Dataset, config: Any) -> Batch:
-    """The first test images, as they are evaluated."""
+    Args:
+        model: its weights and its pruning.
+        dataset: its first test images are taken.
+        config: `data.crop_pct` is read.
+        rows: whose keep rates the sliders offer.
+    """
+    spec, pruning, names = model.spec, model.pruning, dataset.class_names
     loader = eval_loader(
         dataset,
-        batch_size=NUM_EXAMPLES,
-        image_size=model.spec.image_size,
-        crop_pct=config.data.crop_pct or model.spec.crop_pct,
+        batch_size=NUM_LOOKED_AT,
+        image_size=spec.image_size,
+        crop_pct=config.data.crop_pct or spec.crop_pct,
     )
-    return next(iter(loader))
-
-
-def examples(model: VisionTransformer, dataset: Dataset, batch: Batch) -> Iterator[str]:
-    """One picture for each image: its patches on the way through the pruned blocks."""
-    spec, pruning = model.spec, model.pruning
-    assert pruning is not None
-    images = normalize_images(jnp.asarray(batch["image"]), spec.mean, spec.std)
-    logits, trace = jax.device_get(_traced(model, images))
-    shown = np.flatnonzero(batch["valid"]).tolist()
-    maps = {image: stage_maps(pruning, trace, spec.grid_size, image) for image in shown}
-    limits = _limits(maps.values())
-    on_object = None
+    batch = next(iter(loader))
+    batch = {name: values[batch["valid"]] for name, values in batch.items()}
+    (decisions,) = read_decisions(model, batch["image"], [pruning])
+    labels = batch["label"].tolist()
+    predicted = [int(np.argmax(decision.probabilities)) for decision in decisions]
+    order = mistakes_first(labels, predicted)
+    pixels = batch["image"][order]
+    by_picture: list[list] = [[] for _ in order]
+    shown = 0
+    if pruning is not None:
+        compared = {name_of_pruning(pruning): pruning}
+        by_picture, shown = read_rows(model, pixels, compared, evaluated_rates(rows), names)
+    on_object = [None] * len(order)
     if dataset.has_object_masks:
-        masks = patches_on_object(jnp.asarray(batch["object_mask"]), spec.patch_size)
-        on_object = np.asarray(masks).reshape(-1, *spec.grid_size)
-    for image, stages in maps.items():
-        label, predicted = (
-            _class_name(dataset, which)
-            for which in (int(batch["label"][image]), int(logits[image].argmax()))
-        )
-        right = label == predicted
-        verdict = f"{'✓' if right else '✗'} predicted {html.escape(predicted)}"
-        yield page.picture(
-            pruning_panels(
-                batch["image"][image],
-                stages,
-                limits,
-                None if on_object is None else on_object[image],
-            ),
-            f"Test image of class {label}: the scores of its patches in each pruned block, and "
-            "the patches left.",
-            f"<strong>{html.escape(label)}</strong> · "
-            f'<span class="{"good" if right else "bad"}">{verdict}</span>',
-            vector=False,
-        )
-
-
-def attention(model: VisionTransformer, batch: Batch) -> Iterator[str]:
-    """Maps of the entropy in every block, its histograms, and how it goes with distance."""
-    pixels = batch["image"][batch["valid"]]
+        masks = patches_on_object(jnp.asarray(batch["object_mask"][order]), spec.patch_size)
+        on_object = list(np.asarray(masks).reshape(-1, *spec.grid_size))
     reading = read_attention(model, pixels, ALPHAS)
-    order = ALPHAS.index(2.0)
-    for number in range(min(NUM_MAPS, len(pixels))):
-        yield page.picture(
-            entropy_panels(pixels[number], reading.maps[order:, :, number][:1], ALPHAS[order:][:1]),
-            "The entropy of the attention that each patch pays, in every block.",
-            vector=False,
-        )
-    if model.pruning is not None:
-        settings = [
-            dataclasses.replace(model.pruning, criterion="renyi", alpha=alpha) for alpha in ALPHAS
-        ]
-        by_order = dict(zip(ALPHAS, read_pruning(model, pixels, settings)))
-        yield page.picture(
-            entropy_histograms(by_order),
-            "Histograms of the entropy of the patches kept and dropped by it, by block and order.",
-        )
-    yield page.picture(
-        depth_figure(reading.entropies, reading.distances, ALPHAS),
-        "Mean entropy and mean distance of attention, by block and head, and their correlation.",
+
+    wrong = sum(label != guess for label, guess in zip(labels, predicted))
+    yield "<h2>What it keeps</h2>\n"
+    yield (
+        f'<p class="note">Of the first {len(labels)} test images it takes {wrong} for another class'
+        f"; mistakes come first, and of them at most {NUM_SHOWN // 2} are shown. Striped patches"
+        " are dropped. The slider shows what the model keeps at other keep rates, each of which"
+        " was run; maps are coloured by what each pruned block judged the patches by that entered"
+        " it.</p>\n"
     )
+    for number, place in enumerate(order):
+        right = labels[place] == predicted[place]
+        verdict = f"{'✓' if right else '✗'} predicted {name_of_class(predicted[place], names)}"
+        yield photo_card(
+            number,
+            pixels[number],
+            f"{html.escape(name_of_class(labels[place], names))} · "
+            f'<span class="{"good" if right else "bad"}">{html.escape(verdict)}</span>',
+            by_picture[number],
+            shown,
+            Entropies(reading.maps[:, :, number], ALPHAS),
+            on_object=on_object[number],
+        )
+    yield "<h2>What its attention is like</h2>\n"
+    yield (
+        '<p class="note">On these images: how the entropy of the attention that patches pay is'
+        " spread where patches are dropped, and, without dropping any, how it goes with the"
+        " distance that attention reaches.</p>\n"
+    )
+    figures = []
+    if pruning is not None:
+        scored = prunes_by_score(pruning)
+        settings = [dataclasses.replace(scored, criterion="renyi", alpha=each) for each in ALPHAS]
+        by_order = dict(zip(ALPHAS, read_pruning(model, pixels, settings)))
+        figures.append(page.plot(entropy_histograms(by_order), HISTOGRAMS))
+    depth = depth_figure(reading.entropies, reading.distances, ALPHAS)
+    yield page.grid("two", [*figures, page.plot(depth, DEPTH)])
 
 
-def _traced(model: VisionTransformer, images: Array) -> tuple[Array, tuple[PruningTrace, ...]]:
-    """Logits and what each pruned block decided."""
-    graphdef, params = nnx.split(model)
-    forward = jax.jit(lambda params, images: nnx.merge(graphdef, params)(images, return_trace=True))
-    return forward(params, images)
+def mistakes_first(labels: Sequence[int], predicted: Sequence[int]) -> list[int]:
+    """The places of the images to show: mistakes first, but no more than half if others are
+    there."""
+    wrong = [n for n, (label, guess) in enumerate(zip(labels, predicted)) if label != guess]
+    right = [n for n in range(len(labels)) if n not in wrong]
+    num_right = min(len(right), max(NUM_SHOWN // 2, NUM_SHOWN - len(wrong)))
+    return wrong[: NUM_SHOWN - num_right] + right[:num_right]
 
 
-def _limits(maps: Iterable[Sequence[StageMap]]) -> list[tuple[float, float]]:
-    """The range of each block's values over all images."""
-    by_stage = zip(*maps)
-    values = [np.stack([stage.values for stage in stages]) for stages in by_stage]
-    return [(float(np.nanmin(each)), float(np.nanmax(each))) for each in values]
-
-
-def _class_name(dataset: Dataset, which: int) -> str:
-    """A model may have more classes than the data set."""
-    names = dataset.class_names
-    return names[which] if which < len(names) else f"class {which}"
+def evaluated_rates(rows: Sequence[Evaluation]) -> list[float]:
+    """The keep rates below 1 that rows have in all blocks alike."""
+    rates = {row["keep_rate"] for row in rows if isinstance(row["keep_rate"], int | float)}
+    return sorted(float(rate) for rate in rates if rate < 1)

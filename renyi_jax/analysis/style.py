@@ -66,6 +66,27 @@ def tidy(axes: Axes, x_label: str, y_label: str) -> None:
     axes.spines[["left", "bottom"]].set_color("#9aa5b1")
 
 
+def mark_spot(axes: Axes, x: int | float, y: int | float, text: str) -> None:
+    """Notes what a point of the axes stands for; a page tells it to those who point there.
+
+    It is an artist that is not drawn, so that it goes wherever the point is moved.
+    """
+    axes.plot(x, y, gid=text, visible=False)
+
+
+def spots(figure: Figure) -> list[tuple[float, float, str]]:
+    """The marked spots of a figure that was drawn, as shares of its width and height from the top
+    left, and their texts."""
+    found = []
+    width, height = figure.get_size_inches() * figure.dpi
+    for axes in figure.axes:
+        for line in axes.get_lines():
+            if line.get_gid():
+                ((x, y),) = line.get_transform().transform(line.get_xydata())
+                found.append((float(x / width), float(1 - y / height), str(line.get_gid())))
+    return found
+
+
 def show(axes: Axes, pixels: Any, title: str, size: tuple[int, int], **colours: Any) -> Any:
     """Draws pixels, or values of patches, over the (height, width) of the picture they belong to.
 
