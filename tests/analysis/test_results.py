@@ -86,14 +86,14 @@ NASTY = (
 
 def mutate(rng, value):
     """Another value at a random place, a field less, or an item more."""
-    if isinstance(value, dict) and value and rng.random() < 0.85:
+    if isinstance(value, dict) and value and rng.random() < 0.98:
         name = rng.choice(list(value))
         if rng.random() < 0.1:
             del value[name]
         else:
             value[name] = mutate(rng, value[name])
         return value
-    if isinstance(value, list) and value and rng.random() < 0.8:
+    if isinstance(value, list) and value and rng.random() < 0.9:
         place = rng.randrange(len(value))
         value[place] = mutate(rng, value[place])
         return value
@@ -106,7 +106,7 @@ def test_a_damaged_file_is_drawn_or_refused_in_one_sentence(tmp_path):
     for number in range(600):
         results = copy.deepcopy(RESULTS)
         del results["config"]
-        for _ in range(rng.randint(1, 3)):
+        for _ in range(rng.choice((1, 1, 1, 2, 4))):
             results = mutate(rng, results)
         text = json.dumps(results)
         if number % 10 == 0:  # damage to the bytes
@@ -121,7 +121,7 @@ def test_a_damaged_file_is_drawn_or_refused_in_one_sentence(tmp_path):
         accepted += 1
         if accepted % 8 == 0:  # to draw takes long
             assert "".join(comparison(rows)).encode()
-    assert refused > 200 and accepted > 100
+    assert refused > 200 and accepted > 40
 
 
 @pytest.mark.parametrize(
