@@ -165,12 +165,12 @@ def _draw_pictures(
         by_picture, shown = read_rows(model, pixels, compared, rates, class_names)
     parts = [f'<p class="note">{_EXPLANATION}</p>\n']
     figures = {}
-    for number, (picture, rows) in enumerate(zip(pictures, by_picture)):
-        entropies = Entropies(reading.maps[:, :, number], alphas)
+    for place, (picture, rows) in enumerate(zip(pictures, by_picture)):
+        entropies = Entropies(reading.maps[:, :, place], alphas)
         heading = html.escape(picture.file.name)
         command = _predict(picture.file) if model.spec.num_classes else ""
         parts.append(
-            photo_card(number, picture.pixels, heading, rows, shown, entropies, below=command)
+            photo_card(place, picture.pixels, heading, rows, shown, entropies, below=command)
         )
         figures[f"{picture.name}_entropy"] = entropy_panels(picture.pixels, *entropies)
         if rows:

@@ -43,7 +43,7 @@ def test_a_pipe_a_device_a_folder_and_nothing_are_refused(refuses, tmp_path):
         refuses("visualize", f"--results={name}", "--out=out")
 
 
-@pytest.mark.parametrize("rates", ["0", "1", "nan", "-0.5", "x", "0.5,", "inf", "1e-400"])
+@pytest.mark.parametrize("rates", ["0", "1", "nan", "-0.5", "x", "inf", "1e-400"])
 def test_keep_rates_out_of_range_are_refused_before_any_work(refuses, rates):
     refuses(
         *("visualize", f"--keep_rates={rates}", "--image=a.png", "--out=out"), words="--keep_rates"
