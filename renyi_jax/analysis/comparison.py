@@ -118,7 +118,7 @@ def _tiles(rows: Sequence[Evaluation], against: str) -> Iterator[str]:
         "" if speedup is None else f"{speedup:.2f} × no pruning",
     )
     if row.get("kept_on_object") is not None:
-        of_all = plain and plain.get("kept_on_object")
+        of_all = None if plain is None else plain.get("kept_on_object")
         yield page.tile(
             "patches left on the object",
             f"{100 * row['kept_on_object']:.0f}",

@@ -70,7 +70,7 @@ def _definitions(colours: np.ndarray) -> str:
         for name, values in zip("RGB", colours.T)
     )
     stripes = "".join(
-        f'<rect x="{number / 2}" width="0.5" height="1" fill="{to_hex(np.divide(tone, 255))}"/>'
+        f'<rect x="{number / 2}" width="0.5" height="1" fill="rgb{tone}"/>'
         for number, tone in enumerate(GONE_TONES)
     )
     return (

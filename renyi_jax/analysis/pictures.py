@@ -42,11 +42,11 @@ class Decision(NamedTuple):
 
     Attributes:
         stages: the maps of its pruned blocks; none without pruning.
-        probabilities: one per class; None where the model has no classifier.
+        probabilities: one per class; empty where the model has no classifier.
     """
 
     stages: list[StageMap]
-    probabilities: Float[np.ndarray, "classes"] | None
+    probabilities: Float[np.ndarray, "classes"]
 
 
 def read_attention(
@@ -180,7 +180,7 @@ def name_of_pruning(pruning: PruningConfig) -> str:
 
 def answer(decision: Decision, class_names: Sequence[str] | None) -> str:
     """The most probable class, in words; nothing where the model has no classes."""
-    if decision.probabilities is None:
+    if not decision.probabilities.size:
         return ""
     best = int(decision.probabilities.argmax())
     return f"predicted {name_of_class(best, class_names)}, {decision.probabilities[best]:.0%}"
@@ -188,12 +188,13 @@ def answer(decision: Decision, class_names: Sequence[str] | None) -> str:
 
 def name_of_class(which: int, class_names: Sequence[str] | None) -> str:
     """A model may have more classes than there are names."""
-    return class_names[which] if which < len(class_names or ()) else f"class {which}"
+    names = class_names or ()
+    return names[which] if which < len(names) else f"class {which}"
 
 
 def _decision(model: VisionTransformer, setting: PruningConfig | None, outputs, trace) -> Decision:
     stages = stage_maps(setting, trace, model.spec.grid_size, 0) if setting else []
-    return Decision(stages, outputs[0] if model.spec.num_classes else None)
+    return Decision(stages, outputs[0] if model.spec.num_classes else outputs[0, :0])
 
 
 @functools.partial(jax.jit, static_argnums=0)

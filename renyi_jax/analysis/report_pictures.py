@@ -51,7 +51,7 @@ def pictures(
     batch = {name: values[batch["valid"]] for name, values in batch.items()}
     (decisions,) = read_decisions(model, batch["image"], [pruning])
     labels = batch["label"].tolist()
-    predicted = [int(np.argmax(decision.probabilities)) for decision in decisions]
+    predicted = [int(decision.probabilities.argmax()) for decision in decisions]
     order = mistakes_first(labels, predicted)
     pixels = batch["image"][order]
     by_picture: list[list] = [[] for _ in order]
