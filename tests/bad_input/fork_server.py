@@ -7,6 +7,7 @@ module runs as `__main__`, and its exit is that of the interpreter. The reply is
 
 import ast
 import contextlib
+import gc
 import importlib.util
 import json
 import os
@@ -91,6 +92,7 @@ if __name__ == "__main__":
     replies = os.fdopen(os.dup(1), "w")
     os.set_inheritable(replies.fileno(), False)
     import_libraries(sys.argv[1:])
+    gc.freeze()  # or each child, as it ends, would touch, and so copy, all of the memory
     print("ready", file=replies, flush=True)
     request = serve(replies)
     become(request)
