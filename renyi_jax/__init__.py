@@ -1,5 +1,12 @@
 """Entropy-based patch pruning for Vision Transformers in JAX."""
 
+import sys
+
+if sys.argv[:1] == ["-m"]:  # as long as Python imports the packages of a command
+    from renyi_jax import signals
+
+    signals.note()
+
 from renyi_jax import entropy, pruning
 from renyi_jax.models import (
     attention_maps,

@@ -6,6 +6,7 @@ Started again on the same workdir, it goes on where it was, and does nothing twi
 """
 
 import json
+import re
 from typing import Any
 
 import jax
@@ -20,11 +21,18 @@ from renyi_jax.data import load_dataset
 from renyi_jax.errors import UserError
 from renyi_jax.evaluation import run_evaluations
 from renyi_jax.files import output_folder
-from renyi_jax.models import load_weights, save_weights
-from renyi_jax.parallel import join_processes
+from renyi_jax.models import fill, save_weights
+from renyi_jax.parallel import all_or_none, join_processes
 from renyi_jax.progress import phase
 from renyi_jax.provenance import write_results
-from renyi_jax.training import build_model, leave_on_sigterm, train
+from renyi_jax.training import (
+    build_model,
+    claim,
+    leave_on_signals,
+    tell_preemption_service,
+    train,
+)
+from renyi_jax.weights import read_checkpoint
 
 _CONFIG = define_config()
 _WORKDIR = flags.DEFINE_string(
@@ -34,7 +42,11 @@ _FORCE = flags.DEFINE_bool(
     "force", False, "Go on from the checkpoints of a config that differs in what decides the run."
 )
 _STOPPED_STATUS = flags.DEFINE_integer(
-    "stopped_status", 0, "With what to end after SIGTERM; a run that is done ends with 0."
+    "stopped_status",
+    0,
+    "With what to end after SIGTERM or Ctrl-C; a run that is done ends with 0.",
+    lower_bound=0,
+    upper_bound=255,
 )
 _DISTRIBUTED = flags.DEFINE_bool(
     "distributed", False, "Join the other processes of the run, which JAX finds by itself."
@@ -47,18 +59,22 @@ _PROCESS_ID = flags.DEFINE_integer("process_id", None, "Number of this process, 
 
 
 def main() -> None:
+    leave_on_signals(_STOPPED_STATUS.value)
     config: Any = read_config(_CONFIG)
-    join_processes(_DISTRIBUTED.value, _COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
-    leave_on_sigterm(_STOPPED_STATUS.value)
     workdir = output_folder("--workdir", _WORKDIR.value, is_globbed=True)
+    join_processes(_DISTRIBUTED.value, _COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
+    tell_preemption_service()
     results_file = workdir / "results.json"
     if _is_done(results_file, config):
         print(f"Nothing to do: {workdir} holds the results of this config.")
     else:
+        # What needs no data first: to download and prepare them can take hours.
+        weights = config.model.weights and read_checkpoint(config.model.weights)
+        all_or_none(lambda: claim(workdir, config))
         dataset = load_dataset(config.data)
         model = build_model(dataset, config)
-        if config.model.weights:
-            load_weights(model, config.model.weights)
+        if weights:
+            fill(model, weights)
         train(model, dataset, config, workdir, force=_FORCE.value)
         is_first = jax.process_index() == 0
         if is_first:
@@ -78,12 +94,16 @@ def _is_done(results_file: epath.Path, config: Any) -> bool:
     if not results_file.exists():
         return False
     try:
-        return json.loads(results_file.read_text())["config"] == to_json(config)
-    except (ValueError, TypeError, KeyError) as error:
+        results = json.loads(results_file.read_text())
+        written_by = re.search(r"renyi_jax\.(\w+)", results.get("made_by", {}).get("command", ""))
+        if written_by and written_by[1] != "main":
+            raise ValueError(f"It is of the command {written_by[1]}.")
+        return results["config"] == to_json(config)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise UserError(
             f"{results_file} is not what this command writes; move it, or give another --workdir."
         ) from error
 
 
 if __name__ == "__main__":
-    commands.run(main, parse_flags)
+    commands.run(main, parse_flags, heeds_signals=True)

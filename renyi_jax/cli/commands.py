@@ -24,14 +24,14 @@ import jax
 from absl import app, flags
 
 import renyi_jax
+from renyi_jax import signals
 from renyi_jax.errors import UserError, nearest
 from renyi_jax.files import cache_folder, write_text
 
 Parse = Callable[[list[str]], list[str]]
 
 _BROKEN_PIPE = 128 + 13
-_INTERRUPTED = 128 + 2
-"""What a shell says of programs that SIGPIPE or SIGINT ended."""
+"""What a shell says of programs that SIGPIPE ended."""
 
 # The flags belong to the command that calls `run`, so that its --help lists them.
 flags.disclaim_key_flags()
@@ -39,7 +39,7 @@ flags.disclaim_key_flags()
 _PYTHON = platform.python_version()
 
 
-def run(main: Callable[[], None], parse: Parse = flags.FLAGS) -> None:
+def run(main: Callable[[], None], parse: Parse = flags.FLAGS, heeds_signals: bool = False) -> None:
     """Parses the command line and calls `main`.
 
     A `UserError`, or a wrong flag, is printed on standard error, and the exit status is 2. Of an
@@ -49,6 +49,7 @@ def run(main: Callable[[], None], parse: Parse = flags.FLAGS) -> None:
     Args:
         main: reads its flags by their holders.
         parse: parses the flags of the command line, and returns what is left of it.
+        heeds_signals: whether `main` hears of SIGINT and SIGTERM by itself.
     """
 
     device = flags.DEFINE_enum(
@@ -85,6 +86,8 @@ def run(main: Callable[[], None], parse: Parse = flags.FLAGS) -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # on a terminal that is ASCII
     try:
+        if not heeds_signals:
+            signals.act()
         try:
             app.run(prepared_main, flags_parser=parse_all)
         finally:
@@ -128,7 +131,7 @@ def _explain(error: BaseException) -> tuple[int, str]:
         reason = str(error).splitlines()[0].partition(" (")[0]
         return 2, f"{reason}. --platform, or JAX_PLATFORMS, says what to use."
     if isinstance(error, KeyboardInterrupt):
-        return _INTERRUPTED, "Interrupted."
+        return signals.INTERRUPTED, "Interrupted."
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return 2, f"{error.filename or 'Standard output'} cannot be written: {error.strerror}."
     report = f"The full report is in {_write_report(error)}"

@@ -113,21 +113,20 @@ class Records:
         return f"of record {index} of {self._split}"
 
 
-_SAMPLED = 10_000
-"""Examples whose content a fingerprint holds."""
-
-
-def fingerprint(records: Records) -> str:
+def fingerprint(records: Records, sampled: int = 10_000) -> str:
     """Digests what a split holds, whatever its files are called and wherever they lie.
+
+    Args:
+      records: of the split.
+      sampled: examples of which the content is read, evenly spaced where there are more.
 
     Returns:
       A hexadecimal SHA-256 of the number of examples and of the encoded features, labels among
-      them, of all examples in their order; where there are more than 10,000, of so many of them,
-      evenly spaced.
+      them, of the sampled examples in their order.
     """
     source = records.source
     digest = hashlib.sha256("\n".join(records.outline()).encode())
-    for index in range(0, len(source), -(-len(source) // _SAMPLED) or 1):
+    for index in range(0, len(source), -(-len(source) // sampled) or 1):
         try:
             record = source[index]
         except (UserError, RuntimeError) as error:

@@ -13,7 +13,7 @@ from renyi_jax.models.preprocess import normalize_images, patches_on_object
 from renyi_jax.models.registry import MODELS, create_model, list_models
 from renyi_jax.models.spec import ModelSpec
 from renyi_jax.models.vit import VisionTransformer
-from renyi_jax.models.weights import load_weights, save_weights, to_timm
+from renyi_jax.models.weights import fill, load_weights, save_weights, to_timm
 
 __all__ = [
     "FUSED",
@@ -28,6 +28,7 @@ __all__ = [
     "attention_statistics",
     "create_model",
     "entropy_maps",
+    "fill",
     "flops",
     "list_models",
     "load",

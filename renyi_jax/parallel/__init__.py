@@ -11,7 +11,7 @@ from renyi_jax.parallel.mesh import (
     put,
     replicated,
 )
-from renyi_jax.parallel.processes import join_processes
+from renyi_jax.parallel.processes import all_or_none, join_processes
 from renyi_jax.parallel.rules import RULES, state_shardings
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "BATCH_AXES",
     "RULES",
     "BatchPlacement",
+    "all_or_none",
     "check_spread",
     "constrain",
     "join_processes",

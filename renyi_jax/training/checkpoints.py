@@ -1,5 +1,6 @@
-"""Checkpoints of a run: state, position in the data, and the config that they belong to."""
+"""Checkpoints of a run: state, position in the data, and the config and data they belong to."""
 
+import functools
 import itertools
 import logging as python_logging
 from typing import Any
@@ -15,7 +16,9 @@ from orbax.checkpoint import checkpoint_managers as policies
 
 from renyi_jax.config import check_config, deciding_differences, to_json
 from renyi_jax.errors import UserError
+from renyi_jax.parallel import all_or_none
 from renyi_jax.training.digests import damage, write_digests
+from renyi_jax.training.identity import Identity, differences
 from renyi_jax.training.state import TrainState
 
 METRIC = "test_accuracy"
@@ -31,9 +34,17 @@ class Checkpoints:
     Use as a context manager: leaving it waits for what is being written.
     """
 
-    def __init__(self, folder: epath.Path, config: Any):
+    def __init__(self, folder: epath.Path, config: Any, identity: Identity):
+        """Opens the folder, or makes it.
+
+        Args:
+            folder: of the checkpoints.
+            config: of `check_config`.
+            identity: of the training data, by `identity_of`.
+        """
         self._folder = folder
         self._config = config
+        self._identity = identity
         self._options = config.checkpoint
         self._writing: int | None = None
         self._unwritten: set[int | None] = set()
@@ -95,6 +106,7 @@ class Checkpoints:
                     state=ocp.args.StandardSave(state),
                     data=ocp.args.JsonSave(batches.get_state()),
                     config=ocp.args.JsonSave(to_json(self._config)),
+                    identity=ocp.args.JsonSave(dict(self._identity)),
                 ),
             )
         except Exception as error:
@@ -115,23 +127,32 @@ class Checkpoints:
         Args:
             state: what the shapes and the shardings are taken from.
             batches: of the same data, on any number of processes.
-            force: go on even if the config is another; the differences are told.
+            force: go on even if the config or the data are others; the differences are told.
 
         Raises:
-            UserError: the checkpoint is of a config that another training follows from.
+            UserError: the checkpoint is of a config or of data that another training follows from,
+                or of a model of other shapes.
         """
         for step in sorted(self._manager.all_steps(), reverse=True):
             if problem := self._damage(step):
                 self._set_aside(step, problem)
                 continue
-            self._compare_configs(step, force)
+            noted = {item: self._noted(step, item) for item in ("config", "identity")}
+            all_or_none(functools.partial(self._compare, noted, force))
             abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, state)
-            restored = self._manager.restore(
-                step,
-                args=ocp.args.Composite(
-                    state=ocp.args.StandardRestore(abstract), data=ocp.args.JsonRestore()
-                ),
-            )
+            try:
+                restored = self._manager.restore(
+                    step,
+                    args=ocp.args.Composite(
+                        state=ocp.args.StandardRestore(abstract), data=ocp.args.JsonRestore()
+                    ),
+                )
+            except (ValueError, KeyError, TypeError) as error:
+                reason = str(error).partition("\n")[0][:300]
+                raise UserError(
+                    f"{self._folder / str(step)} does not fit this model and optimiser: {reason}\n"
+                    "Give another --workdir; --config.model.weights starts from trained weights."
+                ) from error
             batches.set_state(restored["data"])
             return restored["state"]
         return state
@@ -219,19 +240,38 @@ class Checkpoints:
             *(step, problem, aside, self.latest),
         )
 
-    def _compare_configs(self, step: int, force: bool) -> None:
-        saved = self._manager.restore(step, args=ocp.args.Composite(config=ocp.args.JsonRestore()))
-        differences = deciding_differences(self._config, check_config(saved["config"]))
-        if not differences:
-            return
-        listed = "\n".join(f"  {difference}" for difference in differences)
-        if not force:
-            raise UserError(
-                f"{self._folder} holds checkpoints of another config:\n{listed}\n"
-                "Set these fields back to resume that run, give another --workdir, or go on with"
-                " the new values by --force."
-            )
-        logging.warning("Going on with another config than before:\n%s", listed)
+    def _compare(self, noted: dict[str, Any], force: bool) -> None:
+        """Compares the config and the data with those that a checkpoint notes."""
+        for what, changes in (
+            ("another config", self._config_changes(noted["config"])),
+            ("other training data", self._data_changes(noted["identity"])),
+        ):
+            if not changes:
+                continue
+            listed = "\n".join(f"  {change}" for change in changes)
+            if not force:
+                raise UserError(
+                    f"{self._folder} holds checkpoints of {what}:\n{listed}\n"
+                    "Set this back to resume that run, give another --workdir, or go on with what"
+                    " is new by --force."
+                )
+            logging.warning("Going on with %s than before:\n%s", what, listed)
+
+    def _noted(self, step: int, item: str) -> Any:
+        """What a checkpoint notes; None where it is of a version that did not."""
+        if not (self._folder / str(step) / item).exists():
+            return None
+        args = ocp.args.Composite(**{item: ocp.args.JsonRestore()})
+        return self._manager.restore(step, args=args)[item]
+
+    def _config_changes(self, noted: Any) -> list[str]:
+        try:
+            return deciding_differences(self._config, check_config(noted))
+        except UserError as error:
+            return [f"It is of another version. {error}"]
+
+    def _data_changes(self, noted: Any) -> list[str]:
+        return list(differences(self._identity, noted)) if noted else []
 
 
 def _accuracy(metrics: dict[str, float]) -> float:

@@ -73,8 +73,11 @@ class Stop(Hook):
     def __init__(self, notice: StopNotice):
         self._notice = notice
 
+    def begin(self, run: Run) -> None:
+        run.stopped = self._notice.cause if self._notice.given else ""
+
     def after_step(self, run: Run) -> None:
-        run.stopped = self._notice.reached(run.step)
+        run.stopped = self._notice.cause if self._notice.reached(run.step) else ""
 
 
 class Log(Hook):
@@ -120,7 +123,7 @@ class Validate(Hook):
     def begin(self, run: Run) -> None:
         """Measures what a process that was told to stop did not."""
         run.accuracy = self._checkpoints.accuracy(run.step)
-        if self._is_due(run) and run.accuracy is None:
+        if self._is_due(run) and run.accuracy is None and not run.stopped:
             self._validate(run)
 
     def after_step(self, run: Run) -> None:
@@ -138,7 +141,8 @@ class Validate(Hook):
             run.accuracy = self._measure(run.state.evaluated, lambda: self._notice.given)
         if run.accuracy is not None:
             run.tell(test_accuracy=run.accuracy)
-        run.stopped = self._notice.given
+        if self._notice.given:
+            run.stopped = self._notice.cause
 
 
 class Save(Hook):

@@ -28,6 +28,7 @@ from renyi_jax.pruning import PruningConfig
 from renyi_jax.training.checkpoints import Checkpoints
 from renyi_jax.training.early_stop import KeepBest
 from renyi_jax.training.hooks import KeepRates, Log, ProgressBar, Save, Stop, Validate
+from renyi_jax.training.identity import identity_of
 from renyi_jax.training.keep_rates import keep_rate_levels
 from renyi_jax.training.metrics_log import MetricsLog
 from renyi_jax.training.optimizer import learning_rate_schedule, make_optimizer
@@ -60,12 +61,13 @@ def train(
         dataset: of `load_dataset`.
         config: of `check_config`.
         workdir: gets `checkpoints/`, `metrics.jsonl` and `tensorboard/`.
-        force: go on from the checkpoints of another config.
+        force: go on from the checkpoints of another config or of other data.
 
     Raises:
-        UserError: the workdir holds a run of another config, the data cannot fill a batch, the mesh
-            does not fit the devices, a checkpoint cannot be written, or a loss is not finite.
-        Stopped: SIGTERM came; the checkpoint is written.
+        UserError: the workdir holds a run of another config, of other data or of more steps, the
+            data cannot fill a batch, the mesh does not fit the devices, a checkpoint cannot be
+            written, or a loss is not finite.
+        Stopped: SIGTERM or Ctrl-C came; the checkpoint is written.
     """
     options = config.train
     if options.epochs == 0:
@@ -81,8 +83,12 @@ def train(
     schedule = learning_rate_schedule(options, config.data.batch_size, epoch_steps)
     optimizer = make_optimizer(options, schedule)
     with contextlib.ExitStack() as resources:
+        # Until what is being written is whole.
+        notice = resources.enter_context(StopNotice())
         resources.enter_context(on_mesh(mesh))
-        checkpoints = resources.enter_context(Checkpoints(workdir / "checkpoints", config))
+        checkpoints = resources.enter_context(
+            Checkpoints(workdir / "checkpoints", config, identity_of(dataset))
+        )
         state, shardings = initial_state(model, optimizer, config, mesh)
 
         def make_step(pruning: PruningConfig | None) -> Callable:
@@ -92,9 +98,13 @@ def train(
         if options.probe and int(state.step) == 0:
             probe(model, dataset, config, mesh)
             state, _ = initial_state(model, optimizer, config, mesh)
-        step = int(state.step)
+        step, last_step = int(state.step), options.epochs * epoch_steps
+        if step > last_step:
+            raise UserError(
+                f"{checkpoints.latest} is {step} steps old; config.train.epochs={options.epochs}"
+                f" are {last_step} steps. Give more epochs, or another --workdir."
+            )
         log = resources.enter_context(MetricsLog(workdir, step))
-        notice = resources.enter_context(StopNotice())
         validation = make_validation(model, dataset, config, mesh)
         hooks = (
             KeepRates(keep_rate_levels(model.pruning, options, epoch_steps), make_step),
@@ -109,7 +119,7 @@ def train(
             state=state,
             batches=batches,
             step=step,
-            last_step=options.epochs * epoch_steps,
+            last_step=last_step,
             epoch_steps=epoch_steps,
             log=log,
             window=Window(config.data.batch_size, step),
@@ -144,8 +154,8 @@ def make_steps(run: Run, hooks: Sequence[Hook], place: BatchPlacement) -> None:
             hook.after_step(run)
     if run.stopped:
         logging.warning(
-            "Stopped by SIGTERM after step %d of %d. The same command goes on there.",
-            *(run.step, run.last_step),
+            "Stopped by %s after step %d of %d. The same command goes on there.",
+            *(run.stopped, run.step, run.last_step),
         )
         raise Stopped
 

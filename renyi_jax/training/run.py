@@ -29,7 +29,8 @@ class Run:
         train_step: makes the next step.
         accuracy: top-1 on the test images after this very step; None where it was not measured.
         logged: whether a log line was written after this step.
-        stopped: whether the process ends after this step, for the same command to go on from there.
+        stopped: why the process ends after this step, for the same command to go on from there; ""
+            where it does not.
         latest: the metrics told last.
     """
 
@@ -43,7 +44,7 @@ class Run:
     train_step: Callable[[TrainState, Mapping[str, Any]], tuple[TrainState, Metrics]] | None = None
     accuracy: float | None = None
     logged: bool = False
-    stopped: bool = False
+    stopped: str = ""
     latest: dict[str, float] = dataclasses.field(default_factory=dict)
 
     @property

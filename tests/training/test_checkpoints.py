@@ -1,7 +1,9 @@
 """Checkpoints whose files change on the disk, and disks that take no more."""
 
 import contextlib
+import dataclasses
 import itertools
+import re
 import resource
 import signal
 
@@ -14,6 +16,8 @@ import pytest
 from renyi_jax.errors import UserError
 from renyi_jax.training import TrainState
 from renyi_jax.training.checkpoints import Checkpoints
+
+IDENTITY = {"name": "noise", "class_names": ["a", "b"], "num_examples": 9, "content": "0"}
 
 
 def state_after(step):
@@ -32,7 +36,7 @@ def batches_after(step):
 
 
 def save(folder, config, steps, **accuracies):
-    with Checkpoints(folder, config) as checkpoints:
+    with Checkpoints(folder, config, IDENTITY) as checkpoints:
         for step in steps:
             checkpoints.save(state_after(step), batches_after(step), step)
 
@@ -40,7 +44,7 @@ def save(folder, config, steps, **accuracies):
 def restore(folder, config):
     """The step that was restored; its state and its place in the data are seen to belong to it."""
     batches = batches_after(0)
-    with Checkpoints(folder, config) as checkpoints:
+    with Checkpoints(folder, config, IDENTITY) as checkpoints:
         state = checkpoints.restore(state_after(0), batches)
     step = int(state.step)
     jax.tree.map(np.testing.assert_array_equal, state, state_after(step))
@@ -125,7 +129,7 @@ def test_on_a_full_disk_training_stops_and_names_the_checkpoint_that_is_whole(
             UserError, match=r"step 2 could not be written(.|\n)*latest that could: \S*/1"
         ),
         full_disk(),
-        Checkpoints(folder, config) as checkpoints,
+        Checkpoints(folder, config, IDENTITY) as checkpoints,
     ):
         checkpoints.save(state_after(2), batches_after(2), 2)
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["1"]
@@ -135,7 +139,7 @@ def test_on_a_full_disk_training_stops_and_names_the_checkpoint_that_is_whole(
 def test_on_a_full_disk_training_goes_on_if_asked_to(make_config, tmp_path, workdir, caplog):
     config = make_config(checkpoint__on_failure="continue")
     folder = workdir / "checkpoints"
-    with Checkpoints(folder, config) as checkpoints:
+    with Checkpoints(folder, config, IDENTITY) as checkpoints:
         checkpoints.save(state_after(1), batches_after(1), 1)
         checkpoints.wait()
         with full_disk():
@@ -146,3 +150,56 @@ def test_on_a_full_disk_training_goes_on_if_asked_to(make_config, tmp_path, work
     names = {path.name for path in (tmp_path / "checkpoints").iterdir()}
     assert names == {"1", "3"}
     assert restore(folder, config) == 3
+
+
+@pytest.mark.parametrize(
+    "change, told",
+    [
+        ({"name": "silence"}, "data set: silence, was noise"),
+        ({"class_names": ["a", "b", "c"]}, "classes: 3, were 2; new: 'c'"),
+        ({"class_names": ["a", "x"]}, "classes: 2, were 2; new: 'x'; gone: 'b'"),
+        ({"class_names": ["b", "a"]}, "classes: 2, were 2; in another order"),
+        ({"num_examples": 8, "content": "1"}, "training examples: 8, were 9"),
+        ({"content": "1"}, "training examples: as many as before, and not the same"),
+    ],
+)
+def test_other_training_data_are_told_and_go_on_by_force_alone(
+    make_config, workdir, caplog, change, told
+):
+    folder = workdir / "checkpoints"
+    save(folder, make_config(), [1])
+    with Checkpoints(folder, make_config(), IDENTITY | change) as checkpoints:
+        with pytest.raises(UserError, match=f"other training data:\n  {re.escape(told)}") as error:
+            checkpoints.restore(state_after(0), batches_after(0))
+        assert "--force" in str(error.value) and "--workdir" in str(error.value)
+        state = checkpoints.restore(state_after(0), batches_after(0), force=True)
+    assert int(state.step) == 1 and told in caplog.text
+
+
+def test_a_state_of_other_shapes_is_refused_even_by_force(make_config, workdir):
+    folder = workdir / "checkpoints"
+    save(folder, make_config(), [1])
+    state = state_after(0)
+    for other in (
+        dataclasses.replace(state, params={"kernel": jnp.zeros((64, 65))}),
+        dataclasses.replace(state, ema=state.params),
+        dataclasses.replace(state, params={"kernels": jnp.zeros((64, 64))}),
+    ):
+        with (
+            Checkpoints(folder, make_config(), IDENTITY) as checkpoints,
+            pytest.raises(UserError, match=r"1 does not fit this model(.|\n)*another --workdir"),
+        ):
+            checkpoints.restore(other, batches_after(0), force=True)
+
+
+def test_a_checkpoint_of_a_version_with_other_fields_is_told_as_such(make_config, workdir):
+    folder = workdir / "checkpoints"
+    save(folder, make_config(), [1])
+    path = folder / "1" / "config" / "metadata"
+    path.write_text(path.read_text().replace('"seed"', '"seeed"'))
+    (folder / "1" / "digests.json").unlink()
+    with (
+        Checkpoints(folder, make_config(), IDENTITY) as checkpoints,
+        pytest.raises(UserError, match=r"another version(.|\n)*seeed(.|\n)*another --workdir"),
+    ):
+        checkpoints.restore(state_after(0), batches_after(0))
