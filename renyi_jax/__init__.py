@@ -1,6 +1,8 @@
 """Entropy-based patch pruning for Vision Transformers in JAX."""
 
+import importlib
 import sys
+from typing import Any
 
 if sys.argv[:1] == ["-m"]:  # as long as Python imports the packages of a command
     from renyi_jax import signals
@@ -35,3 +37,10 @@ __all__ = [
     "pruning",
     "save_weights",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Imports `renyi_jax.inference` when it is asked for: it draws images, which takes a second."""
+    if name == "inference":
+        return importlib.import_module("renyi_jax.inference")
+    raise AttributeError(f"module 'renyi_jax' has no attribute {name!r}")

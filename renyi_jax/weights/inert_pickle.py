@@ -10,7 +10,7 @@ import pickletools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-MOST_STEPS = 1 << 21
+MOST_STEPS = 1 << 20
 """Instructions after which the reading ends: some seconds of work."""
 
 _MARKED = {o.name for o in pickletools.opcodes if pickletools.markobject in o.stack_before}

@@ -1,7 +1,6 @@
 """Reads the tensors of torch files without torch, and without running anything in them."""
 
 import io
-import math
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -53,7 +52,7 @@ class _Tensor(NamedTuple):
     """A view of a storage; offset and strides count elements."""
 
     storage: _Storage
-    dtype: str
+    kind: str
     offset: int
     shape: tuple[int, ...]
     strides: tuple[int, ...]
@@ -138,7 +137,7 @@ def _open_legacy(path: Path) -> tuple[Unpickled, Fetch]:
         if not isinstance(key, str) or key not in storages:
             raise ValueError("it has numbers of a kind that is not known here")
         length = int.from_bytes(file.read(8), "little")
-        places[key] = (file.tell(), length)
+        places[key] = (file.tell(), length)  # where numpy refuses what is beyond the file
         file.seek(length * _dtype(storages[key].kind).itemsize, io.SEEK_CUR)
 
     def fetch(storage: _Storage) -> np.ndarray:
@@ -204,12 +203,13 @@ def _entry(tensor: _Tensor, fetch: Fetch) -> Entry:
 
 
 def _array(tensor: _Tensor, fetch: Fetch) -> np.ndarray:
-    storage, dtype, offset, shape, strides = tensor
-    numbers = fetch(storage).view(_dtype(dtype))
-    if len(shape) != len(strides) or min((offset, *shape, *strides)) < 0:
-        raise ValueError(f"a tensor has shape {shape} and strides {strides}")
+    storage, kind, offset, shape, strides = tensor
+    if min((offset, *shape, *strides)) < 0:
+        raise ValueError(f"a tensor has offset {offset}, shape {shape} and strides {strides}")
+    dtype = _dtype(kind)
+    numbers = fetch(storage).view(dtype)
     last = offset + sum((length - 1) * stride for length, stride in zip(shape, strides))
-    if math.prod(shape) and last >= len(numbers):
+    if 0 not in shape and last >= len(numbers):  # numpy itself does not check an empty buffer
         raise ValueError(f"a tensor of shape {shape} reaches beyond its {len(numbers)} numbers")
-    steps = [stride * numbers.itemsize for stride in strides]
-    return np.lib.stride_tricks.as_strided(numbers[offset:], shape, steps)
+    steps = [stride * dtype.itemsize for stride in strides]
+    return np.ndarray(shape, dtype, numbers, offset * dtype.itemsize, steps)
