@@ -81,7 +81,7 @@ def resolve_split(expression: str, sizes: Mapping[str, int], field: str, owner: 
 def _parts(expression: str) -> list[tuple[str, str]]:
     """Names, and what follows each of them."""
     matches = [_PART.fullmatch(part) for part in expression.split("+")]
-    return [match.groups() if match else (expression, "") for match in matches]
+    return [(match[1], match[2]) if match else (expression, "") for match in matches]
 
 
 def _known(name: str, known: Iterable[str]) -> str:

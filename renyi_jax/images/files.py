@@ -5,7 +5,7 @@ import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from absl import logging
 from etils import epath
@@ -48,7 +48,9 @@ def find_image_files(folder: str | os.PathLike) -> ImageFiles:
     root = os.fspath(folder)
     names: list[str] = []
     skipped = collections.Counter[str]()
-    seen = {_identity(parent) for parent in Path(root).resolve().parents} if _local(root) else set()
+    seen: set[Any] = set()
+    if _local(root):
+        seen.update(map(_identity, Path(root).resolve().parents))
     folders, links = [""], []
     while folders or links:
         here = folders.pop() if folders else links.pop(0)

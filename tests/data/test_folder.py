@@ -76,6 +76,19 @@ def test_an_image_has_its_own_label_and_the_pixels_that_predict_sees(make):
     assert not expected
 
 
+def test_training_and_evaluation_see_upright_images_of_sixteen_bits_too(make):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    levels = np.arange(48 * 32, dtype=np.uint16).reshape(48, 32) * 42
+    folder = make({"train": {"a": 1}, "test": {"a": 1}})
+    for split in ("train", "test"):
+        Image.fromarray(levels).save(folder / split / "a" / "grey.png", exif=exif)
+    upright = np.rot90((levels.astype(float) / 257).round(), -1)
+    for records in (load(folder).train, load(folder).test):
+        (grey,) = (i for i, name in enumerate(records.source.names) if "grey" in name)
+        np.testing.assert_array_equal(records[grey]["image"][..., 0], upright)
+
+
 def test_what_changes_in_the_folder_is_read_and_changes_the_fingerprint(make):
     folder = make()
     first = fingerprint(load(folder).train)
