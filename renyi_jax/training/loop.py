@@ -96,7 +96,7 @@ def train(
 
         state = checkpoints.restore(state, batches, force)
         if options.probe and int(state.step) == 0:
-            probe(model, dataset, config, mesh)
+            probe(model, dataset, config, mesh, lambda: notice.given)
             state, _ = initial_state(model, optimizer, config, mesh)
         step, last_step = int(state.step), options.epochs * epoch_steps
         if step > last_step:

@@ -6,7 +6,7 @@ On frozen features that is a convex problem: each image is seen once, and no sch
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -24,6 +24,7 @@ from renyi_jax.data import Dataset, eval_loader
 from renyi_jax.models import VisionTransformer, normalize_images
 from renyi_jax.parallel import BatchPlacement, put, replicated, spread
 from renyi_jax.progress import phase, progress
+from renyi_jax.training.stopping import Stopped
 
 
 class Head(NamedTuple):
@@ -33,7 +34,13 @@ class Head(NamedTuple):
     bias: Float[np.ndarray, "classes"]
 
 
-def probe(model: VisionTransformer, dataset: Dataset, config: Any, mesh: Mesh) -> None:
+def probe(
+    model: VisionTransformer,
+    dataset: Dataset,
+    config: Any,
+    mesh: Mesh,
+    is_over: Callable[[], bool] = lambda: False,
+) -> None:
     """Replaces the head of `model` by the one that `fit_head` finds on the training split.
 
     Args:
@@ -42,8 +49,12 @@ def probe(model: VisionTransformer, dataset: Dataset, config: Any, mesh: Mesh) -
         config: of `check_config`; read are `train.label_smoothing`, `evaluate.batch_size` and
             `data.crop_pct`.
         mesh: over which the images are spread.
+        is_over: says, between two batches, whether the process is to stop.
+
+    Raises:
+        Stopped: it is; nothing is saved.
     """
-    features, labels = _training_features(model, dataset, config, mesh)
+    features, labels = _training_features(model, dataset, config, mesh, is_over)
     with phase("Fitting the head"):
         head = fit_head(features, labels, model.spec.num_classes, config.train.label_smoothing)
     if jax.process_count() > 1:
@@ -101,7 +112,11 @@ def _heads(model: VisionTransformer) -> list[Any]:
 
 
 def _training_features(
-    model: VisionTransformer, dataset: Dataset, config: Any, mesh: Mesh
+    model: VisionTransformer,
+    dataset: Dataset,
+    config: Any,
+    mesh: Mesh,
+    is_over: Callable[[], bool],
 ) -> tuple[Float[np.ndarray, "n d"], Int[np.ndarray, "n"]]:
     """What the heads see of the training images; their outputs are averaged, as the logits are."""
     num_heads = len(_heads(model))
@@ -137,6 +152,9 @@ def _training_features(
     features, labels = [], []
     total = -(-len(dataset.train) // batch_size)
     for batch in progress(batches, "Computing features", unit="batch", total=total):
+        if is_over():
+            logging.warning("Stopped before the first step. The same command starts again.")
+            raise Stopped
         placed = place({name: batch[name] for name in ("image", "label", "valid")})
         outputs = jax.tree.map(lambda array: array.addressable_data(0), read(params, placed))
         rows, classes, valid = map(np.asarray, outputs)

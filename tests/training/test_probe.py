@@ -12,6 +12,7 @@ from renyi_jax.models import normalize_images
 from renyi_jax.parallel import make_mesh
 from renyi_jax.pruning import PruningConfig
 from renyi_jax.training.probe import fit_head, probe
+from renyi_jax.training.stopping import Stopped
 
 PRUNING = PruningConfig(blocks=(1, 2), keep_rate=0.7)
 
@@ -81,3 +82,12 @@ def test_classes_that_no_image_has_keep_finite_weights(dataset, make_config):
     config = make_config()
     probe(model, dataset, config, make_mesh(config.mesh.to_dict()))
     assert jnp.isfinite(model.head.kernel[...]).all() and jnp.isfinite(model.head.bias[...]).all()
+
+
+def test_a_probe_that_is_told_to_stop_leaves_the_model_as_it_is(dataset, make_config):
+    model = tiny_model(PRUNING, tiny_spec(depth=2))
+    before = np.asarray(model.head.kernel[...])
+    config = make_config()
+    with pytest.raises(Stopped):
+        probe(model, dataset, config, make_mesh(config.mesh.to_dict()), lambda: True)
+    np.testing.assert_array_equal(model.head.kernel[...], before)
