@@ -20,7 +20,7 @@ from typing import Any
 import jax
 from absl import flags
 
-from renyi_jax.attention import call
+from renyi_jax.attention import backend
 from renyi_jax.cli import commands
 from renyi_jax.config import check_config, default_config
 from renyi_jax.parallel import make_mesh
@@ -46,14 +46,14 @@ def main() -> None:
     model = abstract_model(config, num_classes=1000)
     tokens = model.spec.num_patches + model.spec.num_prefix
     print(f"{_MODEL.value}, {_IMAGE_SIZE.value} pixels, {tokens} tokens, {_TOPOLOGY.value}")
-    streams_by_itself = tokens > call.PLAIN_TOKENS
+    streams_by_itself = tokens > backend.PLAIN_TOKENS
     too_much = False
     for step in steps_of(config, mesh):
         if step.name not in _STEPS.value:
             continue
         memory = {}
         for version in _VERSIONS.value:
-            call.PLAIN_TOKENS = math.inf if version == "plain" else 0
+            backend.PLAIN_TOKENS = math.inf if version == "plain" else 0
             started = time.perf_counter()
             request = step.call(model, _BATCH_SIZE.value)
             compiled = request.function.lower(*request.arguments).compile()

@@ -11,7 +11,6 @@ temporary memory of the program. Nothing is run.
 Needs the compiler for TPUs (requirements-tpu.txt).
 """
 
-import dataclasses
 import functools
 import itertools
 import time
@@ -24,10 +23,11 @@ from absl import flags
 from flax import nnx
 from jax.sharding import SingleDeviceSharding
 
+from renyi_jax.attention import Needs
 from renyi_jax.cli import commands
-from renyi_jax.models.block import Block, Tokens
+from renyi_jax.models.block import Block, Step
 from renyi_jax.models.registry import model_spec
-from renyi_jax.pruning import PruningConfig, PruningStage
+from renyi_jax.pruning import PruningConfig, Stage, Tokens
 from renyi_jax.roofline import read_program, stand_in_devices
 
 _TOPOLOGY = flags.DEFINE_string("topology", "v5e:2x2", "Of which one chip is compiled for.")
@@ -35,12 +35,12 @@ _MODEL = flags.DEFINE_string("model", "deit_small_patch16_224", "Name of the mod
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", 64, "Images of a chip.")
 _KEEP_RATES = flags.DEFINE_list("keep_rates", ["1", "0.7"], "Of the pruned blocks.")
 
-Runs = list[tuple[PruningStage | None, int]]
+Runs = list[tuple[Stage | None, int]]
 """Pruning, and a number of blocks that follow each other and have equal shapes."""
 
 
-def runs_of(stages: Sequence[PruningStage | None]) -> Runs:
-    groups = itertools.groupby(stages, lambda stage: stage and stage.index)
+def runs_of(stages: Sequence[Stage | None]) -> Runs:
+    groups = itertools.groupby(stages, lambda stage: stage and stage.block)
     grouped = [list(group) for _, group in groups]
     return [(group[0], len(group)) for group in grouped]
 
@@ -52,12 +52,9 @@ def encode(block: Any, runs: Runs, states: Sequence[Any], tokens: Tokens) -> Tok
     return tokens
 
 
-def one_block(
-    block: Any, stage: PruningStage | None, tokens: Tokens, state: Any
-) -> tuple[Tokens, None]:
-    alpha = None if stage is None else jnp.float32(2)
-    module = nnx.merge(block, state)
-    return module(tokens, stage, alpha, None, None, train=False, rngs=None)[0], None
+def one_block(block: Any, stage: Stage | None, tokens: Tokens, state: Any) -> tuple[Tokens, None]:
+    step = Step(None if stage is None else stage.at(jnp.float32(2)), None, Needs())
+    return nnx.merge(block, state)(tokens, step, train=False, rngs=None)[0], None
 
 
 def main() -> None:
@@ -79,7 +76,7 @@ def main() -> None:
     print("| keep rate | blocks | bodies | processor time, s | temporary memory, MiB |")
     print("|---" * 5 + "|")
     for rate in map(float, _KEEP_RATES.value):
-        pruned = dataclasses.replace(PruningConfig(), keep_rate=rate).stages() if rate < 1 else {}
+        pruned = PruningConfig(keep_rate=rate).by_block if rate < 1 else {}
         stages = [pruned.get(number) for number in range(1, spec.depth + 1)]
         single: Runs = [(stage, 1) for stage in stages]
         for way, runs in {"one by one": single, "scanned": runs_of(stages)}.items():

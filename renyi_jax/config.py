@@ -19,7 +19,6 @@ from renyi_jax.config_fields import (
     integer,
     number,
     one_of,
-    optional,
     per_block,
     several,
     span,
@@ -31,13 +30,11 @@ from renyi_jax.images import INTERPOLATIONS
 from renyi_jax.models.registry import DTYPES, MODELS, model_spec
 from renyi_jax.models.spec import ModelSpec
 from renyi_jax.models.vit import REMATERIALIZATIONS, check_blocks
-from renyi_jax.pruning import CRITERIA, KEY_SIMILARITY, MERGE, REDUCERS, PruningConfig
-from renyi_jax.pruning.config import HEADS
+from renyi_jax.pruning import OPTIONS, PruningConfig
+from renyi_jax.pruning.config import BLOCKS
 
 # An ml_collections.ConfigDict: its attributes have no types that could be checked.
 Config = Any
-
-_PRUNING: Any = PruningConfig()
 
 FIELDS: dict[str, Field | dict[str, Field]] = {
     # Decides the initial weights, the order of the data, their augmentation, and dropout.
@@ -60,20 +57,10 @@ FIELDS: dict[str, Field | dict[str, Field]] = {
         # What the backward pass computes again rather than keep in memory.
         "remat": one_of("none", REMATERIALIZATIONS, decides=False),
     },
-    # As in PruningConfig; keep_rate=1.0 is the plain model.
+    # As in PruningConfig, whose options have their help there; keep_rate=1.0 is the plain model.
     "pruning": {
-        # "renyi" by default; the reducer "merge" takes none.
-        "criterion": optional(per_block(one_of(_PRUNING.criterion, (*CRITERIA, KEY_SIMILARITY)))),
-        "alpha": per_block(number(_PRUNING.alpha, "(0, inf]")),
-        "keep_rate": per_block(number(_PRUNING.keep_rate, "(0, 1]")),
-        "blocks": several(_PRUNING.blocks, integer(1, at_least=1)),
-        "reducer": one_of(_PRUNING.reducer, (*REDUCERS, MERGE)),
-        "normalize": flag(_PRUNING.normalize),
-        "heads": one_of(_PRUNING.heads, HEADS),
-        "keep_mass": per_block(number(_PRUNING.keep_mass, "(0, 1]")),
-        "r": optional(per_block(integer(0, at_least=0))),
-        "prefix_keys": flag(_PRUNING.prefix_keys),
-        "reverse": flag(_PRUNING.reverse),
+        "blocks": several(BLOCKS, integer(1, at_least=1)),
+        **{name: per_block(option.field) for name, option in OPTIONS.items()},
     },
     "data": {
         "name": text("cluttered_fashion_mnist"),
@@ -174,16 +161,12 @@ FIELDS: dict[str, Field | dict[str, Field]] = {
     # from block to block is a tuple, or values with slashes between: "renyi/renyi/cls_attention".
     "evaluate": {
         "batch_size": integer(100, at_least=1, at_most=MAX_BATCH, decides=False),
-        "keep_rates": several((), per_block(number(1.0, "(0, 1]")), decides=False),
-        "alphas": several((), per_block(number(1.0, "(0, inf]")), decides=False),
-        "criteria": several((), per_block(one_of("renyi", CRITERIA)), decides=False),
-        "reducers": several((), one_of("drop", (*REDUCERS, MERGE)), decides=False),
-        "keep_masses": several((), per_block(number(1.0, "(0, 1]")), decides=False),
+        **{
+            option.sweep: several((), per_block(option.field), decides=False)
+            for option in OPTIONS.values()
+            if option.sweep
+        },
         "blocks": several((), several((), integer(1, at_least=1), ",/"), decides=False),
-        "normalize": several((), flag(True), decides=False),
-        "heads": several((), one_of("mean", HEADS), decides=False),
-        "prefix_keys": several((), flag(False), decides=False),
-        "reverse": several((), flag(False), decides=False),
     },
     # Devices on each axis, over all processes; -1 is those that the others leave.
     "mesh": {
@@ -350,7 +333,7 @@ def _across_fields(config: dict[str, Any]) -> Iterator[str]:
     model, train = config["model"], config["train"]
     try:
         pruning = PruningConfig(**config["pruning"])
-        config["pruning"]["criterion"] = pruning.criterion
+        config["pruning"] |= {name: getattr(pruning, name) for name in OPTIONS}
     except UserError as error:
         pruning = None
         yield f"config.pruning: {str(error).removeprefix('PruningConfig: ')}"

@@ -7,6 +7,8 @@ import re
 from collections.abc import Callable, Collection
 from typing import Any
 
+import numpy as np
+
 from renyi_jax.errors import nearest
 
 MAX_SIDE = 2**16
@@ -101,7 +103,8 @@ def number(default: float, interval: str, **options) -> Field:
             or (closed_below and value == low)
             or (closed_above and value == high)
         ):
-            return float(value)
+            # A float32 is read as the decimal that it is printed as: 0.7, not 0.699999988.
+            return float(str(value)) if isinstance(value, np.floating) else float(value)
         raise ValueError
 
     return Field(default, f"a number in {interval}", parse, **options)

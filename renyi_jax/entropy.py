@@ -30,6 +30,7 @@ alpha = 1.
 """
 
 import math
+from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -53,6 +54,10 @@ _RISE_SERIES = tuple((-1.0) ** k / math.factorial(k + 1) for k in range(7, -1, -
 # The coefficients of ((x - 1) exp(x) + 1) / x^2, highest power first; used for |x| < 1/2.
 _KL_SERIES = np.array([(k + 1) / math.factorial(k + 2) for k in range(8, -1, -1)], np.float32)
 
+# A subnormal float32 is a whole multiple, its bits, of the smallest one.
+_SMALLEST_NORMAL_BITS = 1 << 23
+_LOG_SMALLEST = -149 * math.log(2)
+
 _FLOAT32_MIN = float(np.finfo(np.float32).min)
 
 
@@ -63,13 +68,15 @@ def renyi_entropy(
 
     Args:
         probs: non-negative, sums to 1 along `axis` (the sum is divided out, so a rounded sum does
-            no harm). Zeros count for nothing and receive a gradient of zero.
+            no harm). Zeros count for nothing; they and subnormal numbers receive a gradient of
+            zero.
         alpha: the order, one number in (0, inf]; may be traced. 1 is Shannon's entropy, inf the
             min-entropy.
         axis: where the distributions lie.
 
     Returns:
-        float32 entropies between 0 and log N, of the shape of `probs` without `axis`.
+        float32 entropies between 0 and log N, of the shape of `probs` without `axis`. Where there
+        is a negative entry -inf, and where one is not finite or all are 0, nan.
 
     Raises:
         UserError: if `alpha` is a known value outside (0, inf], or not one number.
@@ -115,25 +122,52 @@ def attention_entropy(
     return _entropy_of_attention(logits, _order(alpha), num_prefix=num_prefix, normalize=normalize)
 
 
-def _order(alpha: ArrayLike) -> np.ndarray | Array:
-    """`alpha` as a float32 scalar, refused if it is known here and outside (0, inf].
+def known_orders(alpha: ArrayLike | Sequence[ArrayLike]) -> np.ndarray | Array:
+    """Returns `alpha`, one order or several, in float32.
 
-    A known value becomes a numpy scalar, an argument and not a constant of what is compiled.
+    A known value becomes a numpy array, an argument and not a constant of what is compiled.
+
+    Raises:
+        UserError: it is known here and outside (0, inf].
     """
-    traced = isinstance(alpha, Tracer)
-    order = jnp.asarray(alpha, jnp.float32) if traced else np.asarray(alpha, np.float32)
+    if any(isinstance(each, Tracer) for each in jax.tree.leaves(alpha)):
+        return jnp.asarray(alpha, jnp.float32)
+    try:
+        orders = np.asarray(alpha, np.float32)
+    except (TypeError, ValueError):
+        raise UserError(f"alpha must be a number, or several, got {alpha!r}.") from None
+    if not (orders > 0).all():
+        raise UserError(f"alpha, the order of the entropy, must lie in (0, inf], got {alpha}.")
+    return orders
+
+
+def _order(alpha: ArrayLike) -> np.ndarray | Array:
+    """`known_orders` of one order."""
+    order = known_orders(alpha)
     if order.ndim:
         raise UserError(f"alpha must be one number, got an array of shape {order.shape}.")
-    if not traced and not order > 0:
-        raise UserError(f"alpha, the order of the entropy, must lie in (0, inf], got {alpha}.")
     return order
 
 
 @partial(jax.jit, static_argnames="axis")
 def _entropy_of_probs(probs, alpha, *, axis):
     probs = jnp.moveaxis(probs.astype(jnp.float32), axis, -1)
-    positive = probs > 0
-    return _entropy(jnp.where(positive, jnp.log(jnp.where(positive, probs, 1)), -jnp.inf), alpha)
+    entropy = _entropy(_log_of_probs(probs), alpha)
+    # As scipy.stats.entropy has it: what is no distribution has no plausible entropy.
+    is_one = jnp.isfinite(probs).all(axis=-1) & (probs != 0).any(axis=-1)
+    entropy = jnp.where((probs < 0).any(axis=-1), -jnp.inf, entropy)
+    return jnp.where(is_one, entropy, jnp.nan)
+
+
+def _log_of_probs(probs: Float[Array, "*batch n"]) -> Float[Array, "*batch n"]:
+    """log p; -inf for 0. XLA may take a subnormal number for 0: it is read from its bits."""
+    is_normal = probs >= np.finfo(np.float32).tiny
+    log_p = jnp.log(jnp.where(is_normal, probs, 1))
+    bits = jax.lax.bitcast_convert_type(jax.lax.stop_gradient(probs), jnp.int32)
+    is_subnormal = (bits > 0) & (bits < _SMALLEST_NORMAL_BITS)
+    multiple = jnp.where(is_subnormal, bits, 1).astype(jnp.float32)
+    log_p = jnp.where(is_subnormal, jnp.log(multiple) + _LOG_SMALLEST, log_p)
+    return jnp.where(is_normal | is_subnormal, log_p, -jnp.inf)
 
 
 @partial(jax.jit, static_argnames=("num_prefix", "normalize"))

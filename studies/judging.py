@@ -5,7 +5,6 @@ one program, in which the compiler finds what they share, and the orders of one 
 batch from the first cut on. Nothing is timed here.
 """
 
-import dataclasses
 import hashlib
 import itertools
 import json
@@ -90,10 +89,9 @@ def _changes(setting: Setting) -> dict[str, Any] | None:
     """The fields that differ from the defaults; so a field that is new changes no cell."""
     if setting is None:
         return None
-    default = PruningConfig()
-    fields = {field.name: getattr(setting, field.name) for field in dataclasses.fields(setting)}
-    fields["alpha"] = describe(setting)["alpha"]
-    return {name: value for name, value in fields.items() if value != getattr(default, name)}
+    default = PruningConfig().to_json()
+    fields = setting.to_json() | {"alpha": describe(setting)["alpha"]}
+    return {name: value for name, value in fields.items() if value != default[name]}
 
 
 def _groups(settings: Sequence[Setting], missing: Sequence[int]) -> Iterator[list[int]]:

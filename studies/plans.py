@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from renyi_jax.pruning import CRITERIA, PruningConfig
+from renyi_jax.pruning import PruningConfig
 from studies.criteria import TRIALS
 
 Cost = Callable[[PruningConfig], int]
@@ -100,18 +100,18 @@ def places(base: PruningConfig, cost: Cost) -> Iterator[Entry]:
 
 def trials(base: PruningConfig, cost: Cost) -> Iterator[Entry]:
     """New criteria, from which one is chosen on images that it is not tested on."""
-    CRITERIA.update(TRIALS)
     methods: dict[str, dict[str, Any]] = {CLS: {"criterion": CLS}}
     unordered = ("max_head_cls_attention", "log_cls_attention", "cls_two_steps")
     for name in (*unordered, "cls_times_received"):
-        methods[name] = {"criterion": name}
+        methods[name] = {"criterion": TRIALS[name]}
     for name in ("sharp_cls_attention", "cls_times_entropy", "cls_rank_entropy", "sharp_votes"):
         for order in (0.5, 2.0):
-            methods[f"{name} {order:g}"] = {"criterion": name, "alpha": order}
+            methods[f"{name} {order:g}"] = {"criterion": TRIALS[name], "alpha": order}
     methods["received_attention"] = {"criterion": "received_attention"}
     methods["column_norm 2"] = {"criterion": "column_norm", "alpha": 2.0}
     for order in (1.0, 2.0, 4.0):
-        methods[f"sharpest_received {order:g}"] = {"criterion": "sharpest_received", "alpha": order}
+        trial = TRIALS["sharpest_received"]
+        methods[f"sharpest_received {order:g}"] = {"criterion": trial, "alpha": order}
     for order in (0.5, 1.0, 2.0, 4.0, 8.0, math.inf):
         for early in range(1, 1 + len(base.blocks)):
             names = ("sharp_received",) * early + (CLS,) * (len(base.blocks) - early)

@@ -89,7 +89,8 @@ def _entries(config: Any, spec: ModelSpec) -> Iterator[Entry]:
 
 
 def _cell_config(config: Any, entry: Entry, seed: int) -> Any:
-    pruning = {name: getattr(entry.pruning, name) for name in config.pruning}
+    assert entry.pruning is not None
+    pruning = entry.pruning.to_json()
     return check_config(_changed(config, pruning=pruning, seed=seed))
 
 

@@ -120,7 +120,7 @@ def test_peers_prune_as_their_settings_say():
     for tome, r in zip(PEERS["tome"].settings(spec, [0.7]), TOME_R, strict=True):
         assert tome is not None
         patches = 196
-        for stage in tome.stages().values():
+        for stage in tome.stages:
             patches = stage.count(patches)
         assert patches == max(196 - 12 * r, patches)
 

@@ -466,3 +466,20 @@ def test_an_order_outside_its_range_that_comes_traced_gives_nan(alpha):
 def test_a_prefix_that_leaves_no_patch_is_refused(num_prefix):
     with pytest.raises(UserError, match="expected 0 to 2, got"):
         attention_entropy(jnp.ones((3, 3)), 2.0, num_prefix)
+
+
+@pytest.mark.parametrize("alpha", [0.01, 0.1, 0.5, 1.0, 2.0])
+def test_subnormal_probabilities_count_as_what_they_are(alpha):
+    probs = np.array([1e-40, 3e-42, 1.4e-45, 0.25, 0.75], np.float32)
+    exact = probs.astype(np.float64) / probs.astype(np.float64).sum()
+    expected = scipy.stats.entropy(exact) if alpha == 1 else np.log((exact**alpha).sum())
+    expected = expected if alpha == 1 else expected / (1 - alpha)
+    np.testing.assert_allclose(renyi_entropy(probs, alpha), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("alpha", ORDERS)
+def test_what_is_no_distribution_has_no_plausible_entropy(alpha):
+    rows = np.array([[0.5, 0.5, np.nan], [-0.1, 0.6, 0.5], [0, 0, 0], [np.inf, 0, 1]], np.float32)
+    with np.errstate(invalid="ignore"):
+        expected = scipy.stats.entropy(rows, axis=1)
+    np.testing.assert_array_equal(renyi_entropy(rows, alpha), expected)

@@ -85,7 +85,9 @@ def _pairs(original: Any, arguments: argparse.Namespace) -> Iterator[tuple]:
         build = _evit(arguments.evit)
         for reducer in ("drop", "fuse"):
             for rate in map(float, arguments.keep_rates.split(",")):
-                pruning = PruningConfig("cls_attention", 1.0, rate, BLOCKS, reducer)
+                pruning = PruningConfig(
+                    criterion="cls_attention", keep_rate=rate, blocks=BLOCKS, reducer=reducer
+                )
                 yield f"EViT, {reducer}, keep rate {rate}", pruning, build(original, pruning)
     if arguments.tome:
         build = _tome(arguments.tome)

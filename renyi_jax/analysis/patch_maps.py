@@ -6,8 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
-from renyi_jax.models import PruningTrace
-from renyi_jax.pruning import CRITERIA, PruningConfig
+from renyi_jax.pruning import PruningConfig, PruningTrace
 
 GONE_TONES = (208, 211, 216), (148, 153, 163)
 """RGB of the stripes over a dropped patch: two, as one would be lost on a picture of that grey."""
@@ -40,15 +39,17 @@ def stage_maps(
     """
     maps = []
     positions = np.arange(grid_size[0] * grid_size[1])
-    for block, criterion, stage in zip(pruning.blocks, pruning.per_block("criterion"), trace):
-        is_entropy = criterion in CRITERIA and CRITERIA[criterion].is_entropy
+    for block, stage in zip(pruning.stages, trace):
+        is_entropy = block.criterion_row is not None and block.criterion_row.is_entropy
         scores = np.asarray(stage.scores[image])
-        scores = -scores if pruning.reverse else scores
+        scores = -scores if block.reverse else scores
         values = on_grid(-scores if is_entropy else scores, positions, grid_size)
         positions = np.asarray(stage.kept[image])
         kept = ~np.isnan(on_grid(np.zeros(len(positions)), positions, grid_size))
-        quantity = "entropy (nats)" if is_entropy else f"{criterion.replace('_', ' ')} score"
-        maps.append(StageMap(block, values, kept, quantity))
+        quantity = (
+            "entropy (nats)" if is_entropy else f"{str(block.criterion).replace('_', ' ')} score"
+        )
+        maps.append(StageMap(block.block, values, kept, quantity))
     return maps
 
 

@@ -1,5 +1,6 @@
 """What a model does with a few pictures, as the arrays that figures draw."""
 
+import contextlib
 import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
@@ -14,10 +15,11 @@ from jaxtyping import Float, UInt8
 from renyi_jax.analysis.patch_maps import StageMap, stage_maps
 from renyi_jax.analysis.photo import Row, Stop
 from renyi_jax.analysis.style import text_of
+from renyi_jax.errors import UserError
 from renyi_jax.evaluation.settings import describe, keep_words
 from renyi_jax.models import VisionTransformer, attention_statistics, normalize_images
 from renyi_jax.progress import progress
-from renyi_jax.pruning import MERGE, PruningConfig
+from renyi_jax.pruning import PruningConfig
 
 Pixels = UInt8[np.ndarray, "b height width 3"]
 
@@ -111,9 +113,8 @@ def read_pruning(
 
 def prunes_by_score(pruning: PruningConfig) -> PruningConfig:
     """As much pruned in the same blocks, but in a way that any criterion can."""
-    rate = pruning.keep_rate
-    if pruning.reducer == MERGE:
-        return PruningConfig(keep_rate=rate, blocks=pruning.blocks)
+    if not pruning.ranks:
+        return PruningConfig(keep_rate=pruning.keep_rate, blocks=pruning.blocks)
     return dataclasses.replace(pruning, keep_mass=1.0, reverse=False)
 
 
@@ -140,9 +141,10 @@ def read_rows(
     own = float(np.mean(first.keep_rate))
     changes: list[tuple[float, dict[str, Any]]] = [(own, {})]
     for rate in keep_rates:
-        # A merge leaves at least half of the patches.
-        if rate != first.keep_rate and (first.reducer != MERGE or rate >= 0.5):
-            changes.append((rate, {"keep_rate": rate, "r": None}))
+        change = {"keep_rate": rate, "r": None}
+        with contextlib.suppress(UserError):  # a merge leaves at least half of the patches
+            if dataclasses.replace(first, **change) != first:
+                changes.append((rate, change))
     changes.sort(key=lambda change: change[0])
     settings = [
         dataclasses.replace(pruning, **fields)
@@ -172,10 +174,10 @@ def read_rows(
 
 def name_of_pruning(pruning: PruningConfig) -> str:
     """What tells a pruning from one by another criterion alone."""
-    if pruning.reducer == MERGE:
-        return MERGE
-    adapts = any(mass < 1 for mass in pruning.per_block("keep_mass"))
-    return text_of(pruning.criterion) + (f", mass {text_of(pruning.keep_mass)}" if adapts else "")
+    if not pruning.ranks:
+        return text_of(pruning.reducer)
+    mass = f", mass {text_of(pruning.keep_mass)}" if pruning.adapts else ""
+    return text_of(pruning.criterion) + mass
 
 
 def answer(decision: Decision, class_names: Sequence[str] | None) -> str:

@@ -1,6 +1,7 @@
-"""One attention call: the attended values, and what a criterion reads of the logits."""
+"""How attention is read: one call, `attend`, behind which each backend has its implementation."""
 
-from renyi_jax.attention.call import RowEntropy, attention
-from renyi_jax.attention.plain import Score, attention_logits, whole_logits
+from renyi_jax.attention.attend import attend
+from renyi_jax.attention.evidence import Evidence, Needs, RowEntropy
+from renyi_jax.attention.plain import attention_logits
 
-__all__ = ["RowEntropy", "Score", "attention", "attention_logits", "whole_logits"]
+__all__ = ["Evidence", "Needs", "RowEntropy", "attend", "attention_logits"]

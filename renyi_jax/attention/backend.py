@@ -1,16 +1,11 @@
 """Which implementation of attention runs: the one place where it is decided, and why."""
 
-import functools
-from collections.abc import Callable
-from typing import Any
-
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float, Float32
 
-from renyi_jax.attention import chunked, pallas_gpu, pallas_tpu, plain
-from renyi_jax.attention.row_entropy import row_entropy
-from renyi_jax.attention.running import order_scalars
-from renyi_jax.entropy import attention_entropy
+from renyi_jax.attention import plain, streaming, xla_cpu
+from renyi_jax.attention.evidence import RowEntropy
 
 PLAIN_TOKENS = 640
 """With more tokens than this the attention matrix is not held.
@@ -22,61 +17,33 @@ than compute it twice. For a TPU XLA counts the same memory and the same bytes m
 """
 
 
-def forward(*arguments):
-    """`chunked.forward`, or what stands in for it on the platform that is compiled for."""
-    return jax.lax.platform_dependent(
-        *arguments,
-        tpu=with_scalars(pallas_tpu.forward),
-        cuda=with_scalars(pallas_gpu.forward),
-        default=chunked.forward,
-    )
+def attention(
+    query: Float[Array, "b n h d"],
+    key: Float[Array, "b n h d"],
+    value: Float[Array, "b n h d"],
+    num_prefix: int,
+    entropy_of: RowEntropy | None,
+) -> tuple[Float[Array, "b n h d"], Float32[Array, "b h m"] | None]:
+    """Attention, and the entropy of the patches' rows per head if it is asked for."""
+    if query.shape[1] > PLAIN_TOKENS:
+        return streaming.attention(query, key, value, num_prefix, entropy_of)
+    if entropy_of is None:
+        return plain.attention(query, key, value)[0], None
 
+    def run(implementation):
+        def with_alpha(query, key, value, alpha):
+            asked = entropy_of._replace(alpha=alpha)
+            return implementation(query, key, value, num_prefix, asked)
 
-def backward(*arguments):
-    """`chunked.backward`, or what stands in for it on the platform that is compiled for."""
-    return jax.lax.platform_dependent(
-        *arguments,
-        tpu=with_scalars(pallas_tpu.backward),
-        cuda=with_scalars(pallas_gpu.backward),
-        default=chunked.backward,
-    )
+        return with_alpha
 
-
-def scored(query, key, value, alpha, num_prefix: int):
-    """`plain.attention` and the entropy of the patches' rows, by the way that suits the platform.
-
-    On CPU the entropy multiplies queries and keys once more, which takes less time than to have
-    the logits written (docs/speed.md). Accelerators share them.
-    """
+    # On CPU it takes less time to multiply queries and keys once more for the entropy than to have
+    # the logits written (docs/speed.md). Accelerators share them.
     return jax.lax.platform_dependent(
         query,
         key,
         value,
-        alpha,
-        cpu=functools.partial(_scored_apart, num_prefix),
-        default=functools.partial(_scored_together, num_prefix),
+        jnp.asarray(entropy_of.alpha, jnp.float32),
+        cpu=run(xla_cpu.attention),
+        default=run(plain.attention_and_entropy),
     )
-
-
-def _scored_apart(num_prefix: int, query, key, value, alpha):
-    attended, _ = plain.attention(query, key, value, lambda _: None)
-    queries, keys = (jnp.swapaxes(tokens, 1, 2) for tokens in (query, key))
-    queries = queries * queries.shape[-1] ** -0.5
-    return attended, row_entropy(queries, keys[:, :, num_prefix:], alpha)[:, :, num_prefix:]
-
-
-def _scored_together(num_prefix: int, query, key, value, alpha):
-    def entropy_of(logits):
-        return attention_entropy(logits, alpha, num_prefix)
-
-    return plain.attention(query, key, value, entropy_of)
-
-
-def with_scalars(kernel: Callable[..., Any]) -> Callable[..., Any]:
-    """A kernel that is called with alpha, or None, in the place of the scalars that it reads."""
-
-    def run(*arguments):
-        *arrays, alpha = arguments
-        return kernel(*arrays) if alpha is None else kernel(*arrays, order_scalars(alpha))
-
-    return run

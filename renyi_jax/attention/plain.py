@@ -1,21 +1,19 @@
 """Attention that materialises its logits: right on every backend, quadratic in memory."""
 
-from collections.abc import Callable
-from typing import Any
-
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Float32
 
-Score = Callable[[Float[Array, "b h n n"]], Any]
+from renyi_jax.attention.evidence import RowEntropy
+from renyi_jax.entropy import attention_entropy
 
 
 def attention_logits(
     query: Float[Array, "b q h d"],
     key: Float[Array, "b n h d"],
     sizes: Float[Array, "b n"] | None = None,
-) -> Float[Array, "b h q n"]:
-    """The scaled attention logits `s[b, h, i, j] = q_i . k_j / sqrt(d)`, in float32.
+) -> Float32[Array, "b h q n"]:
+    """Returns the scaled attention logits `s[b, h, i, j] = q_i . k_j / sqrt(d)`, in float32.
 
     With `sizes`, how many tokens each key stands for, plus their logarithm: the softmax then counts
     a key so often, the proportional attention of ToMe (arXiv 2210.09461, equation 1). 0 masks it.
@@ -30,31 +28,38 @@ def attention(
     query: Float[Array, "b n h d"],
     key: Float[Array, "b n h d"],
     value: Float[Array, "b n h d"],
-    score: Score,
     sizes: Float[Array, "b n"] | None = None,
-) -> tuple[Float[Array, "b n h d"], Any]:
-    """Scaled dot-product attention (Vaswani et al. 2017, equation 1), scored on the way.
-
-    Args:
-        query: queries of `h` heads, each of width `d`.
-        key: keys.
-        value: values; the output has their dtype.
-        score: reads the float32 logits and returns what a criterion needs of them.
-        sizes: how many tokens each key stands for, as in `attention_logits`.
-
-    Returns:
-        The attended values, and what `score` returned. The softmax is
-        computed in float32 whatever the dtype of the operands.
-    """
+) -> tuple[Float[Array, "b n h d"], Float32[Array, "b h n n"]]:
+    """Returns the attended values and the logits; the softmax is float32 whatever the operands."""
     logits = attention_logits(query, key, sizes)
     weights = jax.nn.softmax(logits, axis=-1).astype(value.dtype)
-    attended = jnp.swapaxes(weights @ _heads_first(value), 1, 2)
-    return attended, score(logits)
+    return jnp.swapaxes(weights @ _heads_first(value), 1, 2), logits
 
 
-def whole_logits(logits: Float[Array, "b h n n"]) -> Float[Array, "b h n n"]:
-    """The `score` that wants the logits themselves."""
-    return logits
+def attention_and_entropy(
+    query: Float[Array, "b n h d"],
+    key: Float[Array, "b n h d"],
+    value: Float[Array, "b n h d"],
+    num_prefix: int,
+    entropy_of: RowEntropy,
+) -> tuple[Float[Array, "b n h d"], Float32[Array, "b h m"]]:
+    """Returns the attended values and the entropies of the patches' rows."""
+    attended, logits = attention(query, key, value)
+    return attended, row_entropy(logits, num_prefix, entropy_of)
+
+
+def row_entropy(
+    logits: Float32[Array, "b h n n"], num_prefix: int, entropy_of: RowEntropy
+) -> Float32[Array, "b heads m"]:
+    """Returns the entropies of the patches' rows, per head or of the mean attention."""
+    alpha, normalize, heads, prefix_keys = entropy_of
+    if heads == "average_first":
+        # Softmax does not see that the sum over heads is no mean.
+        logits = jax.nn.logsumexp(jax.nn.log_softmax(logits, axis=-1), axis=1, keepdims=True)
+    if prefix_keys:
+        # Over all keys the softmax is a distribution as it is.
+        return attention_entropy(logits, alpha, 0)[..., num_prefix:]
+    return attention_entropy(logits, alpha, num_prefix, normalize)
 
 
 def _heads_first(tokens: Float[Array, "b n h d"]) -> Float[Array, "b h n d"]:

@@ -9,12 +9,77 @@ output and `s` the logits, the cotangents that meet in a logit are
 where `dH / ds_j` is the closed form of `entropy.slope_in_logits`.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Float32
 
-from renyi_jax.attention import chunked
-from renyi_jax.attention.backend import backward, forward
+from renyi_jax.attention import chunked, pallas_gpu, pallas_tpu
+from renyi_jax.attention.evidence import RowEntropy
+from renyi_jax.attention.running import order_scalars
+from renyi_jax.entropy import unnormalised_entropy
+
+
+def attention(
+    query: Float[Array, "b n h d"],
+    key: Float[Array, "b n h d"],
+    value: Float[Array, "b n h d"],
+    num_prefix: int,
+    entropy_of: RowEntropy | None,
+) -> tuple[Float[Array, "b n h d"], Float32[Array, "b h m"] | None]:
+    """As `plain.attention_and_entropy`, without an array of the size of the attention matrix.
+
+    The kernels see the keys that the entropy is over. The few others are added to their results:
+    two softmaxes are joined by the share that each has of the sum.
+    """
+    query = query * query.shape[-1] ** -0.5
+    query, key, value = (jnp.swapaxes(tokens, 1, 2) for tokens in (query, key, value))
+    if entropy_of is None:
+        return jnp.swapaxes(stream(query, key, value)[0], 1, 2), None
+    alpha = jnp.asarray(entropy_of.alpha, jnp.float32)
+    first = 0 if entropy_of.prefix_keys else num_prefix
+    attended, lse, entropy = stream(query, key[:, :, first:], value[:, :, first:], alpha)
+    if first:
+        logits = _product(query, jnp.swapaxes(key[:, :, :first], 2, 3))
+        log_odds = lse - jax.nn.logsumexp(logits, axis=-1)
+        share = jax.nn.sigmoid(log_odds)[..., None]
+        to_prefix = (1 - share) * jax.nn.softmax(logits, axis=-1)
+        attended = share * attended + _product(to_prefix, value[:, :, :first])
+        if not entropy_of.normalize:
+            entropy = unnormalised_entropy(entropy, log_odds, alpha)
+    return jnp.swapaxes(attended.astype(value.dtype), 1, 2), entropy[:, :, num_prefix:]
+
+
+def forward(*arguments: Any) -> Any:
+    """Runs `chunked.forward`, or the kernel that stands in for it on the platform compiled for."""
+    return jax.lax.platform_dependent(
+        *arguments,
+        tpu=with_scalars(pallas_tpu.forward),
+        cuda=with_scalars(pallas_gpu.forward),
+        default=chunked.forward,
+    )
+
+
+def backward(*arguments: Any) -> Any:
+    """Runs `chunked.backward`, or the kernel that stands in for it on the platform compiled for."""
+    return jax.lax.platform_dependent(
+        *arguments,
+        tpu=with_scalars(pallas_tpu.backward),
+        cuda=with_scalars(pallas_gpu.backward),
+        default=chunked.backward,
+    )
+
+
+def with_scalars(kernel: Callable[..., Any]) -> Callable[..., Any]:
+    """Makes a kernel take alpha, or None, in the place of the scalars that it reads."""
+
+    def run(*arguments: Any) -> Any:
+        *arrays, alpha = arguments
+        return kernel(*arrays) if alpha is None else kernel(*arrays, order_scalars(alpha))
+
+    return run
 
 
 @jax.custom_vjp
@@ -61,3 +126,7 @@ def _stream_backward(residuals, cotangents):
 
 
 stream.defvjp(_stream_forward, _stream_backward)
+
+
+def _product(left: Float[Array, "b h n k"], right: Float[Array, "b h k e"]):
+    return jnp.matmul(left, right, preferred_element_type=jnp.float32)

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator
 from renyi_jax.config import FIELDS
 from renyi_jax.config_fields import Field
 from renyi_jax.models.registry import MODELS
-from renyi_jax.pruning import CRITERIA, MERGE, REDUCERS
+from renyi_jax.pruning import CRITERIA, REDUCERS
 
 
 def vocabulary(flags: Collection[str]) -> str:
@@ -18,7 +18,7 @@ def vocabulary(flags: Collection[str]) -> str:
         sections.append(("Models", models_by_family()))
     if {"criterion", "criteria", "config"} & set(flags):
         sections.append(("Criteria", _criteria()))
-        sections.append(("Reducers", ", ".join(dict.fromkeys((*REDUCERS, MERGE)))))
+        sections.append(("Reducers", ", ".join(REDUCERS)))
     if "config" in flags:
         sections.append(("Fields, as in --config.train.epochs=3", "\n".join(_fields())))
     return "\n".join(f"{heading}:\n{textwrap.indent(text, '  ')}\n" for heading, text in sections)

@@ -3,18 +3,17 @@
 What the flags do not say is taken from the notes in the file of weights, where it has any.
 """
 
-import dataclasses
 import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from absl import flags, logging
 
+from renyi_jax.config_fields import integer, literal, per_block, several
 from renyi_jax.errors import UserError
 from renyi_jax.models import Loaded, load
-from renyi_jax.models.notes import pruning_fields
 from renyi_jax.models.registry import DTYPES
-from renyi_jax.pruning import MERGE, PruningConfig
+from renyi_jax.pruning import OPTIONS, PruningConfig
 
 # The flags belong to the commands that import this file, so that their --help lists them.
 flags.disclaim_key_flags()
@@ -68,39 +67,15 @@ def define_model(required: bool = True) -> Callable[[], Loaded]:
     size = define_image_size()
     dtype = flags.DEFINE_enum("dtype", "float32", list(DTYPES), "Of the computation.")
 
-    def text(field: str) -> str:
-        value = getattr(defaults, field)
-        value = ",".join(map(str, value)) if isinstance(value, tuple) else value
-        return f" As noted in the weights by default, or else {value}."
-
-    several = " One for all pruned blocks, or one for each."
-    fields = {
-        "criterion": flags.DEFINE_list(
-            "criterion", None, "How patches are scored." + several + text("criterion")
-        ),
-        "alpha": flags.DEFINE_list(
-            "alpha", None, "Order of the entropy, up to inf." + several + text("alpha")
-        ),
-        "keep_rate": flags.DEFINE_list(
-            "keep_rate",
+    fields = {"blocks": flags.DEFINE_string("blocks", None, "Pruned, counted from 1.")} | {
+        name: flags.DEFINE_string(
+            name,
             None,
-            "Share of the patches that is kept; 1 is the model without pruning."
-            + several
-            + text("keep_rate"),
-        ),
-        "keep_mass": flags.DEFINE_list(
-            "keep_mass",
-            None,
-            "Adaptive keep counts: share of the mass of the entropy that an image keeps, in no more"
-            " patches than --keep_rate allows." + several + text("keep_mass"),
-        ),
-        "r": flags.DEFINE_list(
-            "r", None, "Patches that reducer merge merges away, in place of --keep_rate." + several
-        ),
-        "blocks": flags.DEFINE_list("blocks", None, "Pruned, counted from 1." + text("blocks")),
-        "reducer": flags.DEFINE_string(
-            "reducer", None, "What becomes of the patches that are not kept." + text("reducer")
-        ),
+            f"{option.help[0].upper()}{option.help[1:]}: {option.field.expected}. One for all"
+            " pruned blocks, or one for each. As noted in the weights by default, or else"
+            f" {getattr(defaults, name)}.",
+        )
+        for name, option in OPTIONS.items()
     }
 
     def load_model() -> Loaded:
@@ -125,34 +100,33 @@ def _pruning(
 ) -> PruningConfig | None:
     """What the flags say, and for the rest what the file notes, or the default."""
     base = noted or PruningConfig()
-    changes: dict[str, Any] = {}
-    for field, texts in given.items():
-        if field == "reducer":
-            changes[field] = texts
-        elif field == "blocks":
-            changes[field] = tuple(numbers(field, texts, int))
-        else:
-            kind = int if field == "r" else float
-            values = list(texts) if field == "criterion" else numbers(field, texts, kind)
-            changes[field] = values[0] if len(values) == 1 else tuple(values)
-    rates = changes.get("keep_rate", ())
-    all_rates = rates if isinstance(rates, tuple) else (rates,)
-    if rates and all(rate == 1 for rate in all_rates) and "keep_mass" not in given:
+    changes = {name: _read(name, text) for name, text in given.items()}
+    if "keep_mass" not in given and set(_listed(changes.get("keep_rate"))) == {1.0}:
         return None
     if noted is not None:
-        told = {name: value for name, value in pruning_fields(base).items() if name not in given}
+        told = {name: value for name, value in base.to_json().items() if name not in given}
         logging.info("As %s notes, it is pruned with %s.", source, _words(told))
-    reducer = changes.get("reducer", base.reducer)
-    if (reducer == MERGE) != (base.reducer == MERGE):
-        changes.setdefault("criterion", None)
-    if "r" not in given and (rates or reducer != MERGE):
-        changes["r"] = None  # a number of merges, whose place a keep rate takes
-    return dataclasses.replace(base, **changes)
+    return base.changed(**changes)
+
+
+def _read(name: str, text: str) -> Any:
+    """The value of an option, or one per block, as a flag has it."""
+    blocks = several((), integer(1, at_least=1))
+    field = blocks if name == "blocks" else per_block(OPTIONS[name].field)
+    try:
+        return field.parse(literal(text))
+    except (ValueError, TypeError) as error:
+        hint = str(error) if str(error).startswith(" Did") else ""
+        raise UserError(f"--{name}={text}: expected {field.expected}.{hint}") from None
+
+
+def _listed(value: Any) -> tuple[Any, ...]:
+    return value if isinstance(value, tuple) else (value,)
 
 
 def _words(fields: dict[str, Any]) -> str:
     """Those fields that are not as by default, or that everybody wants to know."""
-    defaults = pruning_fields(PruningConfig())
+    defaults = PruningConfig().to_json()
     known = ("criterion", "keep_rate", "blocks", "reducer")
     return ", ".join(
         f"{name}={value}"

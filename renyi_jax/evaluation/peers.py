@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from renyi_jax.errors import UserError, nearest
 from renyi_jax.models.spec import ModelSpec
-from renyi_jax.pruning import MERGE, PruningConfig
+from renyi_jax.pruning import PruningConfig
 
 Setting = PruningConfig | None
 
@@ -39,7 +39,7 @@ def _evit(spec: ModelSpec, keep_rates: Sequence[float]) -> list[Setting]:
 
 def _tome(spec: ModelSpec, keep_rates: Sequence[float]) -> list[Setting]:
     blocks = tuple(range(1, spec.depth + 1))
-    return [PruningConfig(reducer=MERGE, blocks=blocks, r=r) for r in TOME_R]
+    return [PruningConfig(reducer="merge", blocks=blocks, r=r) for r in TOME_R]
 
 
 PEERS: dict[str, PeerKind] = {

@@ -12,10 +12,10 @@ from jaxtyping import Array, Int
 
 from renyi_jax.evaluation.metrics import Outcomes, judge
 from renyi_jax.evaluation.settings import program_of
-from renyi_jax.models import MASKED, VisionTransformer, normalize_images, patches_on_object
+from renyi_jax.models import VisionTransformer, normalize_images, patches_on_object
 from renyi_jax.parallel import make_mesh, on_mesh, replicated
 from renyi_jax.progress import phase
-from renyi_jax.pruning import PruningConfig
+from renyi_jax.pruning import MASKED, PruningConfig
 
 Batch = dict[str, Any]
 

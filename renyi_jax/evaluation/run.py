@@ -212,7 +212,7 @@ def evaluation_batches(
 
 
 def _mean_flops(model: VisionTransformer, setting: Setting, tokens: np.ndarray) -> float:
-    if setting is None or all(mass == 1 for mass in setting.per_block("keep_mass")):
+    if setting is None or not setting.adapts:
         return float(count_flops(model.spec, setting))
     counts, numbers = np.unique(tokens, axis=0, return_counts=True)
     each = [count_flops(model.spec, setting, row) for row in counts.tolist()]

@@ -12,7 +12,6 @@ from flax import nnx
 from renyi_jax.errors import UserError, nearest
 from renyi_jax.inference.describe import describe
 from renyi_jax.models import VisionTransformer, normalize_images
-from renyi_jax.pruning import CRITERIA
 
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 INPUTS = ("float32", "uint8")
@@ -45,8 +44,7 @@ def export_model(
                 + nearest(name, known)
             )
     spec, pruning = model.spec, model.pruning
-    criteria = pruning.per_block("criterion") if pruning else ()
-    if alpha_input and not any("alpha" in CRITERIA[name].options for name in criteria):
+    if alpha_input and not (pruning and pruning.matters("alpha")):
         raise UserError("Without a criterion that has an order, alpha cannot be an input.")
     graphdef, params = nnx.split(model)
 

@@ -6,12 +6,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jaxtyping import Bool, Float, UInt8
 
 from renyi_jax.analysis.patch_maps import on_grid
+from renyi_jax.entropy import known_orders
 from renyi_jax.errors import UserError
 from renyi_jax.files import read_text
 from renyi_jax.images import Source, crop_picture, read_picture
@@ -88,6 +88,9 @@ class Classifier:
             sources: what `read_picture` takes.
             alpha: another order of the entropy than the model's; nothing is compiled again.
 
+        Raises:
+            UserError: an order outside (0, inf].
+
         Yields:
             A `Prediction`, or for a picture that cannot be read the `UserError` that says why.
         """
@@ -108,7 +111,7 @@ class Classifier:
         batch = np.zeros((self.batch_size, *pixels[0].shape), np.uint8)
         batch[: len(pixels)] = pixels
         alpha = self._alpha if alpha is None else alpha
-        alphas = jnp.broadcast_to(jnp.asarray(alpha, jnp.float32), (len(self._alpha),))
+        alphas = np.broadcast_to(known_orders(alpha), (len(self._alpha),))
         probabilities, kept = jax.device_get(self._forward(self._params, batch, alphas))
         rows, columns = self._spec.grid_size
         for number, image in enumerate(pixels):

@@ -4,7 +4,6 @@ from typing import Any
 
 from renyi_jax.models import VisionTransformer, flops
 from renyi_jax.models.compatibility import model_name
-from renyi_jax.models.notes import pruning_fields
 
 
 def describe(model: VisionTransformer) -> dict[str, Any]:
@@ -17,6 +16,6 @@ def describe(model: VisionTransformer) -> dict[str, Any]:
         "crop_pct": spec.crop_pct,
         "mean": list(spec.mean),
         "std": list(spec.std),
-        "pruning": model.pruning and pruning_fields(model.pruning),
+        "pruning": model.pruning and model.pruning.to_json(),
         "gmacs": flops(model) / 1e9,
     }

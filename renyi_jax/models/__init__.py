@@ -6,7 +6,6 @@ from renyi_jax.models.attention_maps import (
     attention_statistics,
     entropy_maps,
 )
-from renyi_jax.models.block import FUSED, MASKED, PruningTrace
 from renyi_jax.models.flops import flops
 from renyi_jax.models.load import Loaded, load
 from renyi_jax.models.preprocess import normalize_images, patches_on_object
@@ -16,13 +15,10 @@ from renyi_jax.models.vit import VisionTransformer
 from renyi_jax.models.weights import fill, load_weights, save_weights, to_timm
 
 __all__ = [
-    "FUSED",
-    "MASKED",
     "MODELS",
     "AttentionStatistics",
     "Loaded",
     "ModelSpec",
-    "PruningTrace",
     "VisionTransformer",
     "attention_maps",
     "attention_statistics",

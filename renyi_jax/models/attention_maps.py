@@ -10,7 +10,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Float32, Int, UInt8
 
-from renyi_jax.entropy import attention_entropy
+from renyi_jax.entropy import attention_entropy, known_orders
 from renyi_jax.errors import UserError
 from renyi_jax.models.preprocess import normalize_images
 from renyi_jax.models.vit import VisionTransformer
@@ -83,9 +83,7 @@ def attention_statistics(
     model: VisionTransformer, images: Pictures, alphas: float | Sequence[float]
 ) -> tuple[AttentionStatistics, ...]:
     """The statistics of every block; arguments and errors as in `entropy_maps`."""
-    orders = np.atleast_1d(np.asarray(alphas, np.float32))
-    if not (orders > 0).all():
-        raise UserError(f"alphas, the orders of the entropy, must lie in (0, inf], got {alphas}.")
+    orders = np.atleast_1d(known_orders(alphas))
     return jax.device_get(_statistics(*nnx.split(model), _normalized(model, images), orders))
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from renyi_jax.models.spec import ModelSpec
 from renyi_jax.models.vit import VisionTransformer
-from renyi_jax.pruning import CRITERIA, MERGE, REDUCERS, PruningConfig, PruningStage
+from renyi_jax.pruning import PruningConfig
 
 
 def flops(model: VisionTransformer, image_size: int | tuple[int, int] | None = None) -> int:
@@ -39,7 +39,8 @@ def count_flops(
             its own tokens, as if the places that are masked did not exist. (One that keeps all
             its patches is counted as if it had fused one of them, `embed_dim` too many.)
     """
-    stages = pruning.stages() if pruning else {}
+    stages = pruning.by_block if pruning else {}
+    lefts = dict(zip(stages, tokens)) if tokens is not None else {}
     width, patches = spec.embed_dim, spec.num_patches
     total = patches * 3 * spec.patch_size**2 * width
     for number in range(1, spec.depth + 1):
@@ -47,28 +48,8 @@ def count_flops(
         total += 4 * entering * width**2 + 2 * entering**2 * width
         if number in stages:
             stage = stages[number]
-            changes = stage.count(patches) < patches or stage.keep_mass < 1
-            left = stage.count(patches) + (_extra_tokens(stage) if changes else 0)
-            if tokens is not None:
-                left = tokens[stage.index]
-            total += _pruning_flops(spec, stage, patches, left)
+            left = lefts.get(number, stage.left(patches))
+            total += stage.multiply_adds(spec.num_prefix, patches, left, width, spec.num_heads)
             patches = left
         total += 2 * (spec.num_prefix + patches) * width * spec.mlp_dim
     return total + (1 + spec.distilled) * width * spec.num_classes
-
-
-def _pruning_flops(spec: ModelSpec, stage: PruningStage, patches: int, left: int) -> int:
-    """What one pruned block spends on choosing among `patches` and on reducing them to `left`."""
-    if stage.count(patches) == patches and stage.keep_mass == 1:
-        return 0
-    if stage.reducer == MERGE:
-        head_dim = spec.embed_dim // spec.num_heads
-        similarities = (patches // 2) * (patches - patches // 2) * head_dim
-        return similarities + 2 * patches * spec.embed_dim  # times its size, and divided by it
-    tokens = spec.num_prefix + patches
-    scoring = CRITERIA[stage.criterion].multiply_adds(spec.num_heads, tokens, patches)
-    return scoring + _extra_tokens(stage) * max(patches - left + 1, 0) * spec.embed_dim
-
-
-def _extra_tokens(stage: PruningStage) -> int:
-    return 0 if stage.reducer == MERGE else REDUCERS[stage.reducer].extra_tokens

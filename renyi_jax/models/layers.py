@@ -22,12 +22,12 @@ class Linear(nnx.Linear):
         self, inputs: Float[Array, "*batch d"], out_dtype: Any = None
     ) -> Float[Array, "*batch e"]:
         """The products, in `out_dtype`; by default they are rounded to what is computed in."""
-        rows = inputs.reshape(-1, inputs.shape[-1]).astype(self.dtype)
+        rows = inputs.reshape(math.prod(inputs.shape[:-1]), inputs.shape[-1]).astype(self.dtype)
         kernel = self.kernel[...].astype(self.dtype)
         outputs = jnp.matmul(rows, kernel, preferred_element_type=out_dtype or self.dtype)
         assert self.bias is not None  # nnx.Linear's own default
         outputs += self.bias[...].astype(outputs.dtype)
-        return outputs.reshape(*inputs.shape[:-1], -1)
+        return outputs.reshape(*inputs.shape[:-1], kernel.shape[1])
 
 
 class QkvLinear(Linear):
@@ -38,10 +38,10 @@ class QkvLinear(Linear):
         self.num_heads = num_heads
 
     def __call__(self, tokens: Float[Array, "b n d"]) -> Float[Array, "b n 3 h e"]:
-        if jax.sharding.get_abstract_mesh().empty:
-            return super().__call__(tokens).reshape(*tokens.shape[:2], 3, self.num_heads, -1)
-        dtype = self.dtype
         heads = (3, self.num_heads, tokens.shape[-1] // self.num_heads)
+        if jax.sharding.get_abstract_mesh().empty:
+            return super().__call__(tokens).reshape(*tokens.shape[:2], *heads)
+        dtype = self.dtype
         # Gathered whole, then cut between heads: no device holds all rows of a head before.
         kernel = constrain(self.kernel[...].astype(dtype), None, None)
         kernel = kernel.reshape(tokens.shape[-1], *heads)
@@ -76,7 +76,8 @@ def patchify(images: Float[Array, "b height width 3"], side: int) -> Float[Array
     """The `side` x `side` patches of each image, row by row, each as one vector."""
     batch, height, width, channels = images.shape
     grid = images.reshape(batch, height // side, side, width // side, side, channels)
-    return jnp.swapaxes(grid, 2, 3).reshape(batch, -1, side * side * channels)
+    num_patches = (height // side) * (width // side)
+    return jnp.swapaxes(grid, 2, 3).reshape(batch, num_patches, side * side * channels)
 
 
 class Mlp(nnx.Module):

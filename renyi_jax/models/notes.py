@@ -3,9 +3,7 @@
 Files of timm say nothing.
 """
 
-import dataclasses
 import json
-import math
 import re
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
@@ -46,7 +44,7 @@ def write_notes(
     if name := model_name(model.spec):
         metadata["model"] = name
     if model.pruning is not None:
-        metadata["pruning"] = json.dumps(pruning_fields(model.pruning))
+        metadata["pruning"] = json.dumps(model.pruning.to_json())
     if class_names is not None:
         if len(class_names) != model.spec.num_classes:
             raise UserError(
@@ -98,10 +96,7 @@ def _parse_image_size(text: str) -> tuple[int, int]:
 
 
 def _parse_pruning(text: str) -> PruningConfig:
-    fields = _json(text)
-    if not isinstance(fields, dict):
-        raise ValueError("expected its fields by their names")
-    return PruningConfig(**_values(fields))
+    return PruningConfig.from_json(_json(text))
 
 
 def _parse_class_names(text: str) -> tuple[str, ...]:
@@ -110,20 +105,6 @@ def _parse_class_names(text: str) -> tuple[str, ...]:
         raise ValueError("expected a list of names")
     "".join(names).encode()  # half a character can be written in JSON, and not be printed
     return tuple(names)
-
-
-def pruning_fields(pruning: PruningConfig) -> dict[str, Any]:
-    """A pruning as JSON holds it: lists for tuples, and "inf"."""
-    return _values(dataclasses.asdict(pruning), list, math.inf, "inf")
-
-
-def _values(value: Any, sequence: Any = tuple, old: Any = "inf", new: Any = math.inf) -> Any:
-    """The value with all sequences of one type, and `new` in the place of `old`."""
-    if isinstance(value, dict):
-        return {name: _values(entry, sequence, old, new) for name, entry in value.items()}
-    if isinstance(value, (list, tuple)):
-        return sequence(_values(entry, sequence, old, new) for entry in value)
-    return new if value == old else value
 
 
 def _json(text: str) -> Any:

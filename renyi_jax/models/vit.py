@@ -10,25 +10,20 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float, PRNGKeyArray
 
-from renyi_jax.attention import Score
+from renyi_jax.attention import Needs
+from renyi_jax.entropy import known_orders
 from renyi_jax.errors import UserError
-from renyi_jax.models.block import Block, Tokens
+from renyi_jax.models.block import Block, Step
 from renyi_jax.models.in_parts import in_parts
 from renyi_jax.models.layers import Linear, PatchEmbed, layer_norm, patchify, sincos_embedding
 from renyi_jax.models.spec import ModelSpec
 from renyi_jax.parallel import BATCH_AXES, constrain, per_shard
-from renyi_jax.pruning import (
-    CRITERIA,
-    MERGE,
-    REDUCERS,
-    PruningConfig,
-    keep_count,
-    select,
-)
+from renyi_jax.pruning import PruningConfig, Selection, Tokens, drop, keep_count, select
 
-Alpha = float | Sequence[float] | Float[Array, "..."]
+Alpha = ArrayLike | Sequence[ArrayLike]
 ReadAttention = Callable[[int, Float[Array, "b h n n"]], Any]
 
 REMATERIALIZATIONS: dict[str, Callable[[Callable], Callable]] = {
@@ -201,17 +196,20 @@ class VisionTransformer(nnx.Module):
         train: bool,
         rngs: nnx.Rngs | None,
     ):
-        stages = self.pruning.stages() if self.pruning else {}
-        alphas = self._alphas(alpha)
+        stages = self.pruning.by_block if self.pruning else {}
+        orders = dict(zip(stages, self._alphas(alpha)))
         tokens = self._embed(images, train=train, rngs=rngs)
         traces, readings = [], []
         for number, block in enumerate(self.blocks, start=1):
-            stage = stages.get(number)
-            stage_alpha = None if stage is None else alphas[stage.index]
-            read_block = functools.partial(read, number) if read else None
-            run = functools.partial(_run_block, stage, read_block, train)
+
+            def run(block, tokens, order, drawn, rngs, number=number):
+                stage = stages[number].at(order) if number in stages else None
+                step = Step(stage, drawn, Needs(logits=read is not None))
+                tokens, trace, evidence = block(tokens, step, train=train, rngs=rngs)
+                return tokens, trace, None if read is None else read(number, evidence.logits)
+
             run = REMATERIALIZATIONS[self.remat](run)
-            tokens, trace, reading = run(block, tokens, stage_alpha, draws.get(number), rngs)
+            tokens, trace, reading = run(block, tokens, orders.get(number), draws.get(number), rngs)
             readings.append(reading)
             if trace is not None:
                 traces.append(trace)
@@ -219,14 +217,13 @@ class VisionTransformer(nnx.Module):
 
     def _draw_scores(self, images, rngs: nnx.Rngs | None) -> dict[int, Float[Array, "b patches"]]:
         """Uniform numbers for each block whose criterion draws its scores."""
-        stages = self.pruning.stages() if self.pruning else {}
         shape = (images.shape[0], self.spec.num_patches)
         return {
-            number: jax.random.uniform(
-                jax.random.key(number) if rngs is None else rngs.pruning(), shape
+            stage.block: jax.random.uniform(
+                jax.random.key(stage.block) if rngs is None else rngs.pruning(), shape
             )
-            for number, stage in stages.items()
-            if stage.reducer != MERGE and "draws" in CRITERIA[stage.criterion].options
+            for stage in (self.pruning.stages if self.pruning else ())
+            if stage.needs().draws
         }
 
     def _classify(self, values: Float[Array, "b n d"]) -> Float[Array, "b outputs"]:
@@ -241,19 +238,8 @@ class VisionTransformer(nnx.Module):
     def _embed(self, images, *, train: bool, rngs: nnx.Rngs | None) -> Tokens:
         if train and rngs is None:
             raise UserError("train=True draws dropout masks; give rngs=nnx.Rngs(dropout=seed).")
-        if images.ndim != 4 or not jnp.issubdtype(images.dtype, jnp.floating):
-            raise UserError(
-                f"An array of {images.dtype} and shape {images.shape} is no batch of images;"
-                " expected floats [batch, height, width, 3], normalised by"
-                " `renyi_jax.models.normalize_images`."
-            )
-        batch, height, width, _ = images.shape
-        if (height, width) != self.spec.image_size:
-            expected = " x ".join(map(str, self.spec.image_size))
-            raise UserError(
-                f"Images are {height} x {width} pixels and the model was built for {expected};"
-                f" resize them, or build it with image_size=({height}, {width})."
-            )
+        self._check(images)
+        batch = images.shape[0]
         patches = self.patch_embed(images.astype(self.dtype))
         prefix = (self.cls_token, self.dist_token, self.reg_token)
         prefix = [token[...] for token in prefix if token is not None]
@@ -266,12 +252,37 @@ class VisionTransformer(nnx.Module):
             values = jnp.concatenate([prefix, patches + embedding], axis=1)
         values = self.dropout(values, deterministic=not train, rngs=rngs)
         positions = jnp.broadcast_to(jnp.arange(patches.shape[1]), patches.shape[:2])
+        tokens = Tokens(values, positions)
         if rngs is not None and train and self.patch_drop_rate:
-            positions = self._draw_patches(images, rngs.dropout())
-            values = REDUCERS["drop"].reduce(values, positions, None, self.spec.num_prefix, None)
-        return Tokens(constrain(values, BATCH_AXES, None, None), positions)
+            tokens = drop(tokens, self._draw_patches(images, rngs.dropout()))
+        values = constrain(tokens.values, BATCH_AXES, None, None)
+        return tokens._replace(values=values)
 
-    def _draw_patches(self, images, key: PRNGKeyArray) -> Int[Array, "b k"]:
+    def _check(self, images) -> None:
+        """Raises `UserError` for what is no batch of images of the model's size."""
+        if images.ndim != 4 or not jnp.issubdtype(images.dtype, jnp.floating):
+            raise UserError(
+                f"An array of {images.dtype} and shape {images.shape} is no batch of images;"
+                " expected floats [batch, height, width, 3], normalised by"
+                " `renyi_jax.models.normalize_images`."
+            )
+        _, height, width, channels = images.shape
+        if channels != 3:
+            first = images.shape[1] == 3
+            raise UserError(
+                f"Images of shape {images.shape} have {channels} channels; expected"
+                " [batch, height, width, 3]"
+                + (": move their channels last, jnp.moveaxis(images, 1, -1)." if first else ".")
+                + (" Repeat the grey channel three times." if channels == 1 else "")
+            )
+        if (height, width) != self.spec.image_size:
+            expected = " x ".join(map(str, self.spec.image_size))
+            raise UserError(
+                f"Images are {height} x {width} pixels and the model was built for {expected};"
+                f" resize them, or build it with image_size=({height}, {width})."
+            )
+
+    def _draw_patches(self, images, key: PRNGKeyArray) -> Selection:
         """The patches that PatchDropout leaves (Liu et al. 2022, arXiv 2208.07220)."""
         scores = jax.random.uniform(key, (images.shape[0], self.spec.num_patches))
         if self.plain_patches_first:
@@ -279,32 +290,33 @@ class VisionTransformer(nnx.Module):
             colors = pixels.reshape(*pixels.shape[:2], -1, 3)
             scores += jnp.ptp(colors, axis=2).max(axis=-1) > 0
         count = keep_count(scores.shape[1], 1 - self.patch_drop_rate)
-        return per_shard(functools.partial(select, count=count), scores)
+        kept = per_shard(functools.partial(select, count=count), scores)
+        return Selection(scores, kept, needed=None, weights=None)
 
     def _alphas(self, alpha: Alpha | None) -> Float[Array, "stages"]:
         """One order per pruned block."""
-        default, stages = (self.pruning.alpha, len(self.pruning.blocks)) if self.pruning else (1, 0)
-        alphas = jnp.asarray(default if alpha is None else alpha, jnp.float32)
-        if alphas.shape not in ((), (stages,)):
+        default = self.pruning.per_block("alpha") if self.pruning else ()
+        alphas = known_orders(default if alpha is None else alpha)
+        if alphas.shape not in ((), (len(default),)):
             raise UserError(
                 f"alpha has shape {alphas.shape}; expected one number,"
-                f" or one for each of the {stages} pruned blocks."
+                f" or one for each of the {len(default)} pruned blocks."
             )
-        return jnp.broadcast_to(alphas, (stages,))
-
-
-def _run_block(stage, read: Score | None, train: bool, block: Block, tokens, alpha, draws, rngs):
-    return block(tokens, stage, alpha, draws, read, train=train, rngs=rngs)
+        # A traced order cannot be refused; nan at least makes nan of the outputs.
+        alphas = jnp.where(alphas > 0, alphas, jnp.nan)
+        return jnp.broadcast_to(alphas, (len(default),))
 
 
 def check_blocks(pruning: PruningConfig | None, spec: ModelSpec) -> None:
     """Raises `UserError` where a model cannot be pruned so."""
     if pruning is None:
         return
-    for name in {"head_variance", "head_mad"} & set(pruning.per_block("criterion")):
-        if spec.num_heads == 1:
+    for stage in pruning.stages:
+        row = stage.criterion_row
+        if row is not None and row.compares_heads and spec.num_heads == 1:
             raise UserError(
-                f"PruningConfig: criterion {name!r} compares heads, and the model has one."
+                f"PruningConfig: criterion {str(stage.criterion)!r} compares heads, and the model"
+                " has one."
             )
     if pruning.blocks[-1] > spec.depth:
         raise UserError(

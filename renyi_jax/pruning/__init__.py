@@ -1,27 +1,34 @@
 """Which patches to keep: a score per patch, a static count, and what becomes of the rest."""
 
-from renyi_jax.pruning.config import MERGE, PruningConfig, PruningStage
-from renyi_jax.pruning.criteria import CRITERIA, Criterion, cls_attention, score_patches
+from renyi_jax.pruning.config import OPTIONS, PruningConfig, to_json
+from renyi_jax.pruning.criteria import CRITERIA, Criterion
 from renyi_jax.pruning.keep import keep_count, keep_counts, select, select_mass
-from renyi_jax.pruning.merging import KEY_SIMILARITY, Matching, match, merge
-from renyi_jax.pruning.reducers import REDUCERS, Reducer
+from renyi_jax.pruning.merging import Matching, match, merge_by_size
+from renyi_jax.pruning.reducers import REDUCERS, Reducer, Selection, drop
+from renyi_jax.pruning.stage import Option, Stage
+from renyi_jax.pruning.tokens import FUSED, MASKED, PruningTrace, Tokens
 
 __all__ = [
     "CRITERIA",
-    "KEY_SIMILARITY",
-    "MERGE",
+    "FUSED",
+    "MASKED",
+    "OPTIONS",
     "REDUCERS",
     "Criterion",
     "Matching",
+    "Option",
     "PruningConfig",
-    "PruningStage",
+    "PruningTrace",
     "Reducer",
-    "cls_attention",
+    "Selection",
+    "Stage",
+    "Tokens",
+    "drop",
     "keep_count",
     "keep_counts",
     "match",
-    "merge",
-    "score_patches",
+    "merge_by_size",
     "select",
     "select_mass",
+    "to_json",
 ]

@@ -54,8 +54,11 @@ def keep_counts(
 
 
 def select(scores: Float[Array, "b n"], count: int) -> Int[Array, "b k"]:
-    """The indices of the `count` highest scores, in ascending order; ties go to the lower index."""
-    _, indices = jax.lax.top_k(scores, count)
+    """Returns the ascending indices of the `count` highest scores; ties go to the lower index.
+
+    A score that is nan counts as the lowest.
+    """
+    _, indices = jax.lax.top_k(_ranked(scores), count)
     return jnp.sort(indices, axis=-1)
 
 
@@ -74,6 +77,7 @@ def select_mass(
         count: patches to select: the most that an image can keep.
         keep_mass: the share, in (0, 1].
     """
+    scores = _ranked(scores)
     there = scores > -jnp.inf
     uniform = jnp.log(there.sum(axis=-1, keepdims=True).astype(scores.dtype))
     mass = jnp.where(there, jnp.maximum(uniform + scores, 0), 0)
@@ -84,3 +88,7 @@ def select_mass(
     goes_on = (is_needed & (ranked > -jnp.inf)).at[:, 0].set(True)
     in_order = jnp.argsort(indices, axis=-1)
     return jnp.sort(indices, axis=-1), jnp.take_along_axis(goes_on, in_order, axis=-1)
+
+
+def _ranked(scores: Float[Array, "b n"]) -> Float[Array, "b n"]:
+    return jnp.where(jnp.isnan(scores), -jnp.inf, scores)

@@ -9,9 +9,6 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-KEY_SIMILARITY = "key_similarity"
-"""What stands in the place of a criterion where patches are merged."""
-
 
 class Matching(NamedTuple):
     """Which patches merge into which, as indices that count from the first patch.
@@ -62,7 +59,7 @@ def match(keys: Float[Array, "b n d"], num_prefix: int, count: int) -> Matching:
     )
 
 
-def merge(
+def merge_by_size(
     tokens: Float[Array, "b n d"],
     sizes: Float[Array, "b n"],
     matching: Matching,

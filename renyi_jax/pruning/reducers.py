@@ -1,63 +1,181 @@
-"""What becomes of the tokens once the kept patches are chosen.
+"""What becomes of the tokens: a plan of which go on, and its application.
 
-To add a reducer, write a pure function of tokens and indices and add it to `REDUCERS`.
+To add a reducer, write the two functions and add them to `REDUCERS`.
 """
 
-from collections.abc import Callable
-from typing import NamedTuple
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-Tokens = Float[Array, "b n d"]
-Kept = Int[Array, "b k"]
-Needed = Bool[Array, "b k"]
-Weights = Float[Array, "b m"]
+from renyi_jax.attention import Evidence
+from renyi_jax.parallel import per_shard
+from renyi_jax.pruning.criteria import Scores, cls_attention
+from renyi_jax.pruning.keep import select, select_mass
+from renyi_jax.pruning.merging import Matching, match, merge_by_size
+from renyi_jax.pruning.tokens import FUSED, MASKED, Tokens
 
 
-def drop(
-    tokens: Tokens, kept: Kept, weights: Weights | None, num_prefix: int, needed: Needed | None
-) -> Float[Array, "b k+{num_prefix} d"]:
-    """The prefix tokens and the kept patches, in their order.
+class Selection(NamedTuple):
+    """The plan of reducers that keep the best patches.
+
+    Attributes:
+        scores: importance of the patches that entered; -inf for masked ones.
+        kept: ascending indices of those that go on, counted from the first patch.
+        needed: of the kept places, those that the image needs; None where it needs all.
+        weights: with which the others are fused; None where they are dropped.
+    """
+
+    scores: Float[Array, "b m"]
+    kept: Int[Array, "b k"]
+    needed: Bool[Array, "b k"] | None
+    weights: Float[Array, "b m"] | None
+
+
+def keep_best(scores: Scores, evidence: Evidence, count: int, keep_mass: float) -> Selection:
+    """Plans to keep the `count` best patches, or as few of them as hold `keep_mass`.
 
     Args:
-        tokens: `n = num_prefix + m` tokens.
-        kept: ascending indices of the kept patches, counted from the first patch.
-        weights: unused.
-        num_prefix: prefix tokens, always kept.
-        needed: unused.
+        scores: importance.
+        evidence: of the block's attention.
+        count: patches that go on, or with `keep_mass` below 1 those at most.
+        keep_mass: as `select_mass` has it.
     """
+    if keep_mass == 1:
+        kept, needed = per_shard(functools.partial(select, count=count), scores), None
+    else:
+        choose = functools.partial(select_mass, count=count, keep_mass=keep_mass)
+        kept, needed = per_shard(choose, scores)
+    weights = None if evidence.class_row is None else cls_attention(evidence)
+    return Selection(scores, kept, needed, weights)
+
+
+def drop(tokens: Tokens, plan: Selection) -> Tokens:
+    """Returns the prefix tokens and the kept patches, in their order."""
+    prefix, kept = tokens.num_prefix, plan.kept
     patches = jnp.take_along_axis(
-        tokens[:, num_prefix:], kept[..., None], axis=1, mode="promise_in_bounds"
+        tokens.values[:, prefix:], kept[..., None], axis=1, mode="promise_in_bounds"
     )
-    return jnp.concatenate([tokens[:, :num_prefix], patches], axis=1)
+    # A choice by scores that are no numbers must not look like one.
+    is_unknown = jnp.isnan(plan.scores).any(axis=1)[:, None, None]
+    patches = jnp.where(is_unknown, jnp.nan, patches).astype(patches.dtype)
+    values = jnp.concatenate([tokens.values[:, :prefix], patches], axis=1)
+    positions = jnp.take_along_axis(tokens.positions, kept, axis=1)
+    sizes = tokens.sizes
+    if plan.needed is not None:
+        positions = jnp.where(plan.needed, positions, MASKED)
+        sizes = jnp.ones(tokens.values.shape[:2]) if sizes is None else sizes
+    if sizes is not None:
+        left = jnp.take_along_axis(sizes[:, prefix:], kept, axis=1)
+        left = left if plan.needed is None else left * plan.needed
+        sizes = jnp.concatenate([sizes[:, :prefix], left], axis=1)
+    return Tokens(values, positions, sizes)
 
 
-def fuse(
-    tokens: Tokens, kept: Kept, weights: Weights, num_prefix: int, needed: Needed | None
-) -> Float[Array, "b k+{num_prefix}+1 d"]:
-    """`drop`, and one last token: the sum of the others, weighted (EViT, equation 4).
+def fuse(tokens: Tokens, plan: Selection) -> Tokens:
+    """Returns `drop`, and one last token: the weighted sum of the others (EViT, equation 4).
 
-    Args:
-        tokens: `n = num_prefix + m` tokens.
-        kept: ascending indices of the kept patches.
-        weights: one weight per patch. EViT takes the attention that the class token pays, and
-            does not renormalise it over the patches that it fuses.
-        num_prefix: prefix tokens, always kept.
-        needed: of the kept patches, those that go on; the others are fused too. All by default.
+    EViT's weights are the attention that the class token pays, not renormalised over the patches
+    that are fused. An image of which nothing is left to fuse has the token masked.
     """
-    batch = jnp.arange(tokens.shape[0])[:, None]
-    rest = 0 if needed is None else ~needed
-    weights = weights.astype(tokens.dtype).at[batch, kept].multiply(rest)
-    fused = jnp.einsum("bm,bmd->bd", weights, tokens[:, num_prefix:])
-    return jnp.concatenate([drop(tokens, kept, None, num_prefix, None), fused[:, None]], axis=1)
+    assert plan.weights is not None  # the reducer's row asks for them
+    left = drop(tokens, plan)
+    batch = jnp.arange(tokens.values.shape[0])[:, None]
+    rest = 0 if plan.needed is None else ~plan.needed
+    weights = plan.weights.astype(tokens.values.dtype).at[batch, plan.kept].multiply(rest)
+    fused = jnp.einsum("bm,bmd->bd", weights, tokens.values[:, tokens.num_prefix :])
+    there, came = (jnp.sum(each.positions != MASKED, axis=1) for each in (left, tokens))
+    is_fused = (there < came)[:, None]
+    sizes = left.sizes
+    if sizes is not None:
+        sizes = jnp.concatenate([sizes, is_fused.astype(sizes.dtype)], axis=1)
+    return Tokens(
+        jnp.concatenate([left.values, fused[:, None]], axis=1),
+        jnp.concatenate([left.positions, jnp.where(is_fused, FUSED, MASKED)], axis=1),
+        sizes,
+    )
+
+
+def pair_off(scores: Scores | None, evidence: Evidence, count: int, keep_mass: float) -> Matching:
+    """Plans to merge the patches with the most similar keys until `count` are left (ToMe)."""
+    return match(evidence.keys.mean(axis=2), evidence.num_prefix, count)
+
+
+def merge(tokens: Tokens, plan: Matching) -> Tokens:
+    """Returns the tokens that go on, each the average of what merged into it, by size (ToMe)."""
+    sizes = jnp.ones(tokens.values.shape[:2]) if tokens.sizes is None else tokens.sizes
+    values, sizes = merge_by_size(tokens.values, sizes, plan, tokens.num_prefix)
+    return Tokens(values, jnp.take_along_axis(tokens.positions, plan.left, axis=1), sizes)
 
 
 class Reducer(NamedTuple):
-    """One row of the table: the function, and the number of tokens that it adds."""
+    """One row of the table.
 
-    reduce: Callable[..., Float[Array, "b _ d"]]
-    extra_tokens: int
+    Attributes:
+        plan: `(scores, evidence, count, keep_mass)` to a plan, which has the `scores` it went by.
+        apply: the tokens that go on.
+        multiply_adds: `(patches, left, embed_dim, head_dim)` to those of planning and applying.
+        needs: the fields of `Evidence` that the plan reads.
+        extra_tokens: tokens that it adds.
+        own_criterion: what it goes by in the place of a criterion; None where a criterion scores.
+        refuses: why it cannot do what a stage asks for, one sentence each.
+    """
+
+    plan: Callable[[Any, Evidence, int, float], Any]
+    apply: Callable[[Tokens, Any], Tokens]
+    multiply_adds: Callable[[int, int, int, int], int]
+    needs: tuple[str, ...] = ()
+    extra_tokens: int = 0
+    own_criterion: str | None = None
+    refuses: Callable[[Any], Iterator[str]] = lambda stage: iter(())
 
 
-REDUCERS: dict[str, Reducer] = {"drop": Reducer(drop, 0), "fuse": Reducer(fuse, 1)}
+def _takes_rates(stage: Any) -> Iterator[str]:
+    if stage.r is not None:
+        yield (
+            "r is the number of patches that reducer 'merge' merges away: with reducer"
+            f" {stage.reducer!r} give keep_rate."
+        )
+
+
+def _merges(stage: Any) -> Iterator[str]:
+    if stage.r is None and stage.keep_rate < 0.5:
+        yield (
+            "reducer 'merge' pairs patches off, so a block keeps at least half of them:"
+            f" keep_rate must be at least 0.5, got {stage.keep_rate!r}."
+        )
+    if stage.reverse:
+        yield "reverse=True turns a ranking round, and reducer 'merge' ranks no patches."
+    if stage.keep_mass < 1:
+        yield (
+            "keep_mass below 1 masks the patches that an image does not need, and reducer"
+            " 'merge' makes one token of several: choose 'drop' or 'fuse'."
+        )
+
+
+def _merge_cost(patches: int, left: int, embed_dim: int, head_dim: int) -> int:
+    similarities = (patches // 2) * (patches - patches // 2) * head_dim
+    return similarities + 2 * patches * embed_dim  # times its size, and divided by it
+
+
+REDUCERS: dict[str, Reducer] = {
+    "drop": Reducer(keep_best, drop, lambda m, k, d, e: 0, refuses=_takes_rates),
+    "fuse": Reducer(
+        keep_best,
+        fuse,
+        lambda m, k, d, e: max(m - k + 1, 0) * d,
+        needs=("class_row",),
+        extra_tokens=1,
+        refuses=_takes_rates,
+    ),
+    "merge": Reducer(
+        pair_off,
+        merge,
+        _merge_cost,
+        needs=("keys",),
+        own_criterion="key_similarity",
+        refuses=_merges,
+    ),
+}

@@ -9,7 +9,7 @@ from matplotlib.colors import to_rgb
 
 from renyi_jax.analysis.figures import curves, order_curves
 from renyi_jax.analysis.style import criterion_style, spots, text_of
-from renyi_jax.pruning import CRITERIA, KEY_SIMILARITY
+from renyi_jax.pruning import CRITERIA, REDUCERS
 
 
 def row(criterion="renyi", keep_rate=0.7, alpha=None, top1=0.8, reducer="drop"):
@@ -107,8 +107,9 @@ def test_adaptive_keep_counts_have_a_line_of_their_own():
 
 
 def test_no_two_criteria_have_one_colour():
-    names = [*CRITERIA, KEY_SIMILARITY]
-    colours = [criterion_style(name, [KEY_SIMILARITY])[0] for name in names]
+    own = REDUCERS["merge"].own_criterion
+    names = [*CRITERIA, own]
+    colours = [criterion_style(name, [own])[0] for name in names]
     assert len(set(colours)) == len(names)
 
 

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from renyi_jax.analysis.patch_maps import grey_out, on_grid, stage_maps
-from renyi_jax.models import FUSED, PruningTrace
-from renyi_jax.pruning import PruningConfig
+from renyi_jax.pruning import FUSED, PruningConfig, PruningTrace
 
 
 def trace_of(*stages):

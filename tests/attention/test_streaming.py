@@ -10,15 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from renyi_jax.attention import (
+    Needs,
     RowEntropy,
-    backend,
+    attend,
     chunked,
     pallas_gpu,
     pallas_tpu,
     plain,
     streaming,
 )
-from renyi_jax.attention import call as attention_call
 from renyi_jax.entropy import attention_entropy
 
 ORDERS = (0.3, 1 - 1e-4, 1.0, 1 + 1.2e-7, 2.0, 50.0, np.inf)
@@ -26,7 +26,7 @@ ORDERS = (0.3, 1 - 1e-4, 1.0, 1 + 1.2e-7, 2.0, 50.0, np.inf)
 
 def interpreted(kernel):
     """A kernel as it is called on its device."""
-    return backend.with_scalars(functools.partial(kernel, interpret=True))
+    return streaming.with_scalars(functools.partial(kernel, interpret=True))
 
 
 IMPLEMENTATIONS = {
@@ -57,25 +57,21 @@ def tokens(seed, length, width=8, scale=1.5, dtype=jnp.float32, batch=1, heads=2
     return tuple(jnp.asarray(rng.normal(size=shape) * scale, dtype))
 
 
-def both(query, key, value, read):
+def both(query, key, value, num_prefix, entropy_of):
     """What streams, and what does not."""
-    streamed = attention_call.streaming_attention(query, key, value, read)
-    plainly = plain.attention(
-        query, key, value, lambda logits: None if read is None else attention_entropy(logits, *read)
-    )
-    return streamed, plainly
+    streamed = streaming.attention(query, key, value, num_prefix, entropy_of)
+    if entropy_of is None:
+        return streamed, (plain.attention(query, key, value)[0], None)
+    return streamed, plain.attention_and_entropy(query, key, value, num_prefix, entropy_of)
 
 
-def _question(alpha, num_prefix, normalize):
-    return None if alpha is None else RowEntropy(alpha, num_prefix, normalize)
-
-
-def compiled(num_prefix, normalize=True):
+def compiled(num_prefix, **options):
     """`both`, of an order; without one, of no entropy."""
 
     @jax.jit
     def run(query, key, value, alpha=None):
-        return both(query, key, value, _question(alpha, num_prefix, normalize))
+        entropy_of = None if alpha is None else RowEntropy(alpha, **options)
+        return both(query, key, value, num_prefix, entropy_of)
 
     return run
 
@@ -97,13 +93,13 @@ def test_output_and_entropy_of_every_order_are_those_of_plain_attention(implemen
     scale=st.sampled_from([0.01, 1.0, 4.0]),
     name=st.sampled_from(sorted(IMPLEMENTATIONS)),
     dtype=st.sampled_from([jnp.float32, jnp.bfloat16]),
-    normalize=st.booleans(),
+    options=st.sampled_from([{}, {"normalize": False}, {"prefix_keys": True}]),
 )
 def test_any_shape_order_and_dtype_agrees_with_plain_attention(
-    length, width, num_prefix, exponent, scale, name, dtype, normalize
+    length, width, num_prefix, exponent, scale, name, dtype, options
 ):
     operands = tokens(length, length, width, scale, dtype, heads=1)
-    run = compiled(min(num_prefix, length - 1), normalize)
+    run = compiled(min(num_prefix, length - 1), **options)
     with pytest.MonkeyPatch.context() as monkeypatch:
         use(name, monkeypatch)
         (output, entropy), (plain_output, plain_entropy) = run(*operands, jnp.float32(10**exponent))
@@ -140,7 +136,7 @@ def test_gradients_of_every_order_agree_with_plain_attention(implementation):
     weights = np.random.default_rng(3).normal(size=(2, 130)).astype(np.float32)
 
     def total(query, key, value, alpha, streamed):
-        pair = both(query, key, value, RowEntropy(alpha, num_prefix=2))
+        pair = both(query, key, value, 2, RowEntropy(alpha))
         output, entropy = pair[0] if streamed else pair[1]
         total = jnp.einsum("bnhd,n->", output, weights[0])
         return total + jnp.einsum("bhn,n->", entropy, weights[1][2:])
@@ -159,7 +155,7 @@ def test_gradients_without_an_entropy_agree_with_plain_attention(implementation)
     operands = tokens(2, length=130, scale=1.0)
 
     def total(query, key, value, streamed):
-        return jnp.sum(both(query, key, value, None)[0 if streamed else 1][0] ** 2)
+        return jnp.sum(both(query, key, value, 0, None)[0 if streamed else 1][0] ** 2)
 
     gradient = jax.jit(jax.grad(total, argnums=(0, 1, 2)), static_argnums=3)
     for actual, expected in zip(gradient(*operands, True), gradient(*operands, False)):
@@ -171,8 +167,8 @@ def test_no_array_of_the_size_of_the_attention_matrix_is_held():
     shape = jax.ShapeDtypeStruct((1, length, 1, 8), jnp.float32)
 
     def total(query, key, value, alpha):
-        output, entropy = attention_call.attention(query, key, value, RowEntropy(alpha, 1))
-        return output.sum() + entropy.sum()
+        output, evidence = attend(query, key, value, 1, Needs(RowEntropy(alpha)))
+        return output.sum() + evidence.entropy.sum()
 
     step = jax.jit(jax.value_and_grad(total, argnums=(0, 1, 2)))
     compiled = step.lower(shape, shape, shape, jax.ShapeDtypeStruct((), jnp.float32)).compile()
@@ -182,8 +178,8 @@ def test_no_array_of_the_size_of_the_attention_matrix_is_held():
 
 def test_another_order_compiles_nothing(count_compilations):
     query, key, value = tokens(4, length=700, heads=1)
-    run = jax.jit(lambda alpha: attention_call.attention(query, key, value, RowEntropy(alpha, 1)))
+    run = jax.jit(lambda alpha: attend(query, key, value, 1, Needs(RowEntropy(alpha)))[1].entropy)
     with count_compilations() as names:
-        entropies = [run(np.float32(alpha))[1] for alpha in (0.5, 1.0, 4.0, np.inf)]
+        entropies = [run(np.float32(alpha)) for alpha in (0.5, 1.0, 4.0, np.inf)]
     assert len(names) == 1
     assert len({np.asarray(each).tobytes() for each in entropies}) == 4

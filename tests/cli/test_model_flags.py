@@ -11,8 +11,7 @@ MERGED = PruningConfig(reducer="merge", r=8)
 
 
 def pruning(noted, **given):
-    lists = {name: text if name == "reducer" else text.split(",") for name, text in given.items()}
-    return _pruning(noted, lists, "it")
+    return _pruning(noted, given, "it")
 
 
 def test_without_flags_it_is_what_the_file_notes_or_the_default():
@@ -43,7 +42,7 @@ def test_adaptive_keep_counts_and_numbers_of_merges_have_flags():
     assert pruning(MERGED, r="4,4,2").r == (4, 4, 2)
     with pytest.raises(UserError, match="with reducer 'drop' give keep_rate"):
         pruning(None, r="13")
-    with pytest.raises(UserError, match=r"--r=1.5: expected whole numbers"):
+    with pytest.raises(UserError, match=r"--r=1.5: expected an integer"):
         pruning(MERGED, r="1.5")
 
 

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from renyi_jax.evaluation.metrics import Outcomes, judge, summarize
-from renyi_jax.models import FUSED, MASKED, patches_on_object
+from renyi_jax.models import patches_on_object
+from renyi_jax.pruning import FUSED, MASKED
 
 
 def judged(logits, labels, positions=(), on_object=None) -> Outcomes:

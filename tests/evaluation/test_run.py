@@ -15,9 +15,9 @@ from renyi_jax.errors import UserError
 from renyi_jax.evaluation import run_evaluations
 from renyi_jax.evaluation.programs import Programs
 from renyi_jax.evaluation.run import measure
-from renyi_jax.models import MASKED, normalize_images
+from renyi_jax.models import normalize_images
 from renyi_jax.models.flops import count_flops
-from renyi_jax.pruning import PruningConfig
+from renyi_jax.pruning import MASKED, PruningConfig
 
 TRAINED = PruningConfig(blocks=(1, 2))
 SPEC = tiny_spec(depth=2)

@@ -21,7 +21,7 @@ from etils import epath
 from flax import nnx
 from tiny import tiny_dataset, tiny_model, tiny_spec
 
-from renyi_jax.attention import call
+from renyi_jax.attention import backend
 from renyi_jax.config import check_config, default_config
 from renyi_jax.data import eval_loader
 from renyi_jax.evaluation import run_evaluations
@@ -34,7 +34,7 @@ PRUNING = PruningConfig(criterion=("renyi", "cls_attention"), blocks=(1, 2), kee
 
 def run(workdir: str, mesh: dict[str, int], plain_tokens: int) -> None:
     """Leaves metrics.jsonl, weights.npz and evaluations.json."""
-    call.PLAIN_TOKENS = plain_tokens
+    backend.PLAIN_TOKENS = plain_tokens
     config = default_config()
     config.data.update({"batch_size": 8, "flip": True, "mixup": 0.8, "cutmix": 1.0})
     config.train.update({"epochs": 4, "log_every_steps": 1, "warmup_epochs": 0.5})

@@ -2,6 +2,8 @@
 
 import dataclasses
 import math
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -12,12 +14,14 @@ from flax import nnx
 from tiny import tiny_model, tiny_spec
 
 from renyi_jax.entropy import attention_entropy
-from renyi_jax.pruning import CRITERIA, REDUCERS, PruningConfig
+from renyi_jax.errors import UserError
+from renyi_jax.pruning import CRITERIA, FUSED, REDUCERS, PruningConfig
 
 IMAGES = np.random.default_rng(1).normal(size=(2, 16, 16, 3)).astype(np.float32)
 
 
 # Every criterion, one in each of three pruned blocks: to compile is what takes the time.
+SCORED = [name for name, row in REDUCERS.items() if row.own_criterion is None]
 THREES = [(*CRITERIA, *CRITERIA)[first : first + 3] for first in range(0, len(CRITERIA), 3)]
 
 
@@ -26,21 +30,12 @@ def pruned(**fields) -> PruningConfig:
 
 
 def stages_of(pruning: PruningConfig, alphas: np.ndarray) -> list[reference.Stage]:
-    rates = map(str, pruning.per_block("keep_rate"))
-    rows = zip(pruning.blocks, pruning.per_block("criterion"), alphas.tolist(), rates)
-    lasts = zip(pruning.per_block("keep_mass"), pruning.per_block("r"))
-    return [
-        reference.Stage(
-            *row,
-            pruning.reducer,
-            pruning.normalize,
-            pruning.heads,
-            *last,
-            pruning.prefix_keys,
-            pruning.reverse,
-        )
-        for row, last in zip(rows, lasts)
-    ]
+    stages = []
+    for stage, alpha in zip(pruning.stages, alphas.tolist()):
+        fields = {name: getattr(stage, name) for name in reference.Stage._fields}
+        fields |= {"alpha": alpha, "keep_rate": str(stage.keep_rate)}
+        stages.append(reference.Stage(**fields))
+    return stages
 
 
 def compiled(model):
@@ -76,7 +71,7 @@ def check(pruning: PruningConfig, spec=None, alphas=(2.0,), key=None, random_sco
         np.testing.assert_allclose(logits, expected.logits, rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize("reducer", REDUCERS)
+@pytest.mark.parametrize("reducer", SCORED)
 @pytest.mark.parametrize("criteria", THREES, ids="-".join)
 def test_every_criterion_and_reducer_prunes_as_the_plain_version(criteria, reducer):
     key = jax.random.key(5)
@@ -134,7 +129,7 @@ def test_merging_matches_and_averages_as_the_plain_version(fields, changes):
     check(pruned(reducer="merge", **fields), tiny_spec(**changes))
 
 
-@pytest.mark.parametrize("reducer", REDUCERS)
+@pytest.mark.parametrize("reducer", SCORED)
 @pytest.mark.parametrize("keep_mass", [0.5, (0.9, 0.6, 1.0)], ids=str)
 def test_adaptive_keep_counts_mask_as_the_plain_version(keep_mass, reducer):
     criteria = ("renyi", "shannon", "cls_attention") if isinstance(keep_mass, tuple) else "renyi"
@@ -169,7 +164,7 @@ def test_a_model_of_one_head_has_no_spread_over_heads():
 def test_keep_rate_one_is_bitwise_the_plain_model(criteria):
     plain = tiny_model()
     expected = jax.jit(lambda images: plain(images))(jnp.asarray(IMAGES))
-    for reducer in REDUCERS:
+    for reducer in SCORED:
         whole = plain.with_pruning(pruned(criterion=criteria, reducer=reducer, keep_rate=1.0))
         actual = jax.jit(lambda images, model=whole: model(images))(jnp.asarray(IMAGES))
         np.testing.assert_array_equal(actual, expected)
@@ -230,3 +225,57 @@ def test_another_pruning_shares_the_weights():
 def test_a_block_beyond_the_last_is_refused_by_name():
     with pytest.raises(ValueError, match=r"block 4 is beyond the last.*3 blocks"):
         tiny_model(dataclasses.replace(pruned(), blocks=(2, 4), alpha=2.0))
+
+
+@pytest.mark.parametrize("criterion", [("renyi", "column_norm", "sharp_received"), "renyi"])
+def test_an_order_that_is_none_is_refused_or_makes_nan_of_the_outputs_and_never_a_choice(criterion):
+    model = tiny_model(pruned(criterion=criterion))
+    for alpha in (0, -1, math.nan, (2.0, 2.0, 0.0)):
+        with pytest.raises(UserError, match="alpha"):
+            model(jnp.asarray(IMAGES), alpha)
+    forward = compiled(model)
+    for alpha in (0.0, -1.0, math.nan):
+        logits, trace = forward(IMAGES, np.float32(alpha), None)
+        assert np.isnan(logits).all()
+        for stage in trace:
+            kept = np.asarray(stage.kept)
+            assert (np.diff(kept, axis=1) > 0).all() and (kept >= 0).all()
+
+
+def test_reducers_may_change_from_block_to_block():
+    """Merged tokens keep their sizes when others are dropped, and fused tokens join them."""
+    model = tiny_model(pruned(reducer=("merge", "drop", "fuse")))
+    logits, trace = compiled(model)(IMAGES, 2.0, None)
+    assert [stage.kept.shape[1] for stage in trace] == [12, 9, 8]
+    assert (np.asarray(trace[2].kept)[:, -1] == FUSED).all() and np.isfinite(logits).all()
+
+
+@pytest.mark.parametrize("reducer", REDUCERS)
+def test_no_images_give_no_outputs(reducer):
+    model = tiny_model(pruned(reducer=reducer))
+    assert model(jnp.zeros((0, 16, 16, 3))).shape == (0, 10)
+
+
+SHAPES = """
+import jax.numpy as jnp
+from flax import nnx
+from renyi_jax import create_model
+
+model = nnx.eval_shape(lambda: create_model("vit_nano_patch4_56", rngs=nnx.Rngs(0)))
+for shape in ((2, 3, 56, 56), (2, 56, 56, 1), (2, 56, 56, 4), (56, 56, 3), (2, 28, 56, 3)):
+    try:
+        model(jnp.zeros(shape))
+    except ValueError as error:
+        print(error)
+"""
+
+
+def test_arrays_that_are_no_batch_of_images_are_refused_with_what_to_do():
+    """In a process of its own, where no shapes are checked before."""
+    done = subprocess.run([sys.executable, "-c", SHAPES], capture_output=True, text=True)
+    first, grey, alpha, single, small = done.stdout.splitlines()
+    assert "channels last, jnp.moveaxis(images, 1, -1)" in first
+    assert "three times" in grey
+    assert "expected [batch, height, width, 3]" in alpha
+    assert "no batch of images" in single
+    assert "built for 56 x 56" in small

@@ -1,0 +1,58 @@
+"""What a criterion or a reducer may ask of an attention call, and what the call answers."""
+
+from typing import Any, NamedTuple
+
+from jaxtyping import Array, Float, Float32
+
+_ABSENT: Any = None
+
+
+class RowEntropy(NamedTuple):
+    """Which Rényi entropy of the attention that each patch pays; see `entropy.attention_entropy`.
+
+    Attributes:
+        alpha: the order, in (0, inf]; may be traced.
+        normalize: renormalise each row over the patch keys.
+        heads: "mean" for one entropy per head, "average_first" for that of the mean attention.
+        prefix_keys: count the attention to the prefix tokens too.
+    """
+
+    alpha: float | Float[Array, ""]
+    normalize: bool = True
+    heads: str = "mean"
+    prefix_keys: bool = False
+
+
+class Needs(NamedTuple):
+    """The fields of `Evidence` that are asked for."""
+
+    entropy: RowEntropy | None = None
+    class_row: bool = False
+    keys: bool = False
+    logits: bool = False
+    draws: bool = False
+
+    def union(self, other: "Needs") -> "Needs":
+        """Returns what either asks for."""
+        wanted: Any = [one or another for one, another in zip(self, other)]
+        return Needs(*wanted)
+
+
+class Evidence(NamedTuple):
+    """What the attention of one block tells of `m` patches among `n` tokens; None if not asked for.
+
+    Attributes:
+        num_prefix: tokens before the patches, `n - m`.
+        entropy: of each patch's row, in nats; one head where heads were averaged first.
+        class_row: attention that the class token pays to the patches, of a softmax over all keys.
+        keys: of the attention.
+        logits: the scaled attention logits.
+        draws: uniform numbers, which the model draws beforehand.
+    """
+
+    num_prefix: int
+    entropy: Float32[Array, "b h m"] = _ABSENT
+    class_row: Float32[Array, "b h m"] = _ABSENT
+    keys: Float[Array, "b n h d"] = _ABSENT
+    logits: Float32[Array, "b h n n"] = _ABSENT
+    draws: Float[Array, "b m"] = _ABSENT

@@ -1,0 +1,49 @@
+"""Tokens on their way through the blocks, and what a pruned block leaves of them."""
+
+from typing import NamedTuple
+
+from jaxtyping import Array, Float, Int
+
+FUSED = -1
+"""The position of a fused token, which has no place in the patch grid."""
+
+MASKED = -2
+"""The position of a place that the image no longer needs, and that attention masks."""
+
+
+class Tokens(NamedTuple):
+    """The prefix tokens and `m` patches of each image.
+
+    Attributes:
+        values: the tokens, prefix first.
+        positions: of the patches in the patch grid, or `FUSED`, or `MASKED`.
+        sizes: how many patches each token stands for: more than one where some merged, 0 where one
+            is masked; None where every token is one.
+    """
+
+    values: Float[Array, "b n d"]
+    positions: Int[Array, "b m"]
+    sizes: Float[Array, "b n"] | None = None
+
+    @property
+    def num_prefix(self) -> int:
+        """Tokens before the patches."""
+        return self.values.shape[1] - self.positions.shape[1]
+
+    def plus(self, branch: Float[Array, "b n d"]) -> "Tokens":
+        """Returns the tokens after a residual sum."""
+        return self._replace(values=self.values + branch)
+
+
+class PruningTrace(NamedTuple):
+    """What one pruned block decided.
+
+    Attributes:
+        scores: importance of the patches that entered the block; -inf for masked ones.
+        kept: those that left it, as positions in the original patch grid, ascending (merged ones in
+            the order of ToMe); a token that the reducer fused comes last, as `FUSED`, and a place
+            that the image does not need is `MASKED`.
+    """
+
+    scores: Float[Array, "b m"]
+    kept: Int[Array, "b k"]
