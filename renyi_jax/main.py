@@ -22,6 +22,8 @@ from renyi_jax.errors import UserError
 from renyi_jax.evaluation import run_evaluations
 from renyi_jax.files import output_folder
 from renyi_jax.models import fill, save_weights
+from renyi_jax.models.registry import model_spec
+from renyi_jax.models.weights import check_fit
 from renyi_jax.parallel import all_or_none, join_processes
 from renyi_jax.progress import phase
 from renyi_jax.provenance import write_results
@@ -32,7 +34,7 @@ from renyi_jax.training import (
     tell_preemption_service,
     train,
 )
-from renyi_jax.weights import read_checkpoint
+from renyi_jax.weights import Checkpoint, read_checkpoint
 
 _CONFIG = define_config()
 _WORKDIR = flags.DEFINE_string(
@@ -69,7 +71,7 @@ def main() -> None:
         print(f"Nothing to do: {workdir} holds the results of this config.")
     else:
         # What needs no data first: to download and prepare them can take hours.
-        weights = config.model.weights and read_checkpoint(config.model.weights)
+        weights = _read_weights(config)
         all_or_none(lambda: claim(workdir, config))
         dataset = load_dataset(config.data)
         model = build_model(dataset, config)
@@ -88,6 +90,16 @@ def main() -> None:
             write_results(results_file, results)
     print(f"Results: {results_file}")
     print(f"Report:  {workdir / 'report' / 'index.html'}")
+
+
+def _read_weights(config: Any) -> Checkpoint | None:
+    """The weights to start from, which fit the model."""
+    if not config.model.weights:
+        return None
+    checkpoint = read_checkpoint(config.model.weights)
+    spec = model_spec(config.model.name, image_size=config.model.image_size or None)
+    check_fit(spec, checkpoint)
+    return checkpoint
 
 
 def _is_done(results_file: epath.Path, config: Any) -> bool:

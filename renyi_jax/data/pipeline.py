@@ -7,6 +7,7 @@ are the same on any number of processes and workers, and the state of an iterato
 
 import dataclasses
 import functools
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,6 +19,7 @@ from PIL import Image
 from renyi_jax.data.augment import Example, Target, Transform, train_transforms
 from renyi_jax.data.broken import CountedBroken, WholeImages
 from renyi_jax.data.dataset import DataConfig, Dataset, Records
+from renyi_jax.data.workers import WorkerBatches, affordable_workers
 from renyi_jax.errors import UserError
 from renyi_jax.images import Size, center_crop, crop_picture
 
@@ -90,7 +92,7 @@ def train_loader(
     examples = WholeImages(examples).repeat(num_epochs)
     examples = examples.random_map(functools.partial(_augment, transforms=transforms))
     return CountedBroken(
-        _batches(examples, batch_size, num_workers, process_index, process_count),
+        _batches(examples, batch_size, image_size, num_workers, process_index, process_count),
         dataset.train,
         "Another one takes its place in training.",
     )
@@ -127,7 +129,7 @@ def eval_loader(
     crop = functools.partial(_crop, size=_height_width(image_size), crop_pct=crop_pct)
     examples = examples.map(crop)
     return CountedBroken(
-        _batches(examples, batch_size, num_workers, process_index, process_count),
+        _batches(examples, batch_size, image_size, num_workers, process_index, process_count),
         dataset.test,
         "It does not count in the evaluation.",
     )
@@ -144,15 +146,18 @@ def _check_batch_size(batch_size: int, process_count: int) -> None:
 def _batches(
     examples: grain.MapDataset,
     batch_size: int,
+    image_size: int | tuple[int, int],
     num_workers: int,
     process_index: int,
     process_count: int,
 ) -> grain.DatasetIterator:
+    batch_bytes = batch_size // process_count * 3 * math.prod(_height_width(image_size))
+    num_workers = affordable_workers(num_workers, batch_bytes)
     if num_workers and not flags.FLAGS.is_parsed():
         # Grain's workers take over the values of absl's flags; outside a command there are none.
         flags.FLAGS.mark_as_parsed()
     workers = grain.MultiprocessingOptions(num_workers=num_workers) if num_workers else None
-    return iter(
+    batches = iter(
         grain.experimental.ElasticIterator(
             _InProcessOrder(examples, batch_size, process_count),
             batch_size,
@@ -161,6 +166,7 @@ def _batches(
             multiprocessing_options=workers,
         )
     )
+    return WorkerBatches(batches) if workers else batches
 
 
 class _InProcessOrder(grain.MapDataset):

@@ -95,6 +95,7 @@ def start_command(config_file):
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            start_new_session=True,  # a process group of its own, as on a terminal
         )
 
     return start

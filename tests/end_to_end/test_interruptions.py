@@ -1,6 +1,7 @@
 """Runs of the command that are stopped from outside, at whatever moment."""
 
 import json
+import os
 import random
 import re
 import shutil
@@ -21,6 +22,8 @@ def assert_same_weights(workdir, expected):
     assert whole.keys() == again.keys()
     for name, array in whole.items():
         np.testing.assert_array_equal(again[name], array, err_msg=name)
+    files = [folder / "model.safetensors" for folder in (expected, workdir)]
+    assert files[0].read_bytes() == files[1].read_bytes()
 
 
 def losses_logged(workdir):
@@ -40,17 +43,35 @@ def wait_for(condition, process, seconds=300):
 
 
 @pytest.mark.slow
-def test_sigterm_ends_with_status_0_and_the_same_command_goes_on(finished, start_main, tmp_path):
-    process = start_main(f"--workdir={tmp_path}")
+@pytest.mark.parametrize("number, name", [(signal.SIGTERM, "SIGTERM"), (signal.SIGINT, "Ctrl-C")])
+def test_a_signal_to_all_its_processes_ends_a_run_with_status_0_and_the_same_command_goes_on(
+    finished, start_main, tmp_path, number, name
+):
+    process = start_main(f"--workdir={tmp_path}", "--config.data.num_workers=1")
     wait_for(lambda: len(steps_logged(tmp_path)) >= 4, process)
-    process.send_signal(signal.SIGTERM)
+    os.killpg(process.pid, number)
     sent = time.monotonic()
     _, told = process.communicate(timeout=120)
     assert process.returncode == 0, told
     assert time.monotonic() - sent < 30
-    assert "Stopped by SIGTERM after step" in told and not (tmp_path / "results.json").exists()
+    assert f"Stopped by {name} after step" in told and "Traceback" not in told
+    assert not (tmp_path / "results.json").exists()
     _, told = (again := start_main(f"--workdir={tmp_path}")).communicate(timeout=600)
     assert again.returncode == 0, told
+    assert_same_weights(tmp_path, finished[0])
+
+
+@pytest.mark.slow
+def test_a_second_run_on_the_same_workdir_is_refused_and_the_first_goes_on(
+    finished, start_main, run_main, tmp_path
+):
+    first = start_main(f"--workdir={tmp_path}")
+    wait_for((tmp_path / "metrics.jsonl").exists, first)
+    second = run_main(f"--workdir={tmp_path}")
+    assert second.returncode == 2 and "another run is at work there" in second.stderr
+    assert len(second.stderr.strip().splitlines()) == 1
+    _, told = first.communicate(timeout=600)
+    assert first.returncode == 0, told
     assert_same_weights(tmp_path, finished[0])
 
 
