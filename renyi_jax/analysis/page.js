@@ -121,7 +121,10 @@ async function describePatch(medium, x, y) {
   return parts.filter(Boolean).join(" · ");
 }
 
+let moves = 0;
+
 addEventListener("pointermove", async ({ target, clientX, clientY }) => {
+  const move = ++moves;
   const spot = target.closest?.("[data-tip]");
   const medium = target.closest?.(".medium:not(.plot)");
   if (spot) return tell(spot.dataset.tip, clientX, clientY);
@@ -129,7 +132,7 @@ addEventListener("pointermove", async ({ target, clientX, clientY }) => {
   const { left, top, width, height } = medium.getBoundingClientRect();
   const share = (part) => Math.min(0.9999, Math.max(0, part));
   const text = await describePatch(medium, share((clientX - left) / width), share((clientY - top) / height));
-  tell(text, clientX, clientY);
+  if (move === moves) tell(text, clientX, clientY); // else the pointer is elsewhere by now
 });
 
 for (const range of all("input[type=range]")) {
