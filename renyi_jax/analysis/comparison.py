@@ -51,20 +51,22 @@ def table(rows: Sequence[Evaluation], against: str) -> str:
         "95 %": ("top1_interval", _interval),
         f"against {against}": ("difference", _difference),
         "p": ("p_corrected", _p_value),
-        "top-5 (%)": ("top5", lambda row: _percent(row["top5"])),
-        "agreement (%)": ("agreement", lambda row: _percent(row["agreement"])),
-        "on object (%)": ("kept_on_object", lambda row: _percent(row["kept_on_object"], 1)),
         "multiply-adds (G)": ("gmacs", lambda row: _number(row["gmacs"], f"{row['gmacs']:#.3g}")),
         "images/s": (
             "images_per_second",
             lambda row: _number(row["images_per_second"], f"{row['images_per_second']:,.1f}"),
         ),
         "speed-up": ("speedup", lambda row: _number(row["speedup"], f"{row['speedup']:.2f}")),
+        "top-5 (%)": ("top5", lambda row: _percent(row["top5"])),
+        "agreement (%)": ("agreement", lambda row: _percent(row["agreement"])),
+        "on object (%)": ("kept_on_object", lambda row: _percent(row["kept_on_object"], 1)),
     }
     if not any(map(adapts, rows)):
         del columns["mean kept"]
     if not options:
         del columns["options"]
+    if len({row["reducer"] for row in rows if not is_plain(row)}) < 2:
+        del columns["reducer"]
     shown = {
         name: (field, write)
         for name, (field, write) in columns.items()
@@ -134,8 +136,9 @@ def _verdict(row: Evaluation, plain: Evaluation | None, against: str) -> str:
         if row.get("difference_interval"):
             low, high = (_signed(100 * end) for end in row["difference_interval"])
             words += f" (95 %: {low} to {high})"
-        if row.get("real") is not None:
-            words += ": a real difference" if row["real"] else ": no difference that was shown"
+        if row.get("p_corrected") is not None:
+            is_real = "significant" if row.get("real") else "not significant"
+            words += f"; p {_p_words(row['p_corrected'])}, {is_real}"
         return words
     if plain is None:
         return ""
@@ -170,8 +173,8 @@ def _explanations(rows: Sequence[Evaluation], against: str) -> str:
         sentences.append("Intervals are 95 %, by bootstrap over the images.")
     if "p_corrected" in has:
         sentences.append(
-            f"p is that of a paired test against {html.escape(against)} on the same images, "
-            "corrected for the number of rows (Holm); a difference in bold has p below 0.05."
+            f"p is of a paired test against {html.escape(against)} on the same images, "
+            "corrected for the number of rows (Holm); a difference in bold is significant, p < 0.05."
         )
     if "agreement" in has:
         sentences.append("Agreement: images for which the unpruned model says the same class.")
@@ -220,7 +223,11 @@ def _difference(row: Evaluation) -> Cell:
 def _p_value(row: Evaluation) -> Cell:
     p = row["p_corrected"]
     raw = "" if row.get("p_value") is None else f"before the correction: {row['p_value']:.2g}"
-    return Cell(f"{p:.2g}" if p >= 1e-4 else "&lt; 0.0001", p, raw)
+    return Cell(html.escape(_p_words(p)), p, raw)
+
+
+def _p_words(p: int | float) -> str:
+    return f"{p:.2g}" if p >= 1e-4 else "< 0.0001"
 
 
 def _signed(number: int | float, digits: int = 1) -> str:
