@@ -174,7 +174,7 @@ def _explanations(rows: Sequence[Evaluation], against: str) -> str:
     if "p_corrected" in has:
         sentences.append(
             f"p is of a paired test against {html.escape(against)} on the same images, "
-            "corrected for the number of rows (Holm); a difference in bold is significant, p < 0.05."
+            "corrected for the number of rows (Holm); one in bold is significant (p < 0.05)."
         )
     if "agreement" in has:
         sentences.append("Agreement: images for which the unpruned model says the same class.")
