@@ -37,7 +37,6 @@ from renyi_jax.training import (
     make_optimizer,
     make_train_step,
     training_batches,
-    with_fitting_batch,
 )
 
 _CONFIG = define_config()
@@ -71,7 +70,6 @@ def main() -> None:
     print(summarize(dataset, results["splits"]))
 
     model = build_model(dataset, config)
-    config = with_fitting_batch(config, len(dataset.train))
     first = itertools.islice(training_batches(model, dataset, config, num_workers=0), 2)
     with phase("Drawing augmented training images"):
         write_contact_sheet(out / "batches.png", list(first))

@@ -44,7 +44,7 @@ def parse_topology(topology: str) -> tuple[Chip, int]:
     Raises:
         UserError: for another chip or spelling.
     """
-    match = re.fullmatch(r"([^:]+):([1-9]\d*(?:x[1-9]\d*){1,2})", topology)
+    match = re.fullmatch(r"([^:]+):([1-9][0-9]{0,2}(?:x[1-9][0-9]{0,2}){1,2})", topology)
     if match is None:
         raise UserError(f"--topology={topology}: expected a chip and a shape, as in v5e:4x4.")
     name, shape = match.groups()

@@ -47,7 +47,18 @@ def server():
 
 
 @pytest.fixture
-def run_command(server, tmp_path_factory, tmp_path, request):
+def run_command(run_child, request):
+    """`run_child`, counted in the table of what was tried."""
+
+    def running(command, *arguments, **options):
+        request.node.user_properties.append((PROPERTY, f"{command} {_kind(request)}"))
+        return run_child(command, *arguments, **options)
+
+    return running
+
+
+@pytest.fixture
+def run_child(server, tmp_path_factory, tmp_path):
     """Runs `python -m renyi_jax.COMMAND ARGUMENTS...` and returns what it left, as a `Done`.
 
     Its folder is the test's own `tmp_path`, unless `cwd` says another. `env` is added to the
@@ -56,7 +67,6 @@ def run_command(server, tmp_path_factory, tmp_path, request):
     """
 
     def running(command, *arguments, cwd=tmp_path, env=None, stdin="", timeout=120, memory=8 << 30):
-        request.node.user_properties.append((PROPERTY, f"{command} {_kind(request)}"))
         folder = tmp_path_factory.mktemp("streams")
         paths = {name: folder / name for name in ("stdin", "stdout", "stderr")}
         for name, path in paths.items():

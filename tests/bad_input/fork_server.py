@@ -22,7 +22,8 @@ TIMED_OUT = "timed out"
 
 
 def module_of(command: str) -> str:
-    return f"renyi_jax.{command}"
+    """The module of a command of this package, or of one that is named in full."""
+    return command if "." in command else f"renyi_jax.{command}"
 
 
 def import_libraries(commands: list[str]) -> None:

@@ -1,13 +1,15 @@
 """Programs that stand in for those of a cloud or a cluster, and write down how they were called."""
 
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+BASH = shutil.which("bash")
+ROOT = Path(__file__).resolve().parents[1]
 
 # One line a call, each word quoted.
-LOG_CALL = """#!/usr/bin/env bash
+LOG_CALL = """#!{bash}
 set -eu
 printf '%q ' "${{0##*/}}" "$@" >>"$LOG"
 printf '\\n' >>"$LOG"
@@ -22,19 +24,21 @@ class StandIns:
         self.folder = folder
         self.log = folder / "log"
         self._bin = folder / "bin"
-        self._bin.mkdir()
+        self._bin.mkdir(parents=True)
 
     def add(self, name: str, answer: str = "") -> None:
         """`answer`: what the program does after its call stands in the log, in bash."""
         program = self._bin / name
-        program.write_text(LOG_CALL.format(answer=answer))
+        program.write_text(LOG_CALL.format(bash=BASH, answer=answer))
         program.chmod(0o755)
 
-    def run(self, script: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
+    def run(
+        self, script: Path, *arguments: str, cwd: Path | None = None, **environment: str
+    ) -> subprocess.CompletedProcess:
         path = f"{self._bin}{os.pathsep}{os.environ['PATH']}"
         return subprocess.run(
-            ["bash", str(script), *arguments],
-            cwd=self.folder,
+            [BASH, str(script), *arguments],
+            cwd=cwd or self.folder,
             env={**os.environ, "PATH": path, "LOG": str(self.log), **environment},
             stdin=subprocess.DEVNULL,
             capture_output=True,

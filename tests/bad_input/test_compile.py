@@ -1,0 +1,49 @@
+"""The compile command with values that it cannot take."""
+
+import pytest
+
+from stand_ins import ROOT
+
+CONFIG = f"--config={ROOT / 'configs/quickstart.py'}"
+TOPOLOGY = "--topology=v5e:2x2"
+
+REFUSED = {
+    "--topology=": "expected a chip and a shape",
+    "--topology=v5e": "as in v5e:4x4",
+    "--topology=v5e:": "as in v5e:4x4",
+    "--topology=v5e:4": "as in v5e:4x4",
+    "--topology=v5e:0x4": "as in v5e:4x4",
+    "--topology=v5e:-2x2": "as in v5e:4x4",
+    "--topology=v5e:2x2x2": "2 sides",
+    "--topology=v5p:4x4": "3 sides",
+    "--topology=v5e:4x4:4": "as in v5e:4x4",
+    "--topology=v5e:²x2": "as in v5e:4x4",
+    "--topology=v5e:2x" + "9" * 5000: "as in v5e:4x4",
+    "--topology=v5e:100000x100000": "as in v5e:4x4",
+    "--topology=v7:4x4": "v6e",
+    "--topology=h100:4x4": "v5e",
+    "--keep_rates=": "keep_rates",
+    "--keep_rates=0": "(0, 1]",
+    "--keep_rates=1.5": "(0, 1]",
+    "--keep_rates=nan": "(0, 1]",
+    "--keep_rates=1,half": "(0, 1]",
+    "--keep_rates=²": "(0, 1]",
+    "--out=": "--out",
+    "--out=file": "file",
+    "--config=no_such.py": "no_such.py",
+    "--config.data.batch_size=1e9": "batch_size",
+    "--config.data.batch_size=-1": "batch_size",
+    "--config.model.name=deit_smal_patch16_224": "deit_small_patch16_224",
+    "extra": "extra",
+}
+
+
+@pytest.mark.parametrize("flag", REFUSED, ids=lambda flag: flag[:32])
+def test_a_value_that_cannot_be_is_refused_before_anything_is_compiled(refuses, tmp_path, flag):
+    (tmp_path / "file").touch()
+    done = refuses("compile", CONFIG, TOPOLOGY, flag, words=REFUSED[flag])
+    assert done.peak_bytes < 2 << 30
+
+
+def test_a_topology_is_needed(refuses):
+    refuses("compile", CONFIG, words="topology")
