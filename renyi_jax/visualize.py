@@ -53,6 +53,7 @@ from renyi_jax.cli.values import define
 from renyi_jax.config_fields import integer, number, several
 from renyi_jax.errors import UserError
 from renyi_jax.files import output_folder, write_bytes, write_text
+from renyi_jax.images import printable, short_name
 from renyi_jax.inference import crop_picture, describe, read_picture
 from renyi_jax.models import VisionTransformer
 from renyi_jax.progress import progress
@@ -120,7 +121,7 @@ def main() -> None:
             except UserError as error:
                 refused.append(error)
                 continue
-            pictures.append(Picture(f"{len(pictures) + 1:02d}_{file.stem}", file, pixels))
+            pictures.append(Picture(f"{len(pictures) + 1:02d}_{short_name(file)}", file, pixels))
         if pictures:
             pixels = np.stack([picture.pixels for picture in pictures])
             reading = read_attention(model, pixels, alphas)
@@ -167,7 +168,7 @@ def _draw_pictures(
     figures = {}
     for place, (picture, rows) in enumerate(zip(pictures, by_picture)):
         entropies = Entropies(reading.maps[:, :, place], alphas)
-        heading = html.escape(picture.file.name)
+        heading = html.escape(printable(picture.file.name))
         command = _predict(picture.file) if model.spec.num_classes else ""
         parts.append(
             photo_card(place, picture.pixels, heading, rows, shown, entropies, below=command)
@@ -192,7 +193,9 @@ def _predict(file: Path) -> str:
     own = {flag.name for flag in _OWN}
     given = {name: flags.FLAGS[name] for name in flags.FLAGS if flags.FLAGS[name].present}
     of_model = [flag.serialize() for name, flag in given.items() if name not in own]
-    return page.command("python", "-m", "renyi_jax.predict", *of_model, f"--image={file}")
+    return page.command(
+        "python", "-m", "renyi_jax.predict", *of_model, f"--image={printable(file)}"
+    )
 
 
 def _compared(pruning: PruningConfig) -> dict[str, PruningConfig]:

@@ -67,7 +67,8 @@ def _summary(
     height, width = spec.image_size
     weights = config.model.weights
     start = f"<code>{html.escape(weights)}</code>" if weights else "random weights"
-    epochs = f"{train.epochs} epoch{'s' if train.epochs > 1 else ''}"
+    at_most = "at most " if train.patience else ""
+    epochs = f"{at_most}{train.epochs} epoch{'s' if train.epochs > 1 else ''}"
     trained = trained_row(rows)
     vit = (
         f"A Vision Transformer of {spec.depth} blocks, {spec.embed_dim} wide, that sees "

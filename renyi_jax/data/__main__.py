@@ -37,6 +37,7 @@ from renyi_jax.training import (
     make_optimizer,
     make_train_step,
     training_batches,
+    with_fitting_batch,
 )
 
 _CONFIG = define_config()
@@ -70,6 +71,7 @@ def main() -> None:
     print(summarize(dataset, results["splits"]))
 
     model = build_model(dataset, config)
+    config = with_fitting_batch(config, len(dataset.train))
     first = itertools.islice(training_batches(model, dataset, config, num_workers=0), 2)
     with phase("Drawing augmented training images"):
         write_contact_sheet(out / "batches.png", list(first))

@@ -7,7 +7,7 @@ from renyi_jax.training.optimizer import (
     learning_rate_schedule,
     make_optimizer,
 )
-from renyi_jax.training.setup import build_model, training_batches
+from renyi_jax.training.setup import build_model, training_batches, with_fitting_batch
 from renyi_jax.training.state import TrainState
 from renyi_jax.training.step import make_loss, make_train_step
 from renyi_jax.training.stopping import Stopped, leave_on_signals, tell_preemption_service
@@ -29,4 +29,5 @@ __all__ = [
     "tell_preemption_service",
     "train",
     "training_batches",
+    "with_fitting_batch",
 ]

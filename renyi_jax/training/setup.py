@@ -44,7 +44,7 @@ def model_for(num_classes: int, config: Any) -> VisionTransformer:
     )
 
 
-def with_fitting_batch(config: Any, num_examples: int, shards: int) -> Any:
+def with_fitting_batch(config: Any, num_examples: int, shards: int = 1) -> Any:
     """The config with a batch that so many training examples fill.
 
     A smaller one is told. Where not even the smallest fits, nothing is changed.

@@ -1,7 +1,6 @@
 """The compile command with values that it cannot take."""
 
 import pytest
-
 from stand_ins import ROOT
 
 CONFIG = f"--config={ROOT / 'configs/quickstart.py'}"

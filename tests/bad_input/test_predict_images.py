@@ -113,6 +113,18 @@ def test_files_that_are_no_images_are_refused_by_name(refuses, photos):
         assert any(name in line and words in line for line in lines), (name, done.stderr)
 
 
+@pytest.mark.slow
+def test_visualize_writes_its_page_of_images_of_any_name(run_command, photos):
+    any_bytes(photos)
+    (photos / "b.png").rename(photos / ("x" * 251 + ".png"))
+    out = photos.parent / "out"
+    few = ("--alphas=2", "--keep_rates=0.5", "--criteria=renyi", "--dpi=40")
+    arguments = (WEIGHTS, f"--image={photos}", f"--out={out}", *few)
+    done = run_command("visualize", *arguments, timeout=600)
+    assert done.status == 0, done.stderr
+    assert r"caf\xe9\n.jpg" in (out / "index.html").read_text()
+
+
 def test_a_folder_without_images_says_what_it_has(refuses, tmp_path):
     (tmp_path / "x.heic").write_bytes(b"")
     refuses("predict", WEIGHTS, f"--image={tmp_path}", words=(".heic files (1)", "Convert"))

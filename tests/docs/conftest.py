@@ -4,7 +4,8 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from bad_input.conftest import run_child, server  # noqa: F401: fixtures
+# Its fixtures, which pytest finds here.
+from bad_input.conftest import run_child, server  # noqa: F401
 from stand_ins import ROOT
 
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

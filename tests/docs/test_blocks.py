@@ -12,12 +12,12 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from docs.conftest import DOCUMENTS, Block, blocks, docstring_commands
 from flax import nnx
 from PIL import Image
 from stand_ins import ROOT, StandIns
 
 import renyi_jax
-from docs.conftest import DOCUMENTS, Block, blocks, docstring_commands
 from renyi_jax.models import registry
 
 SHIPPED = "vit_nano_patch4_56"

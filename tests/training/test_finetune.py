@@ -10,8 +10,7 @@ from renyi_jax.config import (
     recipe,
     to_json,
 )
-from renyi_jax.training import train
-from renyi_jax.training.setup import with_fitting_batch
+from renyi_jax.training import train, with_fitting_batch
 
 WEIGHTS = "embedded:vit_nano_patch4_56"
 
