@@ -47,8 +47,8 @@ class CountedBroken(grain.DatasetIterator):
     """Batches without `broken`, of which it logs what is new, and counts it.
 
     It counts as batches are taken, not as workers meet them: whether and where too many end the
-    iteration is a function of the position alone. A resumed iterator counts anew, and each of
-    several processes those of its own rows.
+    iteration is a function of the position alone. The loaders of one split count together, those
+    of other processes and of a resumed run by themselves.
 
     Raises, on iteration:
       UserError: for a split with too many broken images.
@@ -63,17 +63,17 @@ class CountedBroken(grain.DatasetIterator):
         super().__init__(batches)
         self._records, self._instead = records, instead
         self._limit = min(max(FEW, int(SHARE * len(records))), len(records) // 2)
-        self._found: dict[int, str] = {}
+        self._is_new = False
 
     def __next__(self) -> dict[str, np.ndarray]:
         try:
             batch = dict(next(self._parent))
         except StopIteration:
-            if self._found:
+            if self._is_new:
                 logging.warning("%s", self._summary())
             raise
         for index in batch.pop("broken").tolist():
-            if index >= 0 and index not in self._found:
+            if index >= 0 and index not in self._records.broken:
                 self._add(index)
         return batch
 
@@ -91,16 +91,17 @@ class CountedBroken(grain.DatasetIterator):
             self._records.picture(index)
             return  # a file that was being written, or a disk that has come back
         except BrokenImageError as error:
-            self._found[index] = error.record_id
-            if len(self._found) <= _TOLD:
+            self._is_new = True
+            self._records.broken[index] = error.record_id
+            if len(self._records.broken) <= _TOLD:
                 logging.warning("%s %s", error, self._instead)
-        if len(self._found) > self._limit:
+        if len(self._records.broken) > self._limit:
             raise UserError(
                 f"{self._summary()} At most {self._limit} are passed over: mend or remove them."
             )
 
     def _summary(self) -> str:
-        names = list(self._found.values())
+        names = list(self._records.broken.values())
         more = f" and {len(names) - _TOLD} more" if len(names) > _TOLD else ""
         return (
             f"{len(names)} of {len(self._records)} images cannot be decoded:"

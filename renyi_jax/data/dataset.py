@@ -57,6 +57,9 @@ class Records:
       object_mask: the feature that is non-zero on the labelled object's pixels, if there is one.
       edit: applied to each decoded image.
 
+    Attributes:
+      broken: the names of the images that loaders found broken so far, by their indices.
+
     Raises, on access:
       BrokenImageError: for an image that cannot be decoded.
     """
@@ -72,6 +75,7 @@ class Records:
         self._split = split
         self._object_mask = object_mask
         self._edit = edit
+        self.broken: dict[int, str] = {}
 
     def __len__(self) -> int:
         return len(self.source)

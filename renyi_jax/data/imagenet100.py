@@ -11,7 +11,7 @@ from absl import logging
 from etils import epath
 
 from renyi_jax.data.archives import manual_dir
-from renyi_jax.data.prepared import open_prepared
+from renyi_jax.data.prepared import check_shards, open_prepared
 from renyi_jax.errors import UserError
 
 _DESCRIPTION = """\
@@ -77,6 +77,7 @@ class Imagenet100(tfds.core.GeneratorBasedBuilder):
     def _generate_examples(self, imagenet: Any, split: str) -> Iterator[tuple[str, dict[str, Any]]]:
         if split not in imagenet.info.splits:
             raise UserError(f"{imagenet.data_path} has no split {split}.")
+        check_shards(imagenet, split)
         wanted = set(synset_ids())
         features = imagenet.info.features
         name_of = features["label"].int2str

@@ -69,7 +69,7 @@ class Prepared:
         def source(field: str) -> Any:
             parts = resolve_split(config[field], sizes, field, builder.info.full_name)
             for split in dict.fromkeys(part.split for part in parts):
-                _check_shards(builder, split)
+                check_shards(builder, split)
             return _open(builder, parts)
 
         train, test = source("train_split"), source("test_split")
@@ -104,7 +104,7 @@ class Prepared:
         except Exception as error:  # TFDS reads what lies there as it is made
             damaged = folder / self.builder.name / (config.builder_config or "")
             raise UserError(
-                _damaged(damaged, f"its description cannot be read: {error}")
+                _damaged(damaged, f"their description cannot be read: {error}")
             ) from error
 
     def _prepared(self, config: DataConfig) -> tfds.core.DatasetBuilder:
@@ -192,10 +192,12 @@ def _open(builder: Any, parts: Sequence[Part]) -> Any:
     )
 
 
-def _check_shards(builder: Any, split: str) -> None:
-    """Raises `UserError` where a file of a split is missing or lacks examples."""
+def check_shards(builder: Any, split: str) -> None:
+    """Raises `UserError` where a file of a prepared split is missing or lacks examples."""
     info = builder.info.splits[split]
-    for path, expected in zip(info.filepaths, info.shard_lengths):
+    template = info.filename_template.replace(filetype_suffix=FILE_FORMAT)
+    paths = template.sharded_filepaths(len(info.shard_lengths))
+    for path, expected in zip(paths, info.shard_lengths):
         if "://" in str(path):
             continue  # each would be fetched
         try:
@@ -214,7 +216,7 @@ def _check_shards(builder: Any, split: str) -> None:
 
 def _damaged(folder: epath.Path, reason: str) -> str:
     return (
-        f"The prepared data in {folder} are damaged: {reason}. Remove them, and they are prepared"
+        f"The prepared data in {folder} are damaged: {reason}. Remove them, and prepare them"
         f" anew: rm -r {shlex.quote(str(folder))}"
     )
 
@@ -233,7 +235,12 @@ def open_prepared(name: str, folders: Sequence[epath.Path]) -> tfds.core.Dataset
             if tfds.core.Version.is_valid(path.parent.name)
         ]
         if versions:
-            builder = tfds.builder_from_directory(folder / name / str(max(versions)))
+            prepared = folder / name / str(max(versions))
+            try:
+                builder = tfds.builder_from_directory(prepared)
+            except Exception as error:  # as in `Prepared`
+                reason = f"their description cannot be read: {error}"
+                raise UserError(_damaged(prepared, reason)) from error
             check_random_access(builder)
             return builder
     looked = " and ".join(str(folder / name) for folder in folders)
