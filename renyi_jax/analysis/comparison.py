@@ -65,7 +65,7 @@ def table(rows: Sequence[Evaluation], against: str) -> str:
         del columns["mean kept"]
     if not options:
         del columns["options"]
-    if len({row["reducer"] for row in rows if not is_plain(row)}) < 2:
+    if len({text_of(row["reducer"]) for row in rows if not is_plain(row)}) < 2:
         del columns["reducer"]
     shown = {
         name: (field, write)

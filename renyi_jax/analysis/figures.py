@@ -166,7 +166,7 @@ def _tell(row: Evaluation, x: str, y: str, variant: str = "") -> str:
 def _variants(rows: Sequence[Evaluation]) -> Callable[[Evaluation], str]:
     """Tells in words what a row has beside its criterion, of what the rows differ in."""
     options = varying_options(rows)
-    several_reducers = len({row["reducer"] for row in rows}) > 1
+    several_reducers = len({text_of(row["reducer"]) for row in rows}) > 1
 
     def words_of(row: Evaluation) -> str:
         mass = text_of(row.get("keep_mass", 1.0))
@@ -174,7 +174,7 @@ def _variants(rows: Sequence[Evaluation]) -> Callable[[Evaluation], str]:
             filter(
                 None,
                 (
-                    row["reducer"] if several_reducers else "",
+                    text_of(row["reducer"]) if several_reducers else "",
                     "" if mass == "1" else f"mass {mass}",
                     option_words(row, options),
                 ),

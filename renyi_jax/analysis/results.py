@@ -3,121 +3,95 @@
 import json
 import os
 import re
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
+from renyi_jax.config_fields import Field, flag, integer, number
 from renyi_jax.errors import UserError
 from renyi_jax.files import read_text
+from renyi_jax.pruning import OPTIONS
 
 # One row of results.json.
 Evaluation = dict[str, Any]
 
 MAX_ROWS = 1000
-_NAME = re.compile(r"[\w ,./+-]{1,80}", re.ASCII)
 
 
-class Field(NamedTuple):
-    """What a field of a row holds.
-
-    Attributes:
-        expected: in words, for people.
-        fits: whether a value is so.
-        required: whether a row without it cannot be drawn; else it may be absent, or null.
-    """
-
-    expected: str
-    fits: Callable[[Any], bool]
-    required: bool = False
+def _name(value: Any) -> str:
+    if isinstance(value, str) and re.fullmatch(r"[\w ,./+-]{1,80}", value, re.ASCII):
+        return value
+    raise ValueError
 
 
-def _number(low: int | float, high: int | float, required: bool = False) -> Field:
-    def fits(value: Any) -> bool:
-        # A whole number may be too large for a float; comparing it is always possible.
-        is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        return is_number and low <= value <= high
+def _list(item: Field, length: int | None = None) -> Field:
+    """A list of what `item` takes, of this length."""
 
-    return Field(f"a number in [{low:g}, {high:g}]", fits, required)
+    def parse(value: Any) -> list[Any]:
+        if not isinstance(value, list) or length not in (None, len(value)):
+            raise ValueError
+        return [item.parse(each) for each in value]
 
-
-def _each(field: Field) -> Field:
-    """A list with one value for each of some blocks."""
-
-    def fits(value: Any) -> bool:
-        return isinstance(value, list) and len(value) <= 1000 and all(map(field.fits, value))
-
-    return Field(f"a list, each {field.expected}", fits, field.required)
+    return Field(None, f"a list{f' of {length}' if length else ''}, each {item.expected}", parse)
 
 
-def _or_each(field: Field) -> Field:
-    """One value for all pruned blocks, or a list with one for each."""
-    several = _each(field)
+def _or_each(item: Field) -> Field:
+    """What `item` takes, or a list of it with an entry for each pruned block."""
+    several = _list(item)
 
-    def fits(value: Any) -> bool:
-        return field.fits(value) or (value != [] and several.fits(value))
+    def parse(value: Any) -> Any:
+        return several.parse(value) if isinstance(value, list) and value else item.parse(value)
 
-    return Field(f"{field.expected}, or a list of such", fits, field.required)
-
-
-def _interval(low: int | float, high: int | float) -> Field:
-    end = _number(low, high)
-
-    def fits(value: Any) -> bool:
-        is_pair = isinstance(value, list) and len(value) == 2 and all(map(end.fits, value))
-        return is_pair and value[0] <= value[1]
-
-    return Field(f"a list of two ascending numbers in [{low:g}, {high:g}]", fits)
+    return Field(None, f"{item.expected}, or a list of such", parse)
 
 
-_SHARE = _number(0, 1)
-_COUNT = Field(
-    "a whole number of at least 0", lambda value: type(value) is int and 0 <= value <= 10**12
-)
-_FLAG = Field("true or false", lambda value: isinstance(value, bool))
-_TEXT = Field("a name", lambda value: isinstance(value, str) and _NAME.fullmatch(value) is not None)
-_ORDER = Field(
-    'a number above 0, or "inf"',
-    lambda value: value == "inf" or (_number(0, 1e12).fits(value) and value > 0),
-)
+def _interval(low: int, high: int) -> Field:
+    ends = _list(number(0.0, f"[{low}, {high}]"), length=2)
+
+    def parse(value: Any) -> list[float]:
+        if (pair := ends.parse(value)) != sorted(pair):
+            raise ValueError
+        return pair
+
+    return Field(None, f"two ascending numbers in [{low}, {high}]", parse)
+
+
+_SHARE = number(0.0, "[0, 1]")
+_AMOUNT = number(0.0, "[0, 1e12]")
+_COUNT = integer(0, 0)
 
 FIELDS = {
-    "criterion": _or_each(_TEXT._replace(required=True)),
-    "reducer": _TEXT,
-    "alpha": _or_each(_ORDER),
-    "keep_rate": _or_each(_SHARE),
-    "keep_mass": _or_each(_SHARE),
-    "r": _or_each(_COUNT),
-    "blocks": _each(_COUNT),
-    "normalize": _FLAG,
-    "heads": _TEXT,
-    "prefix_keys": _FLAG,
-    "reverse": _FLAG,
-    "trained": _FLAG,
-    "real": _FLAG,
-    "num_examples": _COUNT,
-    "num_runs": _number(1, 1e6),
-    "top1": _number(0, 1, required=True),
+    **{name: _or_each(option.field) for name, option in OPTIONS.items()},
+    # Names of criteria and reducers may be others than are known here.
+    **{name: _or_each(Field(None, "a name", _name)) for name in ("criterion", "reducer")},
+    "blocks": _list(_COUNT),
+    "trained": flag(False),
+    "top1": _SHARE,
     "top1_interval": _interval(0, 1),
     "top5": _SHARE,
-    "nll": _number(0, 1e9),
+    "nll": _AMOUNT,
     "agreement": _SHARE,
     "kept_on_object": _SHARE,
-    "mean_kept": _each(_number(0, 1e9)),
-    "difference": _number(-1, 1),
+    "mean_kept": _list(_AMOUNT),
+    "difference": number(0.0, "[-1, 1]"),
     "difference_interval": _interval(-1, 1),
     "p_value": _SHARE,
     "p_corrected": _SHARE,
-    "gmacs": _number(0, 1e9, required=True),
-    "images_per_second": _number(0, 1e9, required=True),
-    "speedup": _number(0, 1e6),
-    "peak_memory": _number(0, 1e15),
+    "real": flag(False),
+    "num_examples": _COUNT,
+    "num_runs": _COUNT,
+    "gmacs": _AMOUNT,
+    "images_per_second": _AMOUNT,
+    "speedup": _AMOUNT,
+    "peak_memory": number(0.0, "[0, 1e18]"),
 }
 """What is known of the fields of a row; a field that is not among them is left alone."""
 
+REQUIRED = ("criterion", "top1", "gmacs", "images_per_second")
+"""Without which a row cannot be drawn; other fields may be absent, or null."""
+
 
 def read_results(path: str | os.PathLike, option: str = "--results") -> list[Evaluation]:
-    """The rows of a results.json, each field of which is as `FIELDS` has it.
-
-    Of what is null a row has no field, but for `reducer`, `alpha` and `keep_rate`.
+    """The rows of a results.json, as `check_row` returns them.
 
     Args:
         path: of the file.
@@ -140,27 +114,35 @@ def read_results(path: str | os.PathLike, option: str = "--results") -> list[Eva
             f"{path}: expected a list of 1 to {MAX_ROWS} rows under 'evaluations', as"
             " renyi_jax.main and renyi_jax.evaluate write it."
         )
-    for number, row in enumerate(rows, start=1):
-        check_row(row, f"{path}, row {number}")
-    named = dict.fromkeys(("reducer", "alpha", "keep_rate"))
-    return [
-        named | {name: value for name, value in row.items() if value is not None} for row in rows
-    ]
+    return [check_row(row, f"{path}, row {place}") for place, row in enumerate(rows, start=1)]
 
 
-def check_row(row: Any, place: str) -> None:
-    """Raises `UserError` where a row is not as `FIELDS` has it; `place` says where it stands."""
+def check_row(row: Any, place: str) -> Evaluation:
+    """Returns the fields of a row that have a value, each as `FIELDS` has it.
+
+    Raises:
+        UserError: a field has another value; `place` says where the row stands.
+    """
     if not isinstance(row, dict):
         raise UserError(f"{place}: expected an object with fields, got {_short(row)}.")
-    for name, field in FIELDS.items():
-        value = row.get(name)
-        if value is None and not field.required:
+    checked: Evaluation = dict.fromkeys(("reducer", "alpha", "keep_rate"))
+    for name, value in row.items():
+        if value is None or name not in FIELDS:
             continue
-        if not field.fits(value):
-            got = f"got {_short(value)}" if name in row else "it is missing"
-            raise UserError(f"{place}: '{name}': expected {field.expected}; {got}.")
-    if not is_plain(row) and row.get("keep_rate") is None and row.get("r") is None:
+        try:
+            checked[name] = FIELDS[name].parse(value)
+        except (ValueError, TypeError):
+            expected = FIELDS[name].expected
+            raise UserError(
+                f"{place}: '{name}': expected {expected}; got {_short(value)}."
+            ) from None
+    for name in REQUIRED:
+        if name not in checked:
+            got = "got null" if name in row else "it is missing"
+            raise UserError(f"{place}: '{name}': expected {FIELDS[name].expected}; {got}.")
+    if not is_plain(checked) and checked["keep_rate"] is None and checked.get("r") is None:
         raise UserError(f"{place}: expected 'keep_rate' or 'r', which say how much is pruned.")
+    return checked
 
 
 def is_plain(row: Evaluation) -> bool:

@@ -73,7 +73,12 @@ def draw(rows):
 def test_what_commands_write_can_be_read_and_drawn(tmp_path, evaluations):
     file = written(tmp_path, json.dumps({"evaluations": evaluations}))
     rows = read_results(file)
-    assert [row["top1"] for row in rows] == [row["top1"] for row in evaluations]
+    for row, given in zip(rows, evaluations):
+        assert row.items() >= {
+            (name, value)
+            for name, value in given.items()
+            if isinstance(value, (bool, float)) and name != "gmacs_padded"
+        }
     draw(rows)
 
 
@@ -129,12 +134,12 @@ def test_a_damaged_file_is_drawn_or_refused_in_one_sentence(tmp_path):
     [
         ({"top1": None}, "row 2: 'top1': expected a number in [0, 1]; got null"),
         ({"top1": math.nan}, "NaN is no number"),
-        ({"gmacs": "3.1"}, "row 2: 'gmacs': expected a number in [0, 1e+09]; got \"3.1\""),
+        ({"gmacs": "3.1"}, "row 2: 'gmacs': expected a number in [0, 1e12]; got \"3.1\""),
         ({"images_per_second": [1]}, "row 2: 'images_per_second': expected a number"),
-        ({"alpha": 0}, "row 2: 'alpha': expected a number above 0"),
-        ({"keep_rate": {}}, "row 2: 'keep_rate': expected a number in [0, 1], or a list of such"),
+        ({"alpha": 0}, "row 2: 'alpha': expected a number in (0, inf], or a list"),
+        ({"keep_rate": {}}, "row 2: 'keep_rate': expected a number in (0, 1], or a list of such"),
         ({"keep_rate": None}, "row 2: expected 'keep_rate' or 'r'"),
-        ({"top1_interval": [0.9, 0.1]}, "row 2: 'top1_interval': expected a list of two ascending"),
+        ({"top1_interval": [0.9, 0.1]}, "row 2: 'top1_interval': expected two ascending numbers"),
         ({"criterion": "$x"}, "row 2: 'criterion': expected a name"),
     ],
 )
