@@ -9,7 +9,17 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from renyi_jax.analysis.patch_maps import StageMap
-from renyi_jax.analysis.style import COLOURS, DEPTH_MAP, FAINT, INK, LINE, SOFT, text_of, tidy
+from renyi_jax.analysis.style import (
+    COLOURS,
+    DEPTH_MAP,
+    FAINT,
+    INK,
+    LINE,
+    SOFT,
+    mark_spot,
+    text_of,
+    tidy,
+)
 
 _KEPT, _DROPPED = COLOURS[0], COLOURS[4]
 _BINS = 40
@@ -105,6 +115,11 @@ def depth_figure(
         points = beside.scatter(
             distances, entropy, c=numbers, cmap=DEPTH_MAP, s=26, edgecolors="white", linewidths=0.5
         )
+        for (block, head), nats in np.ndenumerate(entropy):
+            where = f"block {block + 1}, head {head + 1}"
+            reach = distances[block, head]
+            text = f"{where}: {nats:.3g} nats, {reach:.3g} pixels"
+            mark_spot(beside, float(reach), float(nats), text)
         tidy(
             beside,
             "mean attention distance (pixels)",
@@ -137,5 +152,7 @@ def _by_block(axes: Axes, values: Float[np.ndarray, "blocks heads"], y_label: st
     heads = ["one head"] + [None] * (values.shape[1] - 1)
     axes.plot(numbers, values, ".", color=SOFT, markersize=6, alpha=0.7, label=heads)
     axes.plot(numbers, values.mean(axis=1), color=_KEPT, marker="o", label="mean of heads", **LINE)
+    for number, mean in zip(numbers.tolist(), values.mean(axis=1).tolist()):
+        mark_spot(axes, number, mean, f"block {number}, mean of heads: {mean:.3g}")
     tidy(axes, "block", y_label)
     axes.set_xticks(numbers[:: max(1, len(numbers) // 6)])

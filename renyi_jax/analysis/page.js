@@ -94,36 +94,32 @@ async function valueIn(map, x, y) {
   return low + (data[at] / 254) * (high - low);
 }
 
-function fateOf({ rows, stop }, row, x, y, grid) {
-  if (!rows.length) return "";
-  const { blocks, stops } = rows[row];
-  const drop = stageOfDrop(stops[stop], Math.floor(y * grid.rows) * grid.columns + Math.floor(x * grid.columns));
-  return drop ? `dropped by block ${blocks[drop - 1]}` : "stays to the end";
-}
-
+// The patch at shares x and y of a medium's width and height, in words.
 async function describePatch(medium, x, y) {
-  const state = card(medium);
-  const box = state.article.querySelector("svg").viewBox.baseVal;
-  const grid = { rows: box.height, columns: box.width };
-  const row = Number(medium.dataset.row ?? 0);
-  const stage = Number(medium.dataset.stage ?? 0);
-  const parts = [`patch ${Math.floor(y * grid.rows) + 1}, ${Math.floor(x * grid.columns) + 1}`];
-  const map = medium.matches(".map")
-    ? medium
-    : state.article.querySelector(`.map[data-row="${row}"][data-stage="${stage || 1}"]`);
-  if (map) {
-    const value = await valueIn(map, x, y);
-    const [quantity, unit] = map.dataset.quantity.split(/ (?=\()/);
-    const block = map.dataset.stage ? ` in block ${state.rows[row].blocks[map.dataset.stage - 1]}` : "";
-    if (value !== null) parts.push(`${quantity} ${value.toPrecision(3)} ${(unit ?? "").slice(1, -1)}`.trim() + block);
+  const { article, rows, stop } = card(medium);
+  const box = article.querySelector("svg").viewBox.baseVal;
+  const [line, column] = [Math.floor(y * box.height), Math.floor(x * box.width)];
+  const words = [`patch ${line + 1}, ${column + 1}`];
+  const { row = 0, stage = 0 } = medium.dataset;
+  const ofStage = `.map[data-row="${row}"][data-stage="${Number(stage) || 1}"]`;
+  const map = medium.matches(".map") ? medium : article.querySelector(ofStage);
+  const value = map && (await valueIn(map, x, y));
+  if (value !== null) {
+    const [quantity, unit = ""] = map.dataset.quantity.split(/ \(|\)/);
+    const block = map.dataset.stage ? `in block ${rows[row].blocks[map.dataset.stage - 1]}` : "";
+    words.push([quantity, value.toPrecision(3), unit, block].filter(Boolean).join(" "));
   }
-  parts.push(fateOf(state, row, x, y, grid));
-  return parts.filter(Boolean).join(" · ");
+  if (rows.length) {
+    const { blocks, stops } = rows[row];
+    const drop = stageOfDrop(stops[stop], line * box.width + column);
+    words.push(drop ? `dropped by block ${blocks[drop - 1]}` : "stays to the end");
+  }
+  return words.join(" · ");
 }
 
 let moves = 0;
 
-addEventListener("pointermove", async ({ target, clientX, clientY }) => {
+async function point({ target, clientX, clientY }) {
   const move = ++moves;
   const spot = target.closest?.("[data-tip]");
   const medium = target.closest?.(".medium:not(.plot)");
@@ -131,9 +127,13 @@ addEventListener("pointermove", async ({ target, clientX, clientY }) => {
   if (!medium) return tell("");
   const { left, top, width, height } = medium.getBoundingClientRect();
   const share = (part) => Math.min(0.9999, Math.max(0, part));
-  const text = await describePatch(medium, share((clientX - left) / width), share((clientY - top) / height));
+  const [x, y] = [share((clientX - left) / width), share((clientY - top) / height)];
+  const text = await describePatch(medium, x, y);
   if (move === moves) tell(text, clientX, clientY); // else the pointer is elsewhere by now
-});
+}
+
+addEventListener("pointermove", point);
+addEventListener("pointerdown", point); // a finger that taps does not move
 
 for (const range of all("input[type=range]")) {
   range.hidden = false;
