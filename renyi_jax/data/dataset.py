@@ -1,5 +1,6 @@
 """A data set: its splits with random access, decoded, and what is known about them."""
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
@@ -12,6 +13,7 @@ from jaxtyping import Int32
 from PIL import Image
 
 from renyi_jax.errors import UserError
+from renyi_jax.files import path_of
 from renyi_jax.images.reading import decode, decode_levels
 
 # `config.data`, an ml_collections.ConfigDict: its attributes have no types that could be checked.
@@ -26,10 +28,11 @@ def manual_folder(config: DataConfig) -> epath.Path | None:
     """
     if not config.manual_dir:
         return None
-    folder = epath.Path(config.manual_dir).expanduser()
-    if not folder.is_dir():
-        raise UserError(f"config.data.manual_dir={config.manual_dir} is not a folder.")
-    return folder
+    folder = path_of("config.data.manual_dir", config.manual_dir)
+    with contextlib.suppress(OSError):  # as of a name that is too long
+        if folder.is_dir():
+            return folder
+    raise UserError(f"config.data.manual_dir={config.manual_dir} is not a folder.")
 
 
 class BrokenImageError(UserError):

@@ -21,9 +21,8 @@ from tensorflow_datasets.core.download.download_manager import NonMatchingChecks
 from renyi_jax.data.dataset import DataConfig, Dataset, Records, manual_folder
 from renyi_jax.data.splits import Part, resolve_split
 from renyi_jax.errors import UserError, nearest
+from renyi_jax.files import cache_folder, path_of
 from renyi_jax.progress import phase
-
-DEFAULT_DATA_DIR = "~/.cache/renyi_jax/data"
 
 FILE_FORMAT = "array_record"
 """The layout on disk that has random access without TensorFlow."""
@@ -119,7 +118,9 @@ class Prepared:
 
 
 def _data_dir(config: DataConfig) -> epath.Path:
-    return epath.Path(config.data_dir or DEFAULT_DATA_DIR).expanduser()
+    if not config.data_dir:
+        return epath.Path(cache_folder()) / "data"
+    return path_of("config.data.data_dir", config.data_dir)
 
 
 def _prepare(
@@ -154,7 +155,9 @@ def _alone(folder: epath.Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / ".preparing").touch()
     except OSError as error:
-        raise UserError(f"config.data.data_dir: {folder} cannot be written: {error}.") from error
+        raise UserError(
+            f"config.data.data_dir: {folder} cannot be written: {error.strerror}."
+        ) from error
     with (folder / ".preparing").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

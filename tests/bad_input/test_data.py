@@ -124,3 +124,11 @@ def prepared(tmp_path_factory):
 def made(prepared, tmp_path):
     shutil.copytree(prepared, tmp_path / "prepared")
     return tmp_path / "prepared"
+
+
+@pytest.mark.parametrize("field", ["data_dir", "manual_dir"])
+@pytest.mark.parametrize("path", ["http://x/y", "s3://x/y", "{file}", "{file}/sub", "x" * 5000])
+def test_a_path_that_is_no_folder_is_refused(refuses, pets, field, path):
+    path = path.format(file=next(pets.glob("train/cat/*.jpg")))
+    of = OF_FOLDER if field == "manual_dir" else ()
+    refuses("data", CONFIG, *of, f"--config.data.{field}={path}", words=f"config.data.{field}")
