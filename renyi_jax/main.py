@@ -34,6 +34,7 @@ from renyi_jax.training import (
     tell_preemption_service,
     train,
 )
+from renyi_jax.training.announcement import announcement
 from renyi_jax.weights import Checkpoint, read_checkpoint
 
 _CONFIG = define_config()
@@ -77,6 +78,8 @@ def main() -> None:
         model = build_model(dataset, config)
         if weights:
             fill(model, weights)
+        if jax.process_index() == 0:
+            print(announcement(model, dataset, config), flush=True)
         train(model, dataset, config, workdir, force=_FORCE.value)
         is_first = jax.process_index() == 0
         if is_first:
