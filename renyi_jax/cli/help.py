@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator
 from renyi_jax.config import FIELDS
 from renyi_jax.config_fields import Field
 from renyi_jax.models.registry import MODELS
-from renyi_jax.pruning import CRITERIA, REDUCERS
+from renyi_jax.pruning import CRITERIA, REDUCERS, Criterion
 
 
 def vocabulary(flags: Collection[str]) -> str:
@@ -41,10 +41,13 @@ def models_by_family() -> str:
 
 def _criteria() -> str:
     width = max(map(len, CRITERIA))
-    return "\n".join(
-        f"{name:{width}}  {(inspect.getdoc(row[0]) or '').splitlines()[0]}"
-        for name, row in CRITERIA.items()
-    )
+    return "\n".join(f"{name:{width}}  {_scored_by(row)}" for name, row in CRITERIA.items())
+
+
+def _scored_by(criterion: Criterion) -> str:
+    words = (inspect.getdoc(criterion.score) or "").splitlines()[0].removeprefix("Returns ")
+    is_fixed = criterion.is_entropy and "alpha" not in criterion.options
+    return words + (f" Order alpha = {criterion.order(2.0):g}." if is_fixed else "")
 
 
 def _fields() -> Iterator[str]:
