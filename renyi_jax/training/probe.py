@@ -129,7 +129,7 @@ def _training_features(
         images = normalize_images(batch["image"], spec.mean, spec.std)
         body = nnx.merge(graphdef, params)
         if num_heads == 1:
-            features = body(images)
+            features: Any = body(images)
         else:
             tokens = body.forward_features(images)[:, :num_heads]
             features = tokens.reshape(len(tokens), -1).astype(jnp.float32) / num_heads

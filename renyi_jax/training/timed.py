@@ -27,7 +27,7 @@ def timed_train_step(
         model: with its weights, which the first call consumes.
         batch_size: images in a step.
     """
-    config = check_config(default_config())
+    config: Any = check_config(default_config())
     optimizer = make_optimizer(config.train, lambda step: jnp.float32(config.train.learning_rate))
     rng = np.random.default_rng(0)
     shape = (batch_size, *model.spec.image_size, 3)
