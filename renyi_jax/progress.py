@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from absl import logging
 from tqdm import tqdm
+from tqdm.contrib import DummyTqdmFile
 
 Item = TypeVar("Item")
 
@@ -107,7 +108,8 @@ def _shown(name: str, bar_format: str | None, **options: Any) -> Iterator[tqdm]:
     thread = threading.Thread(target=refresh, daemon=True)
     thread.start()
     try:
-        yield bar
+        with _log_above() if terminal else contextlib.nullcontext():
+            yield bar
     except BaseException:
         bar.leave = False
         raise
@@ -115,6 +117,18 @@ def _shown(name: str, bar_format: str | None, **options: Any) -> Iterator[tqdm]:
         ended.set()
         thread.join()
         bar.close()
+
+
+@contextlib.contextmanager
+def _log_above() -> Iterator[None]:
+    """Writes log lines above the bars of a terminal, not into them."""
+    handler = logging.get_absl_handler().python_handler
+    stream = handler.stream
+    handler.setStream(DummyTqdmFile(sys.stderr))
+    try:
+        yield
+    finally:
+        handler.setStream(stream)
 
 
 class _Log:

@@ -79,3 +79,15 @@ def test_a_phase_inside_of_another_leaves_the_line_of_the_outer_one(monkeypatch)
     text = screen.getvalue()
     assert "Drawing ... 00:00" in text
     assert text.endswith("\rReporting: done in 00:00\n") and "Drawing: done" not in text
+
+
+def test_a_line_of_the_log_does_not_run_into_the_bar_of_a_terminal(monkeypatch):
+    monkeypatch.setattr("sys.stderr", screen := Screen())
+    handler = logging.get_absl_handler().python_handler
+    stream = handler.stream
+    with phase("Compiling"):
+        time.sleep(0.1)
+        handler.emit(logging.logging.makeLogRecord({"msg": "a warning", "levelno": 30}))
+    (line,) = (line for line in screen.getvalue().splitlines() if "a warning" in line)
+    assert line.rpartition("\r")[2].endswith("a warning") and "Compiling" not in line[-20:]
+    assert handler.stream is stream
