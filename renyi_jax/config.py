@@ -299,7 +299,7 @@ def _checked_node(
     if not isinstance(config, (dict, ml_collections.ConfigDict)):
         problems.append(f"{where}={config!r}: expected a group of fields: {', '.join(fields)}.")
         return {}
-    problems += [_unknown(where, name, fields) for name in config if name not in fields]
+    problems += [_unknown(where, str(name), fields) for name in config if name not in fields]
     checked = {}
     for name, field in fields.items():
         place = f"{where}.{name}"

@@ -14,6 +14,9 @@ from renyi_jax.errors import nearest
 MAX_SIDE = 2**16
 """Of an image, in pixels."""
 
+MAX_ENTRIES = 1000
+"""Of a tuple."""
+
 MAX_BATCH = 2**24
 MAX_CLASSES = 2**20
 
@@ -119,9 +122,12 @@ def several(default: tuple[Any, ...], item: Field, separators: str = ",", **opti
     def parse(value: Any) -> tuple[Any, ...]:
         value = _split(value, separators)
         values = value if isinstance(value, (tuple, list)) else (value,)
+        if len(values) > MAX_ENTRIES:
+            raise ValueError
         return tuple(item.parse(entry) for entry in values)
 
-    return Field(default, f"a tuple of which each is {item.expected}", parse, **options)
+    expected = f"a tuple of at most {MAX_ENTRIES} values of which each is {item.expected}"
+    return Field(default, expected, parse, **options)
 
 
 def span(default: tuple[float, float], item: Field, **options) -> Field:

@@ -13,7 +13,9 @@ import os
 from absl import flags
 
 from renyi_jax.cli import commands
-from renyi_jax.cli.model import define_image_size, define_state, image_size
+from renyi_jax.cli.model import define_image_size, define_state
+from renyi_jax.cli.values import define
+from renyi_jax.config_fields import MAX_CLASSES, integer
 from renyi_jax.errors import UserError
 from renyi_jax.files import output_file
 from renyi_jax.models import load, save_weights
@@ -32,11 +34,11 @@ _WEIGHTS = flags.DEFINE_string(
 _OUT = flags.DEFINE_string("out", None, "The .safetensors file to write.", required=True)
 _STATE = define_state()
 _IMAGE_SIZE = define_image_size()
-_NUM_CLASSES = flags.DEFINE_integer(
+_NUM_CLASSES = define(
     "num_classes",
-    None,
+    integer(0, 0, MAX_CLASSES),
     "Outputs of the head, 0 for none; a number that the weights do not have makes a random head.",
-    lower_bound=0,
+    default=None,
 )
 _DTYPE = flags.DEFINE_enum("dtype", "float32", list(FILE_DTYPES), "Of the file's numbers.")
 
@@ -51,7 +53,7 @@ def main() -> None:
         _WEIGHTS.value,
         model=_MODEL.value,
         num_classes=_NUM_CLASSES.value,
-        image_size=image_size(_IMAGE_SIZE.value),
+        image_size=_IMAGE_SIZE.value or None,
         state=_STATE.value,
     )
     save_weights(loaded.model, target, _DTYPE.value, loaded.class_names)

@@ -13,6 +13,8 @@ from absl import flags
 
 from renyi_jax.cli import commands
 from renyi_jax.cli.model import define_model
+from renyi_jax.cli.values import define
+from renyi_jax.config_fields import one_of, several
 from renyi_jax.files import output_file, write_bytes, write_json
 from renyi_jax.inference import read_class_names
 from renyi_jax.inference.artifact import (
@@ -34,8 +36,10 @@ _ALPHA_INPUT = flags.DEFINE_bool(
 _INPUT = flags.DEFINE_enum(
     "input", "float32", list(INPUTS), "Normalised images, or pixels that the program normalises."
 )
-_PLATFORMS = flags.DEFINE_list(
-    "platforms", ["cpu", "cuda", "tpu"], f"Where it shall run, of {', '.join(PLATFORMS)}."
+_PLATFORMS = define(
+    "platforms",
+    several(("cpu", "cuda", "tpu"), one_of("cpu", PLATFORMS)),
+    f"Where it shall run, of {', '.join(PLATFORMS)}.",
 )
 _CLASS_NAMES = flags.DEFINE_string(
     "class_names",

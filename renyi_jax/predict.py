@@ -28,6 +28,7 @@ from renyi_jax.errors import UserError
 from renyi_jax.files import output_folder, writing
 from renyi_jax.images import printable, short_name
 from renyi_jax.inference import Classifier, Prediction, describe, read_class_names
+from renyi_jax.models.footprint import require_forward
 from renyi_jax.provenance import write_results
 
 _load_model = define_model()
@@ -58,6 +59,7 @@ def main() -> None:
     model, noted_names = _load_model()
     # Of few pictures the next power of 2: few programs to compile, and few places to fill up.
     batch_size = min(_BATCH_SIZE.value, 1 << max(0, len(files) - 1).bit_length())
+    require_forward(model.spec, batch_size, f"--batch_size={batch_size}")
     classifier = Classifier(model, names or noted_names, batch_size)
 
     rows: list[dict[str, Any]] = []

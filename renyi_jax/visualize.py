@@ -50,7 +50,7 @@ from renyi_jax.cli import commands
 from renyi_jax.cli.images import define_images, find_images, parse_images, tell_refused
 from renyi_jax.cli.model import define_model
 from renyi_jax.cli.values import define
-from renyi_jax.config_fields import integer, number, several
+from renyi_jax.config_fields import integer, number, one_of, per_block, several
 from renyi_jax.errors import UserError
 from renyi_jax.files import output_folder, write_bytes, write_text
 from renyi_jax.images import printable, short_name
@@ -58,16 +58,16 @@ from renyi_jax.inference import crop_picture, describe, read_picture
 from renyi_jax.models import VisionTransformer
 from renyi_jax.progress import progress
 from renyi_jax.provenance import write_results
-from renyi_jax.pruning import PruningConfig
+from renyi_jax.pruning import CRITERIA, PruningConfig
 
 _load_model = define_model(required=False)
 _IMAGES = define_images()
 _ALPHAS = define(
     "alphas", several((1.0, 2.0, 4.0), number(1, "(0, inf]")), "Orders of the entropy to draw."
 )
-_CRITERIA = flags.DEFINE_list(
+_CRITERIA = define(
     "criteria",
-    ["renyi", "cls_attention"],
+    several(("renyi", "cls_attention"), per_block(one_of("renyi", CRITERIA))),
     "Whose kept patches are drawn, beside --criterion's; with slashes between the blocks where one"
     " changes.",
 )
@@ -100,9 +100,9 @@ class Drawn(NamedTuple):
 
 
 def main() -> None:
-    if not _IMAGES.value and not _RESULTS.value:
+    if not _IMAGES.value and _RESULTS.value is None:
         raise UserError("Nothing to draw: give --image=FILE, or --results=FILE, or both.")
-    rows = read_results(_RESULTS.value) if _RESULTS.value else []
+    rows = read_results(_RESULTS.value) if _RESULTS.value is not None else []
     folder = output_folder("--out", _OUT.value)
     drawn: list[Drawn] = []
     results: dict[str, Any] = {}
@@ -201,8 +201,7 @@ def _predict(file: Path) -> str:
 def _compared(pruning: PruningConfig) -> dict[str, PruningConfig]:
     """The model's pruning, and that by each of --criteria, by their names."""
     compared = {name_of_pruning(pruning): pruning}
-    for name in _CRITERIA.value:
-        criterion = tuple(name.split("/")) if "/" in name else name
+    for criterion in _CRITERIA.value:
         setting = dataclasses.replace(prunes_by_score(pruning), criterion=criterion)
         compared.setdefault(text_of(criterion), setting)
     return compared

@@ -11,6 +11,7 @@ import io
 import logging
 import os
 import platform
+import re
 import select
 import shlex
 import sys
@@ -105,7 +106,7 @@ def _tell(error: BaseException) -> int:
         if isinstance(error, BrokenPipeError):
             return _BROKEN_PIPE
     status, message = _explain(error)
-    print(message, file=sys.stderr)
+    print(re.sub(r"(\S{200})\S{300,}", r"\1...", message), file=sys.stderr)
     return status
 
 

@@ -84,9 +84,9 @@ class _ConfigParser(flags.ArgumentParser):
         sys.path.insert(0, str(path.resolve().parent))  # what a config imports may lie beside it
         try:
             config = _get_config(path, source, arguments)
-        except UserError:
+        except (UserError, KeyboardInterrupt):
             raise
-        except (Exception, SystemExit) as error:  # a config file is a program, and may do anything
+        except BaseException as error:  # a config file is a program, and may do anything
             raise UserError(_explain(error, path)) from error
         config.lock()
         return config

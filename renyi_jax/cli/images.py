@@ -37,14 +37,16 @@ def find_images(sources: Sequence[str]) -> tuple[list[Path], list[UserError]]:
     """
     if not sources:
         raise UserError("No picture is given: --image=FILE, or a folder; several may follow.")
-    files, refused = [], []
+    parts = []
     for source in sources:
         several = "," in source and not os.path.exists(source)
-        for part in source.split(",") if several else [source]:
-            try:
-                files += find_pictures(local_path("--image", part))
-            except UserError as error:
-                refused.append(error)
+        parts += source.split(",") if several else [source]
+    files, refused = [], []
+    for path in [local_path("--image", part) for part in parts]:
+        try:
+            files += find_pictures(path)
+        except UserError as error:
+            refused.append(error)
     return files, refused
 
 

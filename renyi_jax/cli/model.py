@@ -3,13 +3,13 @@
 What the flags do not say is taken from the notes in the file of weights, where it has any.
 """
 
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from absl import flags, logging
 
-from renyi_jax.config_fields import integer, literal, per_block, several
+from renyi_jax.cli.values import define
+from renyi_jax.config_fields import image_size, integer, per_block, several
 from renyi_jax.errors import UserError
 from renyi_jax.models import Loaded, load
 from renyi_jax.models.registry import DTYPES
@@ -20,12 +20,13 @@ flags.disclaim_key_flags()
 
 
 def define_image_size() -> flags.FlagHolder:
-    """The flag --image_size, whose value `image_size` reads."""
-    return flags.DEFINE_list(
+    """The flag --image_size: None, a side, or (height, width), as `load` takes it."""
+    return define(
         "image_size",
-        None,
+        image_size(),
         "Side, or height,width, in pixels, to which the positional embedding is resized; that of"
         " the weights by default.",
+        default=None,
     )
 
 
@@ -37,16 +38,6 @@ def define_state() -> flags.FlagHolder:
         "Which weights of a training checkpoint that holds several, such as state_dict_ema; their"
         " moving average by default.",
     )
-
-
-def image_size(sides: Sequence[str] | None) -> tuple[int, int] | None:
-    """(height, width) from what --image_size was given."""
-    if sides is None:
-        return None
-    numbers = [int(side) for side in sides if re.fullmatch(r"\s*[0-9]{1,5}\s*", side)]
-    if len(numbers) != len(sides) or len(numbers) not in (1, 2):
-        raise UserError(f"--image_size={','.join(sides)}: expected a side, or height,width.")
-    return numbers[0], numbers[-1]
 
 
 def define_model(required: bool = True) -> Callable[[], Loaded]:
@@ -67,13 +58,15 @@ def define_model(required: bool = True) -> Callable[[], Loaded]:
     size = define_image_size()
     dtype = flags.DEFINE_enum("dtype", "float32", list(DTYPES), "Of the computation.")
 
-    fields = {"blocks": flags.DEFINE_string("blocks", None, "Pruned, counted from 1.")} | {
-        name: flags.DEFINE_string(
+    blocks = several((), integer(1, at_least=1))
+    fields = {"blocks": define("blocks", blocks, "Pruned, counted from 1.", default=None)} | {
+        name: define(
             name,
-            None,
+            per_block(option.field),
             f"{option.help[0].upper()}{option.help[1:]}: {option.field.expected}. One for all"
             " pruned blocks, or one for each. As noted in the weights by default, or else"
             f" {getattr(defaults, name)}.",
+            default=None,
         )
         for name, option in OPTIONS.items()
     }
@@ -85,7 +78,7 @@ def define_model(required: bool = True) -> Callable[[], Loaded]:
         loaded = load(
             weights.value,
             model=name.value,
-            image_size=image_size(size.value),
+            image_size=size.value or None,
             dtype=dtype.value,
             state=state.value,
         )
@@ -100,24 +93,12 @@ def _pruning(
 ) -> PruningConfig | None:
     """What the flags say, and for the rest what the file notes, or the default."""
     base = noted or PruningConfig()
-    changes = {name: _read(name, text) for name, text in given.items()}
-    if "keep_mass" not in given and set(_listed(changes.get("keep_rate"))) == {1.0}:
+    if "keep_mass" not in given and set(_listed(given.get("keep_rate"))) == {1.0}:
         return None
     if noted is not None:
         told = {name: value for name, value in base.to_json().items() if name not in given}
         logging.info("As %s notes, it is pruned with %s.", source, _words(told))
-    return base.changed(**changes)
-
-
-def _read(name: str, text: str) -> Any:
-    """The value of an option, or one per block, as a flag has it."""
-    blocks = several((), integer(1, at_least=1))
-    field = blocks if name == "blocks" else per_block(OPTIONS[name].field)
-    try:
-        return field.parse(literal(text))
-    except (ValueError, TypeError) as error:
-        hint = str(error) if str(error).startswith(" Did") else ""
-        raise UserError(f"--{name}={text}: expected {field.expected}.{hint}") from None
+    return base.changed(**given)
 
 
 def _listed(value: Any) -> tuple[Any, ...]:
@@ -133,12 +114,3 @@ def _words(fields: dict[str, Any]) -> str:
         for name, value in fields.items()
         if name in known or value != defaults[name]
     )
-
-
-def numbers(flag: str, texts: Sequence[str], kind: type = float) -> list[Any]:
-    """The numbers of a flag whose values are separated by commas."""
-    try:
-        return [kind(text) for text in texts]
-    except ValueError:
-        expected = "whole numbers" if kind is int else "numbers"
-        raise UserError(f"--{flag}={','.join(texts)}: expected {expected}.") from None

@@ -14,9 +14,9 @@ from renyi_jax.evaluation.peak import Product, peak_rate, product_calls
 from renyi_jax.evaluation.peers import Peer, running
 from renyi_jax.evaluation.settings import describe
 from renyi_jax.evaluation.throughput import times_per_call
-from renyi_jax.memory import require_memory
 from renyi_jax.models import VisionTransformer, create_model
 from renyi_jax.models.flops import count_flops
+from renyi_jax.models.footprint import require_forward
 from renyi_jax.models.registry import DTYPES, model_spec
 from renyi_jax.progress import phase, progress
 from renyi_jax.pruning import PruningConfig
@@ -130,14 +130,9 @@ def measure_group(
 
 
 def check_memory(group: Group) -> None:
-    """Raises `UserError` where images and tokens alone are more than the device holds."""
+    """Raises `UserError` where the model and a batch are more than the device holds."""
     spec = model_spec(group.model, image_size=group.image_size)
-    height, width = group.image_size
-    image = 4 * (3 * height * width + spec.num_patches * (spec.embed_dim + spec.mlp_dim))
-    require_memory(
-        group.batch_size * image,
-        f"--batch_size={group.batch_size} of {height} x {width} pixels in {group.model}",
-    )
+    require_forward(spec, group.batch_size, f"{group.model}, --batch_size={group.batch_size}")
 
 
 def busy_note(rows: Sequence[Row]) -> str | None:

@@ -9,6 +9,7 @@ from jaxtyping import Array, Float, UInt8
 
 from renyi_jax.errors import UserError
 from renyi_jax.models.compatibility import file_classes, fitting_models, source_grid
+from renyi_jax.models.footprint import require_forward
 from renyi_jax.models.notes import read_notes
 from renyi_jax.models.preprocess import normalize_images
 from renyi_jax.models.registry import create_model, model_spec
@@ -93,7 +94,9 @@ def load(
         grid = source_grid(spec, shapes, notes.image_size)
         image_size = grid and (grid[0] * spec.patch_size, grid[1] * spec.patch_size)
     # Before a model is made of sizes that the file only pretends to have.
-    check_fit(model_spec(name, num_classes=num_classes, image_size=image_size), checkpoint)
+    built_spec = model_spec(name, num_classes=num_classes, image_size=image_size)
+    check_fit(built_spec, checkpoint)
+    require_forward(built_spec, 1, "num_classes, image_size")
     built = create_model(
         name,
         num_classes=num_classes,

@@ -3,6 +3,7 @@
 from typing import Any
 
 import grain
+import jax
 from absl import logging
 from flax import nnx
 
@@ -10,13 +11,15 @@ from renyi_jax.config import check_config, pruning_config
 from renyi_jax.data import Dataset, train_loader
 from renyi_jax.errors import UserError
 from renyi_jax.models import VisionTransformer, create_model
+from renyi_jax.models.footprint import require_forward
+from renyi_jax.models.registry import model_spec
 
 
 def build_model(dataset: Dataset, config: Any) -> VisionTransformer:
     """The model of `config.model` and `config.pruning`, with random weights.
 
     Raises:
-        UserError: the model has fewer classes than the data set.
+        UserError: the model has fewer classes than the data set, or there is not enough memory.
     """
     num_classes = config.model.num_classes or dataset.num_classes
     if num_classes < dataset.num_classes:
@@ -24,6 +27,18 @@ def build_model(dataset: Dataset, config: Any) -> VisionTransformer:
             f"config.model.num_classes={num_classes}: expected at least the {dataset.num_classes}"
             f" classes of {dataset.name}, or 0 to take as many."
         )
+    batch_size = max(
+        config.data.batch_size // config.train.accumulate_steps, config.evaluate.batch_size
+    )
+    require_forward(
+        model_spec(
+            config.model.name,
+            num_classes=num_classes,
+            image_size=config.model.image_size or None,
+        ),
+        batch_size // jax.device_count(),
+        f"config.model, and a batch_size of {batch_size:,}",
+    )
     return model_for(num_classes, config)
 
 
