@@ -19,7 +19,7 @@ from PIL import Image
 from renyi_jax.data.augment import Example, Target, Transform, train_transforms
 from renyi_jax.data.broken import CountedBroken, WholeImages
 from renyi_jax.data.dataset import DataConfig, Dataset, Records
-from renyi_jax.data.workers import WorkerBatches, affordable_workers
+from renyi_jax.data.workers import EndingWithParent, WorkerBatches, affordable_workers
 from renyi_jax.errors import UserError
 from renyi_jax.images import Size, center_crop, crop_picture
 
@@ -159,7 +159,7 @@ def _batches(
     workers = grain.MultiprocessingOptions(num_workers=num_workers) if num_workers else None
     batches = iter(
         grain.experimental.ElasticIterator(
-            _InProcessOrder(examples, batch_size, process_count),
+            EndingWithParent(_InProcessOrder(examples, batch_size, process_count)),
             batch_size,
             grain.sharding.ShardOptions(process_index, process_count),
             read_options=_READ_OPTIONS,

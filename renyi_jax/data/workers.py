@@ -1,8 +1,10 @@
 """Worker processes that prepare batches: whether there is memory for them, and how they end."""
 
+import multiprocessing
 import os
 import re
 import signal
+import threading
 from typing import Any
 
 import grain
@@ -39,6 +41,29 @@ def affordable_workers(num_workers: int, batch_bytes: int) -> int:
         *(num_workers, needed / 1e6, SHARED_MEMORY, free / 1e6),
     )
     return 0
+
+
+class EndingWithParent(grain.MapDataset):
+    """The elements of `parent`; a worker process that gets it ends with the process that sent it.
+
+    Otherwise one that is killed would leave its workers behind, and their batches in shared memory.
+    """
+
+    def __len__(self) -> int:
+        return len(self._parent)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.slice(index) if isinstance(index, slice) else self._parent[index]
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        if parent := multiprocessing.parent_process():
+            threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+
+
+def _end_with(parent: Any) -> None:
+    parent.join()
+    os._exit(1)
 
 
 class WorkerBatches(grain.DatasetIterator):

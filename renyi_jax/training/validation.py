@@ -11,6 +11,7 @@ from jax.sharding import Mesh
 from renyi_jax.data import Dataset, eval_loader
 from renyi_jax.models import VisionTransformer
 from renyi_jax.parallel import BatchPlacement, spread
+from renyi_jax.progress import progress
 from renyi_jax.training.step import make_count_correct
 
 
@@ -41,11 +42,17 @@ def make_validation(
             process_index=place.index,
             process_count=place.count,
         )
+        total = -(-len(dataset.test) // batch_size)
+        total = min(total, config.train.evaluate_batches or total)
         counts = []
-        for batch in itertools.islice(batches, config.train.evaluate_batches or None):
+        for batch in progress(
+            itertools.islice(batches, total), "Validating", unit="batch", total=total
+        ):
             if is_over():
                 return None
             counts.append(count_correct(params, place(batch)))
+            # One batch at most is computed while the next is prepared: what is shown is done.
+            jax.block_until_ready(counts[-2:][0])
         correct, valid = np.sum(jax.device_get(counts), axis=0)
         return float(correct / valid)
 

@@ -3,6 +3,10 @@
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -59,6 +63,38 @@ def test_a_worker_that_a_signal_ends_is_told_in_words(started, number, reason):
     with pytest.raises(UserError, match=rf"ended by {reason}.*config\.data\.num_workers=0"):
         for _ in range(9):
             next(iterator)
+
+
+PARENT = """
+import multiprocessing, sys
+sys.path.insert(0, sys.argv[1])
+from tiny import tiny_dataset
+from renyi_jax.data import eval_loader
+
+if __name__ == "__main__":
+    batches = eval_loader(tiny_dataset(), batch_size=4, image_size=16, num_workers=1)
+    next(batches)
+    print(multiprocessing.active_children()[0].pid, flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_workers_end_with_a_process_that_is_killed(tmp_path):
+    (tmp_path / "parent.py").write_text(PARENT)
+    parent = subprocess.Popen(
+        [sys.executable, tmp_path / "parent.py", Path(__file__).parents[1]],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert parent.stdout
+    worker = Path(f"/proc/{int(parent.stdout.readline())}/stat")
+    parent.kill()
+    parent.communicate()
+    end = time.monotonic() + 30
+    # A zombie, where nobody waits for orphans, has ended too.
+    while worker.exists() and " Z " not in worker.read_text():
+        assert time.monotonic() < end
+        time.sleep(0.1)
 
 
 def test_ctrl_c_and_sigterm_do_not_reach_the_workers(started):
