@@ -9,6 +9,7 @@ import errno
 import importlib.metadata
 import io
 import logging
+import multiprocessing
 import os
 import platform
 import re
@@ -132,6 +133,8 @@ def _explain(error: BaseException) -> tuple[int, str]:
         reason = str(error).splitlines()[0].partition(" (")[0]
         return 2, f"{reason}. --platform, or JAX_PLATFORMS, says what to use."
     if isinstance(error, KeyboardInterrupt):
+        for process in multiprocessing.active_children():
+            process.kill()  # Python would wait for them at its end
         return signals.INTERRUPTED, "Interrupted."
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return 2, f"{error.filename or 'Standard output'} cannot be written: {error.strerror}."

@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import re
 import signal
+import sys
 import threading
 from typing import Any
 
@@ -81,6 +82,8 @@ class WorkerBatches(grain.DatasetIterator):
         try:
             if self._have_started:
                 return next(self._parent)
+            # Where a worker is killed, Python would warn of what it cleans up after it.
+            sys.warnoptions.append("ignore:resource_tracker:UserWarning")
             with signals.kept_from_children():
                 batch = next(self._parent)
             self._have_started = True
