@@ -40,7 +40,7 @@ FIELDS: dict[str, Field | dict[str, Field]] = {
     # Decides the initial weights, the order of the data, their augmentation, and dropout.
     "seed": integer(0, at_least=0),
     "model": {
-        "name": one_of("vit_nano_patch4_56", MODELS),
+        "name": one_of("vit_nano_patch4_56", MODELS, tagged=True),
         # A file or name that load_weights takes; "" starts from random weights.
         "weights": text(""),
         # 0 takes as many as the data set has.

@@ -70,11 +70,14 @@ def flag(default: bool, **options) -> Field:
     return Field(default, "True or False", parse, **options)
 
 
-def one_of(default: str, names: Collection[str], **options) -> Field:
-    """One of some names, which may become more; the error carries the nearest one."""
+def one_of(default: str, names: Collection[str], tagged: bool = False, **options) -> Field:
+    """One of some names, which may become more; the error carries the nearest one.
+
+    Where they are `tagged`, a dot and anything may follow.
+    """
 
     def parse(value: Any) -> str:
-        if value not in names:
+        if (str(value).partition(".")[0] if tagged else value) not in names:
             raise ValueError(nearest(str(value), names))
         return value
 

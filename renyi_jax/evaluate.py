@@ -1,69 +1,80 @@
 """Evaluates prunings side by side, on the same weights, images and clock, without training.
 
-The pruning that a checkpoint notes, or else that of the config, and every combination of the sweep.
-What is finished is not run again:
-start the command once more with other lists, and it adds to what it has.
+The pruning that the weights note, or else that of the config, every combination of the sweep, and
+the unpruned model. What is finished is not run again: start the command once more with other lists,
+and it adds to what it has. Lists of the config count only where no list is given here.
 
-  python -m renyi_jax.evaluate --config=configs/quickstart.py --checkpoint=runs/quickstart \\
+  python -m renyi_jax.evaluate --config=configs/quickstart.py --weights=runs/quickstart \\
       --keep_rates=1,0.7,0.5 --alphas=1,2,4 --criteria=renyi,cls_attention,random --out=runs/sweep
 
 What differs from block to block has slashes between: --criteria=renyi/cls_attention/cls_attention.
 
-Several checkpoints, or seeds, give one row each setting with the mean over them; {seed} in a path
+Several weights, or seeds, give one row each setting with the mean over them; {seed} in a path
 stands for each of --seeds. Without it, seeds decide what criterion "random" draws.
+
+A folder of images needs no config. Its classes may be some of the model's, by their names, or, of a
+model of ImageNet's classes, by their ids (n01440764):
+
+  python -m renyi_jax.evaluate --data=imagenet --keep_rates=0.9,0.7 --out=runs/imagenet \\
+      --weights=hf_hub:timm/deit_small_patch16_224.fb_in1k
 """
 
 import ast
-import dataclasses
-import hashlib
-import json
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+import functools
+import itertools
+from collections.abc import Collection, Sequence
+from typing import Any
 
-import jax
 import ml_collections
-import numpy as np
 from absl import flags, logging
-from etils import epath
 from ml_collections import config_flags
 
-from renyi_jax.analysis.figures import curves
-from renyi_jax.analysis.page import encode
 from renyi_jax.cli import commands
 from renyi_jax.cli.config import define_config, parse_flags, read_config
-from renyi_jax.config import check_config, pruning_config, to_json
-from renyi_jax.data import Dataset, load_dataset
+from renyi_jax.config import FIELDS, check_config, pruning_config
+from renyi_jax.config_fields import Field, several
+from renyi_jax.data import load_dataset
 from renyi_jax.errors import UserError
-from renyi_jax.evaluation.cells import Cells
-from renyi_jax.evaluation.compare import Baseline, Row, compare, merge_runs
-from renyi_jax.evaluation.programs import Programs
-from renyi_jax.evaluation.run import Measurement, Setting, measure, measured_row
-from renyi_jax.evaluation.settings import (
-    SWEEP,
-    describe,
-    draws,
-    evaluation_settings,
-    program_of,
-)
-from renyi_jax.evaluation.store import Identity
-from renyi_jax.evaluation.tables import to_csv, to_markdown
-from renyi_jax.files import output_folder, write_bytes, write_text
+from renyi_jax.evaluation import image_folder_config
+from renyi_jax.evaluation.classes import check_head, in_classes_of
+from renyi_jax.evaluation.compare import Baseline
+from renyi_jax.evaluation.results import write_evaluation
+from renyi_jax.evaluation.run import Run, evaluate_runs, settings_of
+from renyi_jax.evaluation.settings import SWEEP, describe
+from renyi_jax.evaluation.store import Store
+from renyi_jax.files import output_folder, path_of
+from renyi_jax.inference.classify import read_class_names
 from renyi_jax.models import VisionTransformer
 from renyi_jax.models.notes import read_notes
 from renyi_jax.models.weights import fill
-from renyi_jax.provenance import write_results
-from renyi_jax.training import build_model
-from renyi_jax.weights import Checkpoint, read_checkpoint, read_metadata
+from renyi_jax.training.setup import model_for
+from renyi_jax.weights import read_checkpoint, read_metadata
 from renyi_jax.weights.locate import locate
 
 _CONFIG = define_config()
-_CHECKPOINT = flags.DEFINE_list(
-    "checkpoint",
+_DATA = flags.DEFINE_string(
+    "data",
+    None,
+    "Folder of images, in place of the config's data: DIR/SPLIT/CLASS/*.jpg or DIR/CLASS/*.jpg.",
+)
+_MODEL = flags.DEFINE_string(
+    "model", None, "Name of the model. The config's by default; without one, that of the weights."
+)
+_WEIGHTS = flags.DEFINE_list(
+    "weights",
     None,
     "Weights to evaluate, one or several: files, workdirs, embedded: and hf_hub: names."
     " config.model.weights by default.",
 )
-_SEEDS = flags.DEFINE_list("seeds", None, "Seeds, each a run of its own. config.seed by default.")
+_CLASS_NAMES = flags.DEFINE_string(
+    "class_names",
+    None,
+    "What the model's classes are called: a text file, one a line, in their order, or imagenet;"
+    " those noted in the weights by default.",
+)
+_SEEDS = flags.DEFINE_string(
+    "seeds", None, "Comma-separated; each is a run of its own. config.seed by default."
+)
 _SWEEP = {
     name: flags.DEFINE_string(name, None, f"Comma-separated; as config.evaluate.{name}.")
     for name in SWEEP
@@ -79,212 +90,169 @@ _OUT = flags.DEFINE_string(
 )
 
 
-class Run(NamedTuple):
-    """One checkpoint under one seed."""
-
-    checkpoint: str
-    seed: int
-
-
 def main() -> None:
-    config = _config()
     baseline = Baseline.parse(_BASELINE.value)
+    names = read_class_names(_CLASS_NAMES.value) if _CLASS_NAMES.value else None
+    fields = _given_fields()
+    runs = _runs(fields)
+    is_trained = _take_notes(fields, runs)
+    config: Any = check_config(fields)
+    settings = settings_of(pruning_config(config), config)
+    baseline.check([describe(setting) for setting in settings])
     out = output_folder("--out", _OUT.value)
-    runs = _runs(config)
-    config, is_trained = _as_trained(config, runs)
-    dataset = load_dataset(config.data)
-    settings = evaluation_settings(pruning_config(config), config.evaluate)
-    if None not in settings:
-        settings.append(None)  # what agreement and speed-up refer to
-    described = [describe(setting) for setting in settings]
-    baseline.check(described)
 
-    model = build_model(dataset, config)
-    programs, cells = Programs(model, config.mesh.to_dict()), Cells(out / "cells")
-    by_run = []
-    for run in runs:
-        logging.info("Evaluating %s, seed %d.", run.checkpoint, run.seed)
-        by_run.append(_evaluate(run, model, dataset, config, settings, programs, cells))
-    right = [
-        np.stack([measured[place][0].outcomes.top1 for measured in by_run])
-        for place in range(len(settings))
+    read = functools.lru_cache(maxsize=1)(read_checkpoint)
+    dataset = in_classes_of(
+        read(runs[0].weights), load_dataset(config.data), names, config.model.num_classes
+    )
+    model = model_for(config.model.num_classes or dataset.num_classes, config)
+
+    def load(run: Run) -> VisionTransformer:
+        checkpoint = read(run.weights)
+        check_head(checkpoint, model.spec.num_classes)
+        fill(model, checkpoint)
+        return model
+
+    store = Store(out / "cells")
+    evaluation = evaluate_runs(
+        dataset, config, runs, load, store=store, baseline=baseline, is_trained=is_trained
+    )
+    by_run = [{**run._asdict(), "evaluations": rows} for run, rows in zip(runs, evaluation.by_run)]
+    write_evaluation(
+        *(out, evaluation.rows, model, dataset, config),
+        baseline=_BASELINE.value,
+        weights=config.model.weights,
+        more={"runs": by_run},
+    )
+    print(f"Results: {out / 'results.json'}")
+    print(f"Report:  {out / 'report' / 'index.html'}")
+
+
+def _given_fields() -> Any:
+    """The fields of the config, with what the flags say in the place of its data and its sweep."""
+    config = _CONFIG.value if _CONFIG.value is None or _is_default() else read_config(_CONFIG)
+    if config is None:
+        raise UserError(
+            "Give --config=FILE, a file whose get_config() returns a config, or --data."
+        )
+    fields: Any = ml_collections.ConfigDict(config.to_dict(), type_safe=False)
+    fields.train.epochs = 0  # the weights are evaluated as they are
+    if _DATA.value is not None:
+        folder = path_of("--data", _DATA.value)
+        if not folder.is_dir():
+            raise UserError(f"--data={folder} is not a folder.")
+        fields.data.update(name="image_folder", manual_dir=str(folder), builder_config="")
+        if "data.test_share" not in _overrides():
+            fields.data.test_share = 1.0  # nothing is trained on the rest
+    if _MODEL.value is not None:
+        fields.model.name = _MODEL.value
+    swept = {name: flag.value for name, flag in _SWEEP.items() if flag.value is not None}
+    for name in SWEEP:
+        if name in swept:
+            fields.evaluate[name] = _values(name, swept[name], FIELDS["evaluate"][name])
+        elif swept and f"evaluate.{name}" not in _overrides():
+            fields.evaluate[name] = ()
+    return fields
+
+
+def _runs(fields: Any) -> list[Run]:
+    """Every file of weights under every seed; a wrong path is told before anything is computed."""
+    seeds = [fields.seed]
+    if _SEEDS.value is not None:
+        seeds = _values("seeds", _SEEDS.value, several((), FIELDS["seed"]))
+    paths = [fields.model.weights] if _WEIGHTS.value is None else _WEIGHTS.value
+    if not paths or not all(paths):
+        raise UserError("Give --weights=PATH, the weights to evaluate.")
+    runs = [
+        Run(path.replace("{seed}", str(seed)), seed)
+        for path, seed in itertools.product(paths, seeds)
     ]
-    rows_by_run = [_rows(settings, measured, model, dataset) for measured in by_run]
-    rows = [
-        merge_runs([rows[place] for rows in rows_by_run], right[place])
-        for place in range(len(settings))
-    ]
-    rows = compare(rows, right, baseline)
-    rows = [{**row, "trained": is_trained and row is rows[0]} for row in rows]
-    results = {
-        "config": to_json(config),
-        "runs": [{**run._asdict(), "evaluations": rows} for run, rows in zip(runs, rows_by_run)],
-        "baseline": _BASELINE.value,
-        "device": jax.devices()[0].device_kind,
-        "evaluations": rows,
-    }
-    _write(out, results)
+    _refuse_duplicates("weights", [f"{run.weights}, seed {run.seed}," for run in runs])
+    for source in dict.fromkeys(run.weights for run in runs):
+        locate(source)
+    fields.model.weights = runs[-1].weights  # which the model has when its page is drawn
+    return runs
 
 
-def _config() -> Any:
-    """The config, with the sweep that the flags give."""
-    config: Any = ml_collections.ConfigDict(read_config(_CONFIG).to_dict(), type_safe=False)
-    for name, flag in _SWEEP.items():
-        if flag.value is not None:
-            config.evaluate[name] = tuple(
-                _literal(part.strip()) for part in flag.value.split(",") if part.strip()
-            )
-    return check_config(config)
+def _take_notes(fields: Any, runs: Sequence[Run]) -> bool:
+    """Takes from what the weights note the pruning, unless the command line says one, and the
+    model, where there is no config.
+
+    Returns:
+        Whether the pruning is what all were trained with.
+    """
+    notes = {run.weights: read_notes(read_metadata(run.weights), run.weights) for run in runs}
+    (sizes, names) = (
+        {getattr(each, of) for each in notes.values()} for of in ("image_size", "model")
+    )
+    if _is_default() and _MODEL.value is None and "model.name" not in _overrides():
+        fields.model.name = _model_of(runs, names)
+    if _is_default() and len(sizes) == 1 and "model.image_size" not in _overrides():
+        fields.model.image_size = sizes.pop() or 0
+    (pruning, *others) = {each.pruning for each in notes.values()}
+    if pruning is None or others or any(name.startswith("pruning.") for name in _overrides()):
+        return (
+            not others and pruning is not None and pruning == pruning_config(check_config(fields))
+        )
+    logging.info(
+        "The weights were trained with this pruning, and are evaluated with it: %s.", pruning
+    )
+    fields.pruning = pruning.to_json()
+    return True
+
+
+def _model_of(runs: Sequence[Run], noted: Collection[str | None]) -> str:
+    (name, *others) = noted
+    if name is None or others:
+        told = f"{runs[0].weights} does not say which model it is of"
+        told = "the weights are of several models" if others else told
+        raise UserError(f"--model=NAME is needed: {told}. --help lists the names.")
+    return name
+
+
+def _values(name: str, text: str, field: Field) -> tuple[Any, ...]:
+    """The values of a flag, each of them once."""
+    try:
+        values = field.parse(tuple(_literal(part.strip()) for part in text.split(",")))
+    except (ValueError, TypeError) as error:
+        hint = str(error) if str(error).startswith(" Did") else ""
+        raise UserError(f"--{name}={text:.60}: expected {field.expected}.{hint}") from None
+    _refuse_duplicates(name, values)
+    return values
 
 
 def _literal(text: str) -> Any:
     try:
         return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
         return text
 
 
-def _runs(config: Any) -> list[Run]:
-    seeds = [config.seed]
-    if _SEEDS.value is not None:
-        if not _SEEDS.value or not all(seed.strip().isdigit() for seed in _SEEDS.value):
-            raise UserError(f"--seeds={','.join(_SEEDS.value)}: expected integers of at least 0.")
-        seeds = [int(seed) for seed in _SEEDS.value]
-    paths = _CHECKPOINT.value or [config.model.weights]
-    if not all(paths):
-        raise UserError("Give --checkpoint=PATH, the weights to evaluate.")
-    runs = [Run(path.replace("{seed}", str(seed)), seed) for path in paths for seed in seeds]
-    for run in runs:
-        locate(run.checkpoint)  # a wrong path is told before anything is computed
-    return runs
+def _refuse_duplicates(name: str, values: Sequence[Any]) -> None:
+    for value in values:
+        if values.count(value) > 1:
+            raise UserError(f"--{name}: {value} is given twice.")
 
 
-def _as_trained(config: Any, runs: Sequence[Run]) -> tuple[Any, bool]:
-    """The config with the pruning that all checkpoints note, unless the command line says one.
+def _overrides() -> Collection[str]:
+    """The fields that the command line sets."""
+    return config_flags.get_override_values(flags.FLAGS[_CONFIG.name])
 
-    Returns:
-        The config, and whether its pruning is what all were trained with.
-    """
-    given = config_flags.get_override_values(flags.FLAGS[_CONFIG.name])
-    sources = dict.fromkeys(run.checkpoint for run in runs)
-    noted = {read_notes(read_metadata(source), source).pruning for source in sources}
-    (pruning, *others) = noted
-    if pruning == pruning_config(config):
-        return config, not others
-    if pruning is None or others or any(field.startswith("pruning.") for field in given):
-        return config, False
-    logging.info(
-        "The checkpoint was trained with another pruning than the config has, and is evaluated"
-        " with its own: %s. --config.pruning.FIELD=VALUE decides otherwise.",
-        pruning,
+
+def _is_default() -> bool:
+    """Whether the user gave no config."""
+    return (
+        config_flags.get_config_filename(flags.FLAGS[_CONFIG.name]) == image_folder_config.__file__
     )
-    return check_config({**config.to_dict(), "pruning": dataclasses.asdict(pruning)}), True
 
 
-def _evaluate(
-    run: Run,
-    model: VisionTransformer,
-    dataset: Dataset,
-    config: Any,
-    settings: Sequence[Setting],
-    programs: Programs,
-    cells: Cells,
-) -> list[tuple[Measurement, float]]:
-    """The measurement of every setting, and the plain model's speed beside it."""
-    config = _with_seed(config, run.seed)
-    weights = hashlib.sha256(locate(run.checkpoint).read_bytes()).hexdigest()
-    identities = [_identity(run, weights, config, dataset, setting) for setting in settings]
-    found = [cells.load(identity) for identity in identities]
-    missing = [setting for setting, cell in zip(settings, found) if cell is None]
-    if missing:
-        checkpoint = read_checkpoint(run.checkpoint)
-        _check_classes(checkpoint, model, dataset)
-        fill(model, checkpoint)
-    # The orders of one program share a pass over the images; each pass leaves finished cells.
-    for program in dict.fromkeys(map(program_of, missing)):
-        together = [setting for setting in missing if program_of(setting) == program]
-        logging.info("%d of %d settings to go.", found.count(None), len(settings))
-        measured, speeds = measure(programs, model, dataset, config, together, timed=(None,))
-        for setting, measurement in zip(together, measured):
-            place = settings.index(setting)
-            found[place] = measurement, speeds[None]
-            cells.save(identities[place], measurement, speeds[None])
-    return [cell for cell in found if cell is not None]
-
-
-def _check_classes(checkpoint: Checkpoint, model: VisionTransformer, dataset: Dataset) -> None:
-    """Raises `UserError` where the classifier is not one of the data's classes."""
-    head = checkpoint.tensors.get("head.bias")
-    expected = f"expected one of {model.spec.num_classes} classes, as {dataset.name} asks for"
-    if head is None:
-        raise UserError(f"{checkpoint.path} has no classifier; {expected}.")
-    if len(head) != model.spec.num_classes:
-        raise UserError(f"{checkpoint.path} has a classifier of {len(head)} classes; {expected}.")
-    names = read_notes(checkpoint.metadata, checkpoint.path).class_names
-    if names is not None and names != dataset.class_names:
-        logging.warning(
-            "%s was trained on other classes (%s, ...) than those of %s (%s, ...).",
-            *(checkpoint.path, names[0], dataset.name, dataset.class_names[0]),
-        )
-
-
-def _identity(run: Run, weights: str, config: Any, dataset: Dataset, setting: Setting) -> Identity:
-    """What decides the numbers of a cell."""
-    model, data = config.model, config.data
-    identity = {
-        "weights": weights,
-        "model": [model.name, model.image_size, model.num_classes, model.dtype],
-        "data": [data.name, data.builder_config, data.test_split, data.crop_pct, len(dataset.test)],
-        "setting": describe(setting),
-        "seed": run.seed if draws(setting) else None,
-        "batch_size": config.evaluate.batch_size,
-        "device": jax.devices()[0].device_kind,
-    }
-    return json.loads(json.dumps(identity))
-
-
-def _with_seed(config: Any, seed: int) -> Any:
-    fields = ml_collections.ConfigDict(config.to_dict(), type_safe=False)
-    fields.seed = seed
-    return ml_collections.FrozenConfigDict(fields)
-
-
-def _rows(
-    settings: Sequence[Setting],
-    measured: Sequence[tuple[Measurement, float]],
-    model: VisionTransformer,
-    dataset: Dataset,
-) -> list[Row]:
-    """The rows, their images per second at the pace that the machine had for the plain model.
-
-    Settings that were measured at different times are told apart by how much faster than the plain
-    model beside them they ran, not by what else the machine did.
-    """
-    plain = measured[settings.index(None)][0]
-    rows = []
-    for setting, (measurement, plain_speed) in zip(settings, measured):
-        speedup = measurement.images_per_second / plain_speed
-        row = measured_row(setting, measurement, plain.outcomes, model, dataset)
-        row["images_per_second"] = speedup * plain.images_per_second
-        rows.append({**row, "speedup": speedup})
-    return rows
-
-
-def _write(out: epath.Path, results: dict[str, Any]) -> None:
-    rows = results["evaluations"]
-    table = to_markdown(
-        rows, "no pruning" if results["baseline"] == "none" else results["baseline"]
-    )
-    write_text(out / "results.csv", to_csv(rows))
-    write_text(out / "results.md", table)
-    for x in ("gmacs", "images_per_second"):
-        figure = curves(rows, x, "top1")
-        for ending in ("png", "svg"):
-            write_bytes(out / f"top1_over_{x}.{ending}", encode(figure, ending, dpi=200))
-    write_results(out / "results.json", results)
-    print(table)
-    print(f"Results: {out / 'results.json'}")
+def _parse(argv: list[str]) -> list[str]:
+    """Parses the flags; where there is --data and no --config, as if the default were given."""
+    names = {argument.lstrip("-").partition("=")[0] for argument in argv[1:]}
+    if "data" in names and "config" not in names:
+        argv = [argv[0], f"--config={image_folder_config.__file__}", *argv[1:]]
+    return parse_flags(argv)
 
 
 if __name__ == "__main__":
-    commands.run(main, parse_flags)
+    commands.run(main, _parse)

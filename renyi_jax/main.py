@@ -7,26 +7,27 @@ Started again on the same workdir, it goes on where it was, and does nothing twi
 
 import json
 import re
+import shlex
+import sys
 from typing import Any
 
 import jax
 from absl import flags
 from etils import epath
 
-from renyi_jax.analysis.report import write_report
 from renyi_jax.cli import commands
 from renyi_jax.cli.config import define_config, parse_flags, read_config
 from renyi_jax.config import to_json
 from renyi_jax.data import load_dataset
 from renyi_jax.errors import UserError
 from renyi_jax.evaluation import run_evaluations
+from renyi_jax.evaluation.results import write_evaluation
+from renyi_jax.evaluation.store import Store
 from renyi_jax.files import output_folder
 from renyi_jax.models import fill, save_weights
 from renyi_jax.models.registry import model_spec
 from renyi_jax.models.weights import check_fit
 from renyi_jax.parallel import all_or_none, join_processes
-from renyi_jax.progress import phase
-from renyi_jax.provenance import write_results
 from renyi_jax.training import (
     build_model,
     claim,
@@ -85,14 +86,29 @@ def main() -> None:
         if is_first:
             names = dataset.class_names if dataset.num_classes == model.spec.num_classes else None
             save_weights(model, str(workdir / "model.safetensors"), class_names=names)
-        evaluations = run_evaluations(model, dataset, config)
+        rows = run_evaluations(model, dataset, config, Store(workdir / "cells"))
         if is_first:
-            with phase("Drawing the report"):
-                write_report(workdir, evaluations, model, dataset, config)
-            results = {"config": to_json(config), "evaluations": evaluations}
-            write_results(results_file, results)
+            write_evaluation(workdir, rows, model, dataset, config)
     print(f"Results: {results_file}")
     print(f"Report:  {workdir / 'report' / 'index.html'}")
+    print("Next:")
+    for command in _next_commands(workdir):
+        print(f"  {command}")
+
+
+def _next_commands(workdir: epath.Path) -> list[str]:
+    """What a user may want to do with the weights of a run."""
+    configured = [argument for argument in sys.argv[1:] if re.match("--?config", argument)]
+    sweep = ["--keep_rates=0.9,0.7,0.5", "--criteria=renyi,cls_attention,random"]
+    commands_and_flags = {
+        "predict": ["--image=FILE"],
+        "evaluate": [*configured, *sweep, f"--out={workdir / 'sweep'}"],
+        "export": [f"--out={workdir / 'model.jax'}"],
+    }
+    return [
+        shlex.join(["python", "-m", f"renyi_jax.{name}", f"--weights={workdir}", *arguments])
+        for name, arguments in commands_and_flags.items()
+    ]
 
 
 def _read_weights(config: Any) -> Checkpoint | None:

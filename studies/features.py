@@ -14,6 +14,7 @@ OUT/tokens holds the class tokens, OUT/PLAN_cosine.json and OUT/PLAN_probe.json 
 import functools
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 from absl import flags
 from flax import nnx
@@ -23,9 +24,10 @@ from renyi_jax.cli import commands
 from renyi_jax.cli.config import define_config, parse_flags, read_config
 from renyi_jax.config import pruning_config
 from renyi_jax.data import load_dataset
+from renyi_jax.evaluation.judging import Reading
 from renyi_jax.evaluation.store import Store
 from renyi_jax.files import output_folder
-from renyi_jax.models import normalize_images
+from renyi_jax.models import load_weights, normalize_images
 from renyi_jax.training.setup import model_for
 from studies.judging import judge
 from studies.plan_flags import BASELINE, define_plans, rows_name
@@ -57,10 +59,15 @@ def main() -> None:
     dataset = load_dataset(config.data)
     model = model_for(0, config)
     store = Store(out / "tokens")
-    judge_all = functools.partial(judge, model, dataset, config)
+    load_weights(model, config.model.weights)
+    token = jax.ShapeDtypeStruct((model.spec.embed_dim,), np.float32)
+    shapes = Features(token, jax.ShapeDtypeStruct((), np.int32))
+    judge_all = functools.partial(
+        judge, model, dataset, config, store=store, reading=Reading(read, lambda _: shapes)
+    )
     for plan, entries, asked in _plans(pruning_config(config), model.spec):
-        judge_all(asked, store, read, Features)
-        cells = judge_all(entries, store, read, Features, compute=False)
+        judge_all(asked)
+        cells = judge_all(entries, compute=False)
         if PLAIN not in cells:
             continue
         plain = cells[PLAIN]

@@ -27,7 +27,6 @@ from renyi_jax.config import check_config, pruning_config, to_json
 from renyi_jax.data import Dataset, load_dataset
 from renyi_jax.errors import UserError, nearest
 from renyi_jax.evaluation.metrics import Outcomes
-from renyi_jax.evaluation.programs import evaluate_batch
 from renyi_jax.evaluation.store import Store
 from renyi_jax.files import output_folder
 from renyi_jax.models import ModelSpec, load_weights, save_weights
@@ -65,9 +64,8 @@ def main() -> None:
             _train(dataset, cell, weights)
         cell = _changed(cell, model={"weights": str(weights)})
         model = build_model(dataset, cell)
-        judged = judge(
-            model, dataset, cell, [entry], store, evaluate_batch, Outcomes, not FINISHED.value
-        )
+        load_weights(model, str(weights))
+        judged = judge(model, dataset, cell, [entry], store, compute=not FINISHED.value)
         done.setdefault(entry, []).extend(judged.values())
     done = {entry: runs for entry, runs in done.items() if runs}
     for score in ("top1", "nll"):

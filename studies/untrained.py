@@ -15,10 +15,9 @@ from renyi_jax.cli import commands
 from renyi_jax.cli.config import define_config, parse_flags, read_config
 from renyi_jax.config import pruning_config
 from renyi_jax.data import load_dataset
-from renyi_jax.evaluation.metrics import Outcomes
-from renyi_jax.evaluation.programs import evaluate_batch
 from renyi_jax.evaluation.store import Store
 from renyi_jax.files import output_folder
+from renyi_jax.models import load_weights
 from renyi_jax.training import build_model
 from studies.judging import judge
 from studies.plan_flags import BASELINE, define_plans, rows_name
@@ -34,11 +33,12 @@ def main() -> None:
     out = output_folder("--out", _OUT.value)
     dataset = load_dataset(config.data)
     model = build_model(dataset, config)
+    load_weights(model, config.model.weights)
     store = Store(out / "cells")
     judge_all = functools.partial(judge, model, dataset, config)
     for plan, entries, asked in _plans(pruning_config(config), model.spec):
-        judge_all(asked, store, evaluate_batch, Outcomes)
-        cells = judge_all(entries, store, evaluate_batch, Outcomes, compute=False)
+        judge_all(asked, store)
+        cells = judge_all(entries, store, compute=False)
         runs = [[cell] for cell in cells.values()]
         for score in ("top1", "nll"):
             rows = accuracy_rows(list(cells), runs, model.spec, dataset, score, BASELINE.value)

@@ -1,6 +1,7 @@
 """A data set: its splits with random access, decoded, and what is known about them."""
 
 import contextlib
+import copy
 import dataclasses
 import functools
 import hashlib
@@ -109,6 +110,12 @@ class Records:
         """The labels of all examples, without decoding an image."""
         return np.array([self.source[i]["label"] for i in range(len(self))], np.int32)
 
+    def relabelled(self, labels: Sequence[int]) -> "Records":
+        """The same examples, with another label in the place of each."""
+        records = copy.copy(self)
+        records.source = _Relabelled(self.source, labels)
+        return records
+
     def outline(self) -> Iterator[str]:
         """What tells splits apart without reading their examples, for `fingerprint`."""
         yield str(len(self))
@@ -118,6 +125,19 @@ class Records:
             if feature in record:
                 return f"{record[feature].decode()!r} (record {index} of {self._split})"
         return f"of record {index} of {self._split}"
+
+
+@dataclasses.dataclass(frozen=True)
+class _Relabelled(Sequence):
+    source: Sequence[dict[str, Any]]
+    labels: Sequence[int]
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, index: Any) -> dict[str, Any]:
+        record = self.source[index]
+        return {**record, "label": self.labels[record["label"]]}
 
 
 def fingerprint(records: Records, sampled: int = 10_000) -> str:

@@ -98,6 +98,10 @@ class _FileRecords(Records):
     def labels(self) -> Int32[np.ndarray, "n"]:
         return self.source.labels
 
+    def relabelled(self, labels: Sequence[int]) -> Records:
+        source, numbers = self.source, np.asarray(labels, np.int32)
+        return _FileRecords(_Files(source.root, source.names, numbers[source.labels]), self._split)
+
     def outline(self) -> Iterator[str]:
         yield from super().outline()
         for name, label in zip(self.source.names, self.source.labels):

@@ -1,7 +1,7 @@
 """Several runs of each setting as one row, and each row against a named baseline."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -78,34 +78,67 @@ class Baseline(NamedTuple):
         return self.alpha is None or float(row["alpha"] or math.nan) == self.alpha
 
 
+NO_PRUNING = Baseline("none")
+
+
 def _name(row: Row) -> str:
     criterion = row["criterion"]
     return criterion if isinstance(criterion, str) else "/".join(criterion)
 
 
-def merge_runs(runs: Sequence[Row], right: Bool[np.ndarray, "runs images"]) -> Row:
-    """One row of the same setting's runs: their means, and the interval of top-1.
+class Runs(NamedTuple):
+    """What the runs of one setting get right.
+
+    Attributes:
+        right: which images.
+        names: of what was judged in each run. The same name twice is one cell, which counts once:
+            a seed makes no difference to a setting that draws nothing.
+    """
+
+    right: Bool[np.ndarray, "runs images"]
+    names: Sequence[Hashable]
+
+    def distinct(self, *others: "Runs") -> list[int]:
+        """The runs that differ from one another, here or in `others`."""
+        names = zip(self.names, *(other.names for other in others))
+        return sorted({name: number for number, name in enumerate(names)}.values())
+
+
+def merge_runs(rows: Sequence[Row], runs: Runs) -> Row:
+    """One row of the same setting's runs: their means, and how sure top-1 is.
 
     Args:
-        runs: rows of `measured_row`.
-        right: which images each run gets right.
+        rows: of `measured_row`, one for each run.
+        runs: likewise.
 
     Returns:
-        The fields of the runs, each the mean over them, `top1_interval` (95 %, by bootstrap), and
-        `num_runs`.
+        The fields of the rows, each the mean over the distinct runs, `num_runs`, their number,
+        `top1_interval` (95 %, by bootstrap), and `top1_std`, the standard deviation of top-1
+        between the runs; None of one alone.
     """
+    distinct = runs.distinct()
+    rows, right = [rows[number] for number in distinct], runs.right[distinct]
     means = {
-        name: value if name in UNPRUNED else _mean([row[name] for row in runs])
-        for name, value in runs[0].items()
+        name: value if name in UNPRUNED else _mean([row[name] for row in rows])
+        for name, value in rows[0].items()
     }
-    means["num_examples"] = runs[0]["num_examples"]
-    return {**means, "top1_interval": list(interval(right)), "num_runs": len(runs)}
+    means["num_examples"] = rows[0]["num_examples"]
+    spread = float(right.mean(axis=1).std(ddof=1)) if len(rows) > 1 else None
+    return {
+        **means,
+        "num_runs": len(rows),
+        "top1_interval": list(interval(right)),
+        "top1_std": spread,
+    }
 
 
-def compare(
-    rows: Sequence[Row], right: Sequence[Bool[np.ndarray, "runs images"]], baseline: Baseline
-) -> list[Row]:
+def compare(rows: Sequence[Row], runs: Sequence[Runs], baseline: Baseline) -> list[Row]:
     """The rows, and how their top-1 differs from the baseline's on the same images and runs.
+
+    Args:
+        rows: of `merge_runs`.
+        runs: of each row.
+        baseline: what they are compared with.
 
     Returns:
         Each row with `difference` in top-1, its 95 % `difference_interval` by bootstrap, the
@@ -117,31 +150,23 @@ def compare(
         UserError: no row is the baseline's.
     """
     baseline.check(rows)
-    against = [baseline.of(row, rows) for row in rows]
-    compared = [number for number, other in enumerate(against) if other is not None]
-    p_values = {n: paired_p_value(right[n], right[_some(against[n])]) for n in compared}
-    corrected = dict(zip(compared, holm([p_values[n] for n in compared]).tolist()))
-    result = []
+    pairs = {}
     for number, row in enumerate(rows):
-        comparison: Row = dict.fromkeys(
-            ("difference", "difference_interval", "p_value", "p_corrected", "real")
-        )
-        if number in corrected:
-            change = right[number].astype(np.float64) - right[_some(against[number])]
-            comparison = {
-                "difference": float(change.mean()),
-                "difference_interval": list(interval(change)),
-                "p_value": p_values[number],
-                "p_corrected": corrected[number],
-                "real": corrected[number] < LEVEL,
-            }
-        result.append({**row, **comparison})
+        other = baseline.of(row, rows)
+        if other is not None:
+            distinct = runs[number].distinct(runs[other])
+            pairs[number] = runs[number].right[distinct], runs[other].right[distinct]
+    p_values = [paired_p_value(*pair) for pair in pairs.values()]
+    result = [{**row, **dict.fromkeys(_COMPARISON)} for row in rows]
+    for number, p_value, corrected in zip(pairs, p_values, holm(p_values).tolist()):
+        right, of_baseline = pairs[number]
+        change = right.astype(np.float64) - of_baseline
+        values = (float(change.mean()), list(interval(change)), p_value, corrected)
+        result[number] |= dict(zip(_COMPARISON, (*values, corrected < LEVEL)))
     return result
 
 
-def _some(number: int | None) -> int:
-    assert number is not None
-    return number
+_COMPARISON = ("difference", "difference_interval", "p_value", "p_corrected", "real")
 
 
 def _mean(values: list[Any]) -> Any:

@@ -1,5 +1,6 @@
 """What a model makes of every single image, and the numbers that follow from it."""
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -8,18 +9,23 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from renyi_jax.pruning import MASKED, PruningConfig
+
 
 class Outcomes(NamedTuple):
     """One entry per image: of a batch on the device, or of a whole test split as numpy arrays.
 
     Attributes:
         predicted: the class with the highest logit; ties go to the lower class.
-        top1: whether it is the label.
-        top5: whether the label is among the five highest, or among all where there are fewer.
+        top1: whether it is the label; False where the logits are not finite.
+        top5: whether the label is among the five highest, or among all where there are fewer;
+            likewise.
         nll: the negative log likelihood of the label, in nats.
         kept: the patches that leave each pruned block; a fused token is none.
         on_object: of the patches left after the last, those that lie on the labelled object; 0
             where the objects are not known.
+        tokens: that leave each pruned block: patches, and what was made of patches; prefix tokens
+            and places that an image does not need are not counted.
     """
 
     predicted: Int[Array | np.ndarray, "b"]
@@ -28,6 +34,15 @@ class Outcomes(NamedTuple):
     nll: Float[Array | np.ndarray, "b"]
     kept: Int[Array | np.ndarray, "b stages"]
     on_object: Int[Array | np.ndarray, "b"]
+    tokens: Int[Array | np.ndarray, "b stages"]
+
+
+def outcome_shapes(setting: PruningConfig | None) -> Outcomes:
+    """The shapes and types of the outcomes of one image."""
+    whole, stages = jax.ShapeDtypeStruct((), jnp.int32), (len(setting.blocks) if setting else 0,)
+    truth, number = jax.ShapeDtypeStruct((), jnp.bool_), jax.ShapeDtypeStruct((), jnp.float32)
+    counts = jax.ShapeDtypeStruct(stages, jnp.int32)
+    return Outcomes(whole, truth, truth, number, counts, whole, counts)
 
 
 def judge(
@@ -46,9 +61,8 @@ def judge(
         on_object: whether each patch lies on the object, or None where the objects are not known.
     """
     _, ranked = jax.lax.top_k(logits, min(5, logits.shape[1]))
-    hits = ranked == labels[:, None]
     log_likelihood = jnp.take_along_axis(jax.nn.log_softmax(logits), labels[:, None], axis=1)
-    counts = [jnp.sum(each >= 0, axis=1, dtype=jnp.int32) for each in positions]
+    hits = (ranked == labels[:, None]) & jnp.isfinite(log_likelihood)
     if on_object is None:
         is_on_object = jnp.zeros((len(labels), 1), bool)
     elif positions:
@@ -61,9 +75,15 @@ def judge(
         top1=hits[:, 0],
         top5=hits.any(axis=1),
         nll=-log_likelihood[:, 0],
-        kept=jnp.stack(counts, axis=1) if counts else jnp.zeros((len(labels), 0), jnp.int32),
+        kept=_counts([each >= 0 for each in positions], len(labels)),
         on_object=jnp.sum(is_on_object, axis=1, dtype=jnp.int32),
+        tokens=_counts([each != MASKED for each in positions], len(labels)),
     )
+
+
+def _counts(stages: Sequence[Bool[Array, "b _"]], images: int) -> Int[Array, "b stages"]:
+    counts = [jnp.sum(each, axis=1, dtype=jnp.int32) for each in stages]
+    return jnp.stack(counts, axis=1) if counts else jnp.zeros((images, 0), jnp.int32)
 
 
 def summarize(
@@ -78,17 +98,18 @@ def summarize(
         has_object_masks: whether `kept_on_object` means something.
 
     Returns:
-        `top1`, `top5`, `num_examples`, `nll` (its mean), `mean_kept` (patches that leave each
-        pruned block, mean over images), with `plain` the `agreement` (share of the images that
-        both give the same class), and with masks `kept_on_object` (of the patches left over all
-        images, the share that lies on the object).
+        `top1`, `top5`, `num_examples`, `nll` (its mean; None where it is not finite), `mean_kept`
+        (patches that leave each pruned block, mean over images), with `plain` the `agreement`
+        (share of the images that both give the same class), and with masks `kept_on_object` (of
+        the patches left over all images, the share that lies on the object).
     """
     number = len(outcomes.top1)
+    nll = float(np.mean(outcomes.nll, dtype=np.float64))
     row = {
         "top1": float(np.mean(outcomes.top1)),
         "top5": float(np.mean(outcomes.top5)),
         "num_examples": number,
-        "nll": float(np.mean(outcomes.nll, dtype=np.float64)),
+        "nll": nll if math.isfinite(nll) else None,
         "mean_kept": np.mean(outcomes.kept, axis=0, dtype=np.float64).tolist(),
     }
     if plain is not None:

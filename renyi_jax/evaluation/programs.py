@@ -1,82 +1,42 @@
-"""The compiled evaluation step of every pruning, one for all orders and all weights."""
+"""The compiled evaluation steps: of one pruning, or of several that share what they compute."""
 
-import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jaxtyping import Array, Int
+from jaxtyping import Array, Float
 
 from renyi_jax.evaluation.metrics import Outcomes, judge
 from renyi_jax.evaluation.settings import program_of
 from renyi_jax.models import VisionTransformer, normalize_images, patches_on_object
 from renyi_jax.parallel import make_mesh, on_mesh, replicated
 from renyi_jax.progress import phase
-from renyi_jax.pruning import MASKED, PruningConfig
+from renyi_jax.pruning import PruningConfig
 
 Batch = dict[str, Any]
+Setting = PruningConfig | None
+Read = Callable[..., Any]
+"""`(graphdef, params, batch, alphas, key)` to a NamedTuple of arrays, one entry for each image."""
 
 
 class Program(NamedTuple):
-    """One compiled evaluation step: normalisation, model and judgement of a batch.
+    """A compiled step: normalisation, model and judgement of a batch under some settings.
 
     Attributes:
-        run: `(params, batch, alphas, key)` to what `evaluate_batch_and_count` makes of the batch.
+        run: `(params, batch, key)` to what is read under each of the settings, in their order.
         peak_memory: bytes of device memory that it needs at once, weights and batch included, as
             the compiler planned them; None where the compiler does not tell.
     """
 
-    run: Any
+    run: Callable[[Any, Batch, Any], list[Any]]
     peak_memory: int | None
 
 
-class Programs:
-    """The programs of one model, each compiled when it is first asked for.
-
-    Attributes:
-        mesh: what they run on: batches are spread over it, weights and outcomes whole everywhere.
-    """
-
-    def __init__(self, model: VisionTransformer, sizes: Mapping[str, int]):
-        self._model = model
-        self.mesh = make_mesh(sizes)
-        self._compiled: dict[PruningConfig | None, Program] = {}
-
-    def get(self, setting: PruningConfig | None, params: Any, batch: Batch, key: Any) -> Program:
-        """The program of a setting; `params`, `batch` and `key` show the shapes it will run on."""
-        name = program_of(setting)
-        if name not in self._compiled:
-            # The graph is bound, not an argument: hashing it would cost a millisecond a call.
-            graphdef = nnx.split(self._model.with_pruning(name))[0]
-            step = functools.partial(evaluate_batch_and_count, graphdef)
-            with on_mesh(self.mesh), phase("Compiling an evaluation"):
-                step = jax.jit(step, out_shardings=replicated(self.mesh))
-                compiled = step.lower(params, batch, alphas_of(setting), key).compile()
-            self._compiled[name] = Program(compiled, _peak_memory(compiled))
-        return self._compiled[name]
-
-
-def alphas_of(setting: PruningConfig | None) -> np.ndarray:
-    """One order per pruned block, an argument of the compiled program."""
-    return np.asarray(setting.per_block("alpha") if setting else (), np.float32)
-
-
-def evaluate_batch(graphdef, params, batch: Batch, alphas, key) -> Outcomes:
+def evaluate_batch(graphdef: Any, params: Any, batch: Batch, alphas: Any, key: Any) -> Outcomes:
     """The outcomes of one batch, under the pruning of the graph."""
-    return evaluate_batch_and_count(graphdef, params, batch, alphas, key)[0]
-
-
-def evaluate_batch_and_count(
-    graphdef, params, batch: Batch, alphas, key
-) -> tuple[Outcomes, Int[Array, "b stages"]]:
-    """The outcomes of one batch, and the tokens that leave each pruned block.
-
-    The tokens of an image are its patches and those that were made of patches; prefix tokens and
-    places that it does not need are not counted.
-    """
     model = nnx.merge(graphdef, params)
     images = normalize_images(batch["image"], model.spec.mean, model.spec.std)
     logits, trace = model(images, alphas, return_trace=True, rngs=nnx.Rngs(pruning=key))
@@ -84,9 +44,88 @@ def evaluate_batch_and_count(
     if "object_mask" in batch:
         on_object = patches_on_object(batch["object_mask"], model.spec.patch_size)
     positions = [stage.kept for stage in trace]
-    counts = [jnp.sum(each != MASKED, axis=1, dtype=jnp.int32) for each in positions]
-    tokens = jnp.stack(counts, axis=1) if counts else jnp.zeros((len(logits), 0), jnp.int32)
-    return judge(logits, jnp.asarray(batch["label"]), positions, on_object), tokens
+    return judge(logits, jnp.asarray(batch["label"]), positions, on_object)
+
+
+class Programs:
+    """The programs of one model, each compiled when it is first asked for.
+
+    Attributes:
+        mesh: what they run on: batches are spread over it, weights and outcomes whole everywhere.
+
+    Args:
+        model: its shape; weights are an argument of the programs.
+        sizes: of the axes of the mesh.
+        read: what is read of a batch.
+    """
+
+    def __init__(
+        self, model: VisionTransformer, sizes: Mapping[str, int], read: Read = evaluate_batch
+    ):
+        self._model, self._read = model, read
+        self.mesh = make_mesh(sizes)
+        self._compiled: dict[tuple[Setting, ...], Any] = {}
+
+    def get(self, settings: Sequence[Setting], params: Any, batch: Batch, key: Any) -> Program:
+        """One program for the settings; the arrays show the shapes that it will run on.
+
+        Settings of the same blocks compute the same until the first cut: the compiler finds what
+        they share, and the orders of one criterion run as one batch from there on. An order is a
+        run-time value, so that another one compiles nothing.
+        """
+        name = tuple(map(program_of, settings))
+        programs = list(dict.fromkeys(name))
+        alphas = [
+            np.stack([_alphas_of(setting) for setting, of in zip(settings, name) if of == program])
+            for program in programs
+        ]
+        if name not in self._compiled:
+            self._compiled[name] = self._compile(name, programs, params, batch, alphas, key)
+        compiled = self._compiled[name]
+
+        def run(params: Any, batch: Batch, key: Any) -> list[Any]:
+            return compiled(params, batch, alphas, key)
+
+        return Program(run, _peak_memory(compiled))
+
+    def _compile(
+        self,
+        name: tuple[Setting, ...],
+        programs: Sequence[Setting],
+        params: Any,
+        batch: Batch,
+        alphas: Sequence[Float[np.ndarray, "_ _"]],
+        key: Any,
+    ) -> Any:
+        # The graphs are bound, not arguments: hashing them would cost a millisecond a call.
+        graphs = [nnx.split(self._model.with_pruning(program))[0] for program in programs]
+        rows = [name[:place].count(program) for place, program in enumerate(name)]
+
+        def evaluate(params: Any, batch: Batch, alphas: Sequence[Array], key: Any) -> list[Any]:
+            read = [
+                _of_each(each, lambda order, g=graph: self._read(g, params, batch, order, key))
+                for graph, each in zip(graphs, alphas)
+            ]
+            return [
+                jax.tree.map(lambda field, row=row: field[row], read[programs.index(program)])
+                for program, row in zip(name, rows)
+            ]
+
+        with on_mesh(self.mesh), phase("Compiling an evaluation"):
+            step = jax.jit(evaluate, out_shardings=replicated(self.mesh))
+            return step.lower(params, batch, alphas, key).compile()
+
+
+def _of_each(alphas: Array, read: Callable[[Array], Any]) -> Any:
+    """What is read under each of the orders, stacked; of one alone without a batch of orders."""
+    if len(alphas) > 1:
+        return jax.vmap(read)(alphas)
+    return jax.tree.map(lambda field: field[None], read(alphas[0]))
+
+
+def _alphas_of(setting: Setting) -> Float[np.ndarray, "stages"]:
+    """One order per pruned block."""
+    return np.asarray(setting.per_block("alpha") if setting else (), np.float32)
 
 
 def _peak_memory(compiled: Any) -> int | None:

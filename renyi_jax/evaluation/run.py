@@ -1,89 +1,122 @@
 """The evaluation of a model under its own pruning and a sweep of others: the rows of results.json.
 
-Each batch of the test split is decoded and sent to the device once, then judged under every
-setting, image by image.
+`judging` tells what becomes of every image, `timing` how fast; here both become rows, of one run or
+of several: other weights, or other seeds.
 """
 
-import functools
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 import jax
 import numpy as np
-from flax import nnx
+from absl import logging
 from jaxtyping import Int
 
-from renyi_jax.data import Dataset, eval_loader
-from renyi_jax.errors import UserError
+from renyi_jax.data import Dataset
+from renyi_jax.evaluation.compare import NO_PRUNING, Baseline, Row, Runs, compare, merge_runs
+from renyi_jax.evaluation.judging import Config, judge
 from renyi_jax.evaluation.metrics import Outcomes, summarize
-from renyi_jax.evaluation.programs import Batch, Programs, alphas_of
-from renyi_jax.evaluation.settings import describe, evaluation_settings, program_of
-from renyi_jax.evaluation.throughput import seconds_per_call
+from renyi_jax.evaluation.programs import Programs, Setting
+from renyi_jax.evaluation.settings import describe, draws, evaluation_settings, program_of
+from renyi_jax.evaluation.store import Store
+from renyi_jax.evaluation.timing import Timing, time_programs
 from renyi_jax.models import VisionTransformer
 from renyi_jax.models.flops import count_flops
-from renyi_jax.parallel import BatchPlacement, put, replicated, spread
-from renyi_jax.progress import phase, progress
 from renyi_jax.pruning import PruningConfig
 
-# An ml_collections.ConfigDict: its attributes have no types that could be checked.
-Config = Any
-Setting = PruningConfig | None
-Judged = tuple[Outcomes, Any]
-"""The outcomes of images, and the tokens that leave each pruned block."""
+
+class Run(NamedTuple):
+    """One file of weights under one seed."""
+
+    weights: str
+    seed: int
 
 
-class Measurement(NamedTuple):
-    """What was measured of one setting.
+class Evaluation(NamedTuple):
+    """The rows of results.json.
 
     Attributes:
-        outcomes: of every test image, as numpy arrays, in the order of the test split.
-        tokens: that leave each pruned block, likewise, as `evaluate_batch_and_count` counts them.
-        images_per_second: of the compiled evaluation step (normalisation, model, judgement) on one
-            batch that lies on the device already, median over repetitions.
-        peak_memory: bytes of device memory of that step, as `Program` has them.
+        rows: one for each setting, over all runs, as `compare` gives them; `trained` says whether
+            the model was trained so. Empty, with a store, in all processes but the first.
+        by_run: of each run the rows of `measured_row`.
     """
 
-    outcomes: Outcomes
-    tokens: Int[np.ndarray, "images stages"]
-    images_per_second: float
-    peak_memory: int | None
+    rows: list[Row]
+    by_run: list[list[Row]]
 
 
-def run_evaluations(
-    model: VisionTransformer, dataset: Dataset, config: Config
-) -> list[dict[str, Any]]:
-    """Evaluates the model under every setting of `evaluation_settings`, on every test image once.
+def settings_of(trained: PruningConfig | None, config: Config) -> list[Setting]:
+    """The prunings to evaluate: the trained one, the config's sweep, and always none."""
+    settings = evaluation_settings(trained, config.evaluate)
+    return settings if None in settings else [*settings, None]
+
+
+def evaluate_runs(
+    dataset: Dataset,
+    config: Config,
+    runs: Sequence[Run],
+    load: Callable[[Run], VisionTransformer],
+    *,
+    store: Store | None = None,
+    baseline: Baseline = NO_PRUNING,
+    is_trained: bool = True,
+) -> Evaluation:
+    """Evaluates every run under every setting, on the same images and clock.
 
     Args:
-        model: the trained model; its pruning is the first row.
-        dataset: its test split is read once, whatever the number of settings.
-        config: the fields read are `seed`, `data.num_workers`, `data.crop_pct` (0 is the model's
-            own), and of `evaluate`: `batch_size`, and the lists of the sweep.
-
-    Returns:
-        One dict per setting, of `describe` and `measured_row`.
+        dataset: its test split is read.
+        config: the fields read are those of `judge`, and the lists of `evaluate`.
+        runs: at least one.
+        load: gives the model of a run; all are of one shape and pruning, that of the first row.
+        store: where finished work is found, and kept.
+        baseline: what the rows are compared with.
+        is_trained: whether the models were trained with their pruning.
 
     Raises:
         UserError: a setting that cannot be run, or an empty test split.
     """
-    settings = evaluation_settings(model.pruning, config.evaluate)
+    model = load(runs[0])
+    settings = settings_of(model.pruning, config)
     programs = Programs(model, config.mesh.to_dict())
-    measured, _ = measure(programs, model, dataset, config, settings)
-    plain = measured[settings.index(None)].outcomes if None in settings else None
-    return [
-        measured_row(setting, measurement, plain, model, dataset)
-        for setting, measurement in zip(settings, measured)
+    outcomes = []
+    for number, run in enumerate(runs):
+        logging.info("%s, seed %d: run %d of %d.", *run, number + 1, len(runs))
+        model = load(run) if number else model
+        outcomes.append(judge(model, dataset, config, settings, run.seed, store, programs))
+        _tell_not_finite(run, outcomes[-1])
+    timings = time_programs(model, dataset, config, settings, store, programs)
+    if jax.process_index() and store is not None:
+        return Evaluation([], [])  # what was found, the first process has
+    by_run = [_rows(settings, of_run, timings, model, dataset) for of_run in outcomes]
+    of_settings = [
+        Runs(
+            np.stack([of_run[place].top1 for of_run in outcomes]),
+            [run if draws(setting) else run.weights for run in runs],
+        )
+        for place, setting in enumerate(settings)
     ]
+    rows = [merge_runs(rows, each) for rows, each in zip(zip(*by_run), of_settings)]
+    rows = compare(rows, of_settings, baseline)
+    rows = [{**row, "trained": is_trained and row is rows[0]} for row in rows]
+    return Evaluation(rows, by_run)
+
+
+def run_evaluations(
+    model: VisionTransformer, dataset: Dataset, config: Config, store: Store | None = None
+) -> list[Row]:
+    """The rows of `evaluate_runs` of one model, which has its weights."""
+    runs = [Run("the model", config.seed)]
+    return evaluate_runs(dataset, config, runs, lambda _: model, store=store).rows
 
 
 def measured_row(
     setting: Setting,
-    measurement: Measurement,
-    plain: Outcomes | None,
+    outcomes: Outcomes,
+    plain: Outcomes,
     model: VisionTransformer,
     dataset: Dataset,
-) -> dict[str, Any]:
-    """One row of results.json.
+) -> Row:
+    """What a setting does to the images.
 
     - The setting, as `describe` has it. The plain model is the row of keep rate 1, with criterion
       "none".
@@ -91,127 +124,58 @@ def measured_row(
     - `gmacs`: 10^9 multiply-adds of one image, by `flops`; under adaptive keep counts the mean over
       the images, each with its own tokens. `gmacs_padded` counts the places that are masked, which
       are computed too: what the compiled program spends.
-    - `images_per_second`, `peak_memory`: as in `Measurement`.
     """
     return {
         **describe(setting),
         **summarize(
-            measurement.outcomes,
+            outcomes,
             plain,
             num_patches=model.spec.num_patches,
             has_object_masks=dataset.has_object_masks,
         ),
-        "gmacs": _mean_flops(model, setting, measurement.tokens) / 1e9,
+        "gmacs": _mean_flops(model, setting, outcomes.tokens) / 1e9,
         "gmacs_padded": count_flops(model.spec, setting) / 1e9,
-        "images_per_second": measurement.images_per_second,
-        "peak_memory": measurement.peak_memory,
     }
 
 
-def measure(
-    programs: Programs,
-    model: VisionTransformer,
-    dataset: Dataset,
-    config: Config,
+def _rows(
     settings: Sequence[Setting],
-    *,
-    timed: Sequence[Setting] = (),
-) -> tuple[list[Measurement], dict[Setting, float]]:
-    """Judges every test image under every setting, and times the programs against each other.
-
-    Args:
-        programs: of this model or another of its shape; what they lack is compiled.
-        model: whose weights are taken.
-        dataset: its test split is read once.
-        config: as in `run_evaluations`.
-        settings: the prunings.
-        timed: further settings, whose programs are only timed, in turns with the others.
-
-    Returns:
-        One measurement per setting, and the images per second of every program by `program_of`.
-
-    Raises:
-        UserError: an empty test split.
-    """
-    mesh = programs.mesh
-    # The batch grows to a multiple of the devices; what fills it up is not judged.
-    shards = spread(mesh)
-    batch_size = -(-config.evaluate.batch_size // shards) * shards
-    place = BatchPlacement(mesh, batch_size)
-    params = put(nnx.split(model)[1], replicated(mesh))
-    key = jax.random.key(config.seed)
-    judged: list[list[Judged]] = [[] for _ in settings]
-    first: Batch = {}
-    pending: tuple[int, Any] | None = None
-
-    def collect(number: int, of_batch: Sequence[Judged]) -> None:
-        valid = len(dataset.test) - number * batch_size
-        for kept, each in zip(judged, jax.device_get(of_batch)):
-            kept.append(jax.tree.map(lambda field: np.asarray(field)[:valid], each))
-
-    for number, host_batch in enumerate(evaluation_batches(model, dataset, config, place)):
-        batch = place(host_batch)
-        first = first or batch
-        batch_key = jax.random.fold_in(key, number)
-        of_batch = [
-            programs.get(setting, params, batch, key).run(
-                params, batch, alphas_of(setting), batch_key
-            )
-            for setting in settings
-        ]
-        # The device may run one batch ahead, not more: the batches in flight are in its memory.
-        if pending is not None:
-            collect(*pending)
-        pending = number, of_batch
-    if pending is None:
-        raise UserError(f"The test split of {dataset.name} is empty (config.data.test_split).")
-    collect(*pending)
-
-    by_program = {
-        program_of(setting): programs.get(setting, params, first, key)
-        for setting in (*settings, *timed)
-    }
-    calls = {
-        name: functools.partial(program.run, params, first, alphas_of(name), key)
-        for name, program in by_program.items()
-    }
-    for call in calls.values():
-        jax.block_until_ready(call())  # warms up
-    # Of several processes each has a clock of its own, and all must make the same rounds.
-    budget = 1.0 if jax.process_count() == 1 else 0.0
-    with phase("Timing", budget * len(calls)):
-        seconds = seconds_per_call(calls, budget=budget)
-    speeds = {name: batch_size / of_batch for name, of_batch in seconds.items()}
-    measurements = []
-    for setting, of_setting in zip(settings, judged):
-        outcomes, tokens = jax.tree.map(lambda *batches: np.concatenate(batches), *of_setting)
-        name = program_of(setting)
-        measurements.append(
-            Measurement(outcomes, tokens, speeds[name], by_program[name].peak_memory)
-        )
-    return measurements, speeds
-
-
-def evaluation_batches(
+    outcomes: Sequence[Outcomes],
+    timings: Mapping[Setting, Timing],
     model: VisionTransformer,
     dataset: Dataset,
-    config: Config,
-    place: BatchPlacement,
-):
-    loader = eval_loader(
-        dataset,
-        batch_size=place.batch_size,
-        image_size=model.spec.image_size,
-        crop_pct=config.data.crop_pct or model.spec.crop_pct,
-        num_workers=config.data.num_workers,
-        process_index=place.index,
-        process_count=place.count,
-    )
-    total = -(-len(dataset.test) // place.batch_size)
-    return progress(loader, "Evaluating", unit="batch", total=total)
+) -> list[Row]:
+    """Rows of `measured_row`, with `speedup` against the unpruned model, `peak_memory`, and
+    `images_per_second` at the pace that the machine had for the unpruned model."""
+    plain = outcomes[settings.index(None)]
+    rows = []
+    for setting, of_setting in zip(settings, outcomes):
+        timing = timings[program_of(setting)]
+        speedup = timing.images_per_second / timing.plain_images_per_second
+        rows.append(
+            {
+                **measured_row(setting, of_setting, plain, model, dataset),
+                "images_per_second": speedup * timings[None].images_per_second,
+                "speedup": speedup,
+                "peak_memory": timing.peak_memory,
+            }
+        )
+    return rows
 
 
-def _mean_flops(model: VisionTransformer, setting: Setting, tokens: np.ndarray) -> float:
+def _tell_not_finite(run: Run, outcomes: Sequence[Outcomes | None]) -> None:
+    counts = [np.count_nonzero(~np.isfinite(each.nll)) for each in outcomes if each is not None]
+    if any(counts):
+        logging.warning(
+            "%s, seed %d: the logits of up to %d test images are not finite, under %d of %d"
+            " prunings; such an image counts as wrong, and its log likelihood is unknown.",
+            *(*run, max(counts), np.count_nonzero(counts), len(counts)),
+        )
+
+
+def _mean_flops(
+    model: VisionTransformer, setting: Setting, tokens: Int[np.ndarray, "images stages"]
+) -> float:
     if setting is None or not setting.adapts:
         return float(count_flops(model.spec, setting))
     counts, numbers = np.unique(tokens, axis=0, return_counts=True)

@@ -44,11 +44,12 @@ def to_markdown(rows: Sequence[Row], baseline: str) -> str:
         "keep rate": keep_words,
         "mean kept": kept_words,
         "options": lambda row: option_words(row, options) or "–",
-        "top-1 (%)": lambda row: _percent(row["top1"]),
+        "runs": lambda row: str(row["num_runs"]),
+        "top-1 (%)": _accuracy,
         "95 %": lambda row: _range(row["top1_interval"]),
         f"against {baseline}": _difference,
         "top-5 (%)": lambda row: _percent(row["top5"]),
-        "NLL": lambda row: f"{row['nll']:.3f}",
+        "NLL": lambda row: "–" if row["nll"] is None else f"{row['nll']:.3f}",
         "agreement (%)": lambda row: _percent(row["agreement"]),
         "on object (%)": lambda row: _percent(row["kept_on_object"]),
         "GMACs": lambda row: f"{row['gmacs']:#.3g}",
@@ -62,10 +63,13 @@ def to_markdown(rows: Sequence[Row], baseline: str) -> str:
         del columns["options"]
     if "kept_on_object" not in rows[0]:
         del columns["on object (%)"]
+    most = max(row["num_runs"] for row in rows)
+    if most == 1:
+        del columns["runs"]
     lines = [list(columns), ["---"] * len(columns)]
     lines += [[write(row) for write in columns.values()] for row in rows]
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    runs = f", mean of {rows[0]['num_runs']} runs" if rows[0]["num_runs"] > 1 else ""
+    runs = ", mean over the runs, ± their standard deviation" if most > 1 else ""
     return (
         f"{table}\n\n{rows[0]['num_examples']} test images{runs}. Intervals are 95 %, by bootstrap."
         " A difference in bold is real: its paired test, corrected for the number of rows (Holm),"
@@ -80,6 +84,11 @@ def _words(value: Any) -> str:
     if isinstance(value, list):
         return ", ".join(map(_words, value))
     return value if isinstance(value, str) else f"{value:g}"
+
+
+def _accuracy(row: Row) -> str:
+    spread = "" if row["top1_std"] is None else f" ± {_percent(row['top1_std'])}"
+    return f"{_percent(row['top1'])}{spread}"
 
 
 def _percent(share: float) -> str:

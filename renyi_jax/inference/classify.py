@@ -16,6 +16,7 @@ from renyi_jax.errors import UserError
 from renyi_jax.files import read_text
 from renyi_jax.images import Source, crop_picture, read_picture
 from renyi_jax.models import VisionTransformer, normalize_images
+from renyi_jax.models.classes import imagenet_names
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,11 +124,14 @@ class Classifier:
 
 
 def read_class_names(path: str | Path) -> list[str]:
-    """The class names of a text file, one a line, in the order of the classes.
+    """The class names of a text file, one a line, in the order of the classes; "imagenet" is none,
+    but stands for ImageNet's 1,000.
 
     Raises:
         UserError: the file cannot be read, or has an empty line between two names.
     """
+    if str(path) == "imagenet":
+        return imagenet_names()
     lines = read_text("--class_names", path).rstrip().splitlines()
     names = [line.strip() for line in lines]
     if "" in names:

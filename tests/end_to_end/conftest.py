@@ -83,7 +83,8 @@ def start_command(config_file):
     """Starts a command as a user does."""
 
     def start(name, *arguments, config=config_file, **environment) -> subprocess.Popen:
-        command = [sys.executable, "-m", f"renyi_jax.{name}", f"--config={config}", *arguments]
+        configured = [] if config is None else [f"--config={config}"]
+        command = [sys.executable, "-m", f"renyi_jax.{name}", *configured, *arguments]
         kept = {
             "JAX_COMPILATION_CACHE_DIR": str(config_file.parent / "compilations"),
             "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from renyi_jax.errors import UserError
-from renyi_jax.evaluation.compare import Baseline, compare, merge_runs
+from renyi_jax.evaluation.compare import Baseline, Runs, compare, merge_runs
 from renyi_jax.evaluation.settings import UNPRUNED
 from renyi_jax.evaluation.tables import to_csv, to_markdown
 
@@ -93,11 +93,12 @@ def compared():
         row(["renyi", "random"], keep_rate=[0.9, 0.5]),
         PLAIN,
     ]
+    runs = [Runs(right, [0, 1]) for right in rights]
     rows = [
-        merge_runs([{**setting, **measured, "top1": float(run.mean())} for run in right], right)
-        for setting, right in zip(settings, rights)
+        merge_runs([{**setting, **measured, "top1": float(run.mean())} for run in right], of)
+        for setting, right, of in zip(settings, rights, runs)
     ]
-    return compare(rows, rights, Baseline("none"))
+    return compare(rows, runs, Baseline("none"))
 
 
 def test_only_a_real_difference_is_called_real(compared):
@@ -112,6 +113,29 @@ def test_runs_become_one_row_of_their_means(compared):
     low, high = compared[0]["top1_interval"]
     assert low < compared[0]["top1"] < high
     assert compared[0]["mean_kept"] == [12.0] and compared[0]["peak_memory"] is None
+
+
+def test_a_cell_that_stands_for_several_runs_counts_once():
+    rng = np.random.default_rng(0)
+    draws, plain = rng.random((3, 200)) < 0.7, rng.random((1, 200)) < 0.8
+    runs = [Runs(draws, ["a", "b", "c"]), Runs(plain.repeat(3, axis=0), ["d", "d", "d"])]
+    rows = [
+        merge_runs(
+            [{**row(name), "num_examples": 200, "top1": float(r.mean())} for r in of.right], of
+        )
+        for name, of in zip(("random", "none"), runs)
+    ]
+    assert [each["num_runs"] for each in rows] == [3, 1]
+    assert rows[0]["top1_std"] == pytest.approx(np.std(draws.mean(axis=1), ddof=1))
+    assert rows[1]["top1_std"] is None
+    compared, _ = compare(rows, runs, Baseline("none"))
+    assert compared["difference"] == pytest.approx(draws.mean() - plain.mean())
+    twice = [Runs(each.right[[0, 0]], ["x", "x"]) for each in runs]
+    (again, _), (once, _) = (
+        compare(rows, some, Baseline("none"))
+        for some in (twice, [Runs(each.right[:1], ["x"]) for each in runs])
+    )
+    assert again == once
 
 
 def test_the_csv_has_every_field_of_every_row(compared):

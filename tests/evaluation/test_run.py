@@ -13,8 +13,8 @@ from renyi_jax import flops
 from renyi_jax.config import default_config
 from renyi_jax.errors import UserError
 from renyi_jax.evaluation import run_evaluations
+from renyi_jax.evaluation.judging import judge
 from renyi_jax.evaluation.programs import Programs
-from renyi_jax.evaluation.run import measure
 from renyi_jax.models import normalize_images
 from renyi_jax.models.flops import count_flops
 from renyi_jax.pruning import MASKED, PruningConfig
@@ -89,7 +89,9 @@ def test_the_rows_are_json_in_the_order_of_the_sweep(rows):
         *("criterion", "reducer", "alpha", "keep_rate", "keep_mass", "r", "blocks"),
         *("normalize", "heads", "prefix_keys", "reverse"),
         *("top1", "top5", "num_examples", "nll", "agreement", "mean_kept", "kept_on_object"),
-        *("gmacs", "gmacs_padded", "images_per_second", "peak_memory"),
+        *("gmacs", "gmacs_padded", "images_per_second", "speedup", "peak_memory"),
+        *("num_runs", "top1_interval", "top1_std", "trained"),
+        *("difference", "difference_interval", "p_value", "p_corrected", "real"),
     }
     assert all(set(row) == fields for row in rows)
 
@@ -103,27 +105,27 @@ def test_throughput_is_measured_and_shared_by_rows_that_differ_in_alpha_alone(ro
 def test_a_sweep_over_five_alphas_compiles_once(count_compilations):
     with count_compilations() as compiled:
         rows = evaluate(alphas=(0.5, 1.0, 2.0, 4.0, float("inf")))
-    assert len(rows) == 5
-    assert sum("evaluate_batch" in name for name in compiled) == 1
+    assert len(rows) == 5 + 1
+    assert compiled.count("jit(evaluate)") == 1 + 1  # and the unpruned model
 
 
 def test_a_program_runs_on_other_weights_without_being_compiled_again(count_compilations):
     programs = Programs(tiny_model(TRAINED, SPEC), {"data": 1, "fsdp": 1, "tensor": 1})
     with count_compilations() as compiled:
         predicted = [
-            measure(programs, tiny_model(None, SPEC, seed), DATASET, config_with(), [TRAINED])[0][
-                0
-            ].outcomes.predicted
+            judge(
+                tiny_model(None, SPEC, seed), DATASET, config_with(), [TRAINED], 0, None, programs
+            )
             for seed in (0, 1)
         ]
-    assert sum("evaluate_batch" in name for name in compiled) == 1
-    assert predicted[0].tolist() != predicted[1].tolist()
+    assert compiled.count("jit(evaluate)") == 1
+    assert predicted[0][0].predicted.tolist() != predicted[1][0].predicted.tolist()
 
 
 @pytest.mark.parametrize("reducer", ["drop", "fuse"])
 def test_adaptive_counts_are_told_by_their_mean_and_by_each_images_own_multiply_adds(reducer):
     adaptive = PruningConfig(blocks=(1, 2), keep_mass=0.5, reducer=reducer)
-    (row,) = evaluate(trained=adaptive)
+    row, _ = evaluate(trained=adaptive)
     model = tiny_model(adaptive, SPEC)
     images = np.stack([DATASET.test[index]["image"] for index in range(len(DATASET.test))])
     images = normalize_images(jnp.asarray(images), SPEC.mean, SPEC.std)
@@ -146,7 +148,7 @@ def test_the_model_is_left_as_it_was():
 
 
 def test_without_object_masks_no_share_on_the_object_is_told():
-    (row,) = evaluate(tiny_dataset(3, masks=False))
+    row, _ = evaluate(tiny_dataset(3, masks=False))
     assert row["num_examples"] == 3 and "kept_on_object" not in row
 
 

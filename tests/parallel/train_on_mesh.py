@@ -25,6 +25,7 @@ from renyi_jax.attention import backend
 from renyi_jax.config import check_config, default_config
 from renyi_jax.data import eval_loader
 from renyi_jax.evaluation import run_evaluations
+from renyi_jax.evaluation.store import Store
 from renyi_jax.parallel import BatchPlacement, join_processes, make_mesh
 from renyi_jax.pruning import PruningConfig
 from renyi_jax.training import train, training_batches
@@ -53,7 +54,7 @@ def run(workdir: str, mesh: dict[str, int], plain_tokens: int) -> None:
     folder = epath.Path(workdir)
     folder.mkdir(parents=True, exist_ok=True)
     train(model, dataset, config, folder)
-    evaluations = run_evaluations(model, dataset, config)
+    evaluations = run_evaluations(model, dataset, config, Store(folder / "cells"))
     if jax.process_index() == 0:
         leaves = jax.tree_util.tree_leaves_with_path(nnx.to_pure_dict(nnx.state(model)))
         np.savez(folder / "weights.npz", **{jax.tree_util.keystr(k): v for k, v in leaves})

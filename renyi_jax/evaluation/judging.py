@@ -1,0 +1,284 @@
+"""What a model makes of every test image under many prunings; finished cells are not run again.
+
+A cell is one model under one pruning, judged image by image. It is named by what decides its
+numbers: the weights and the test images by their content, the pruning, and what else has a say.
+"""
+
+import functools
+import hashlib
+import itertools
+import json
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from absl import logging
+from flax import nnx
+from jax.experimental import multihost_utils
+from jaxtyping import Bool
+from tqdm import tqdm
+
+import renyi_jax
+from renyi_jax.data import Dataset, eval_loader, fingerprint
+from renyi_jax.errors import UserError
+from renyi_jax.evaluation.metrics import outcome_shapes
+from renyi_jax.evaluation.programs import Batch, Programs, Read, Setting, evaluate_batch
+from renyi_jax.evaluation.settings import describe, draws, program_of
+from renyi_jax.evaluation.store import Identity, Store
+from renyi_jax.models import VisionTransformer
+from renyi_jax.models.flops import count_flops
+from renyi_jax.parallel import BatchPlacement, put, replicated, spread
+from renyi_jax.progress import phase, progress
+
+# An ml_collections.ConfigDict: its attributes have no types that could be checked.
+Config = Any
+
+TOGETHER = 5
+"""Programs that share a pass over the images: more share more, and lose more when killed."""
+
+
+class Reading(NamedTuple):
+    """What is read of every image.
+
+    Attributes:
+        read: as `Programs` takes it.
+        shapes: the shapes and types of what it gives of one image under a setting.
+    """
+
+    read: Read
+    shapes: Callable[[Setting], Any]
+
+
+OUTCOMES = Reading(evaluate_batch, outcome_shapes)
+
+
+def judge(
+    model: VisionTransformer,
+    dataset: Dataset,
+    config: Config,
+    settings: Sequence[Setting],
+    seed: int,
+    store: Store | None,
+    programs: Programs,
+    reading: Reading = OUTCOMES,
+    *,
+    fuses: bool = False,
+    compute: bool = True,
+) -> list[Any]:
+    """Reads every test image under every setting, or finds what was read before.
+
+    Args:
+        model: whose weights are taken.
+        dataset: whose test split is judged.
+        config: the fields read are `model`, `data.num_workers`, `data.crop_pct` (0 is the model's
+            own) and `evaluate.batch_size`.
+        settings: the prunings.
+        seed: decides what criteria draw.
+        store: where finished cells are found, and new ones saved; without one, nothing is kept.
+        programs: of this model or another of its shape, for the same reading.
+        reading: what is read.
+        fuses: compile all settings of a pass as one program, in which they share what they compute
+            alike; else each has a program, which other weights and `timing` find compiled.
+        compute: whether missing cells are computed.
+
+    Returns:
+        For each setting what was read, as numpy arrays in the order of the test split, without the
+        images that cannot be decoded. None stands for a cell that is missing, and, where several
+        processes run, in all but the first for one that was found.
+
+    Raises:
+        UserError: an empty test split.
+    """
+    if not len(dataset.test):
+        raise UserError(f"The test split of {dataset.name} is empty (config.data.test_split).")
+    found: list[Any] = [None] * len(settings)
+    names: list[Identity] = []
+    if store is not None:
+        names = identify(model, dataset, config, settings, seed)
+        shapes = [reading.shapes(setting) for setting in settings]
+        found = [_load(store, *each, len(dataset.test)) for each in zip(names, shapes)]
+    missing = agreed_missing(found)
+    if not missing or not compute:
+        return found
+    run = _Run(model, dataset, config, seed, programs, fuses)
+    logging.info(
+        "%d of %d prunings to judge (%d to compile), on %d images.",
+        *(len(missing), len(settings), len(_by_program(settings, missing)), len(dataset.test)),
+    )
+    if not fuses:
+        logging.info("That takes about %s.", run.estimate([settings[each] for each in missing]))
+    for places in _passes(settings, missing):
+        left = sum(each is None for each in found)
+        name = f"Evaluating {len(places)} of {left} prunings"
+        cells, valid = run([settings[each] for each in places], name)
+        for place, cell in zip(places, cells):
+            found[place] = _of_valid(cell, valid)
+            if store is not None and jax.process_index() == 0:
+                store.save(names[place], {**cell._asdict(), _VALID: valid})
+    return found
+
+
+def identify(
+    model: VisionTransformer,
+    dataset: Dataset,
+    config: Config,
+    settings: Iterable[Setting],
+    seed: int,
+) -> list[Identity]:
+    """What decides the cells of these settings, as JSON has it."""
+    common = {
+        "version": renyi_jax.__version__,
+        "weights": _digest(model),
+        "model": [config.model.name, config.model.image_size, config.model.dtype],
+        "images": _fingerprint(dataset.test),
+        "crop_pct": config.data.crop_pct,
+        "batch_size": config.evaluate.batch_size,
+        "device": jax.devices()[0].device_kind,
+    }
+    cells = [
+        {**common, "setting": describe(setting), "seed": seed if draws(setting) else None}
+        for setting in settings
+    ]
+    return json.loads(json.dumps(cells))
+
+
+def agreed_missing(found: Sequence[Any]) -> list[int]:
+    """The places of what the first process did not find, in all processes."""
+    is_missing = np.array([each is None for each in found])
+    if jax.process_count() > 1:
+        is_missing = multihost_utils.broadcast_one_to_all(is_missing)
+    return np.flatnonzero(is_missing).tolist()
+
+
+def evaluation_batches(
+    model: VisionTransformer, dataset: Dataset, config: Config, programs: Programs
+) -> Iterator[Batch]:
+    """The batches of the test split, placed on the mesh.
+
+    They grow to a multiple of the devices. What fills them up, and what cannot be decoded, is not
+    `valid`.
+    """
+    shards = spread(programs.mesh)
+    place = BatchPlacement(programs.mesh, -(-config.evaluate.batch_size // shards) * shards)
+    loader = eval_loader(
+        dataset,
+        batch_size=place.batch_size,
+        image_size=model.spec.image_size,
+        crop_pct=config.data.crop_pct or model.spec.crop_pct,
+        num_workers=config.data.num_workers,
+        process_index=place.index,
+        process_count=place.count,
+    )
+    return map(place, loader)
+
+
+class _Run:
+    """The passes of one model over the test images."""
+
+    def __init__(
+        self,
+        model: VisionTransformer,
+        dataset: Dataset,
+        config: Config,
+        seed: int,
+        programs: Programs,
+        fuses: bool,
+    ):
+        self._programs, self._fuses = programs, fuses
+        self._batches = functools.partial(evaluation_batches, model, dataset, config, programs)
+        self._spec, self._images = model.spec, len(dataset.test)
+        self._params = put(nnx.split(model)[1], replicated(programs.mesh))
+        self._key = jax.random.key(seed)
+
+    def estimate(self, settings: Sequence[Setting]) -> str:
+        """The time that they take, by the first batch under the first of them."""
+        batch = next(self._batches())
+        started = time.perf_counter()
+        run = self._programs.get(settings[:1], self._params, batch, self._key).run
+        compiled = time.perf_counter()
+        for _ in range(2):  # the first call warms up
+            begin = time.perf_counter()
+            jax.block_until_ready(run(self._params, batch, self._key))
+        seconds = time.perf_counter() - begin
+        costs = [count_flops(self._spec, setting) for setting in settings]
+        seconds *= sum(costs) / costs[0] * -(-self._images // len(batch["label"]))
+        seconds += (compiled - started) * len(_by_program(settings, range(1, len(settings))))
+        return tqdm.format_interval(seconds)
+
+    def __call__(
+        self, settings: Sequence[Setting], name: str
+    ) -> tuple[list[Any], Bool[np.ndarray, "images"]]:
+        """What is read under each setting, in one pass, and which images could be decoded."""
+        groups = [settings] if self._fuses else [[setting] for setting in settings]
+        whole = jax.jit(lambda valid: valid, out_shardings=replicated(self._programs.mesh))
+        collected: list[Any] = []
+        pending: Any = None
+        batches = self._batches()
+        first = next(batches)
+        total = -(-self._images // len(first["label"]))
+        batches = itertools.chain([first], batches)
+        for number, batch in enumerate(progress(batches, name, unit="batch", total=total)):
+            key = jax.random.fold_in(self._key, number)
+            programs = [self._programs.get(group, self._params, batch, key) for group in groups]
+            read = [program.run(self._params, batch, key) for program in programs]
+            # The device may run one batch ahead, not more: batches in flight are in its memory.
+            if number:
+                collected.append(jax.device_get(pending))
+            pending = list(itertools.chain.from_iterable(read)), whole(batch["valid"])
+        collected.append(jax.device_get(pending))
+        return jax.tree.map(lambda *parts: np.concatenate(parts)[: self._images], *collected)
+
+
+def _passes(settings: Sequence[Setting], missing: Sequence[int]) -> Iterator[list[int]]:
+    """The places of the missing settings that are judged in one pass, side by side."""
+    by_first_cut: dict[int, list[list[int]]] = {}
+    for program, places in _by_program(settings, missing).items():
+        by_first_cut.setdefault(program.blocks[0] if program else 0, []).append(places)
+    for alike in by_first_cut.values():
+        for first in range(0, len(alike), TOGETHER):
+            yield list(itertools.chain.from_iterable(alike[first : first + TOGETHER]))
+
+
+def _by_program(settings: Sequence[Setting], places: Iterable[int]) -> dict[Setting, list[int]]:
+    """The places of the settings that differ in their orders alone."""
+    programs: dict[Setting, list[int]] = {}
+    for place in places:
+        programs.setdefault(program_of(settings[place]), []).append(place)
+    return programs
+
+
+_VALID = "valid"
+"""The array of a cell that says which images could be decoded."""
+
+
+def _load(store: Store, name: Identity, shapes: Any, images: int) -> Any:
+    of_one = {**shapes._asdict(), _VALID: jax.ShapeDtypeStruct((), np.bool_)}
+    held = store.load(
+        name, {k: jax.ShapeDtypeStruct((images, *s.shape), s.dtype) for k, s in of_one.items()}
+    )
+    if held is None:
+        return None
+    valid = held.pop(_VALID)
+    return _of_valid(type(shapes)(**held), valid)
+
+
+def _of_valid(cell: Any, valid: Bool[np.ndarray, "images"]) -> Any:
+    return jax.tree.map(lambda field: field[valid], cell)
+
+
+@functools.lru_cache(maxsize=4)
+def _fingerprint(records: Any) -> str:
+    with phase("Reading the test images"):
+        return fingerprint(records, sampled=len(records))
+
+
+def _digest(model: VisionTransformer) -> str:
+    """Names the weights by their content."""
+    digest = hashlib.sha256()
+    for path, parameter in nnx.to_flat_state(nnx.state(model, nnx.Param)):
+        array = np.asarray(parameter[...])
+        digest.update(f"{path} {array.dtype} {array.shape}\n".encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
