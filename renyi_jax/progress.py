@@ -89,6 +89,7 @@ def _shown(name: str, bar_format: str | None, **options: Any) -> Iterator[tqdm]:
         delay=_DELAY,
         leave=None if terminal else True,  # of nested lines only the outermost stays
         file=sys.stderr if terminal else _Log(),
+        position=None if terminal else 0,  # a log has no line to go back to
         mininterval=0.1 if terminal else float("inf"),
         miniters=1,
         dynamic_ncols=terminal,

@@ -56,6 +56,15 @@ def test_progress_yields_every_item_and_tells_how_many_are_done_and_the_time_lef
     assert log[-1] == "100 % sure: 6 of 6, 00:00 elapsed, 00:00 left"
 
 
+def test_phases_inside_of_others_are_lines_of_the_log_too(log):
+    with phase("Reporting"):
+        for _ in progress("ab", "Drawing"):
+            with phase("Writing"):
+                time.sleep(0.1)
+    assert log.count("Writing: done in 00:00") == 2 and log[-1] == "Reporting: done in 00:00"
+    assert all(line.split()[0].strip(":") in ("Reporting", "Drawing", "Writing") for line in log)
+
+
 def test_items_without_a_length_are_counted(log):
     for _ in progress(iter("ab"), "Reading"):
         time.sleep(0.05)
