@@ -1,6 +1,9 @@
 """`predict`, `visualize` and `export` as a user runs them."""
 
+import html
 import json
+import re
+import shlex
 import subprocess
 import sys
 
@@ -92,7 +95,8 @@ def test_every_figure_is_drawn(folder, tmp_path):
     out = tmp_path / "out"
     done = run(
         *("visualize", *MODEL, "--alphas=1,inf", "--criteria=cls_attention", f"--out={out}"),
-        *("--dpi=40", f"--results={results}", "--image", folder / "a.png", folder / "words.jpg"),
+        *("--dpi=40", "--keep_rate=0.9,0.7,0.5", "--keep_rates=0.3", f"--results={results}"),
+        *("--image", folder / "a.png", folder / "words.jpg"),
     )
     assert done.returncode == 2
     assert "1 of 2 pictures could not be read" in done.stderr
@@ -102,6 +106,11 @@ def test_every_figure_is_drawn(folder, tmp_path):
     )
     files = {f"{name}.{kind}" for name in drawn for kind in ("png", "svg")}
     assert {file.name for file in out.iterdir()} == files | {"index.html", "results.json"}
+    command = re.search(
+        r"<code>python -m renyi_jax\.(.+?)</code>", (out / "index.html").read_text()
+    )
+    predicted = run(*shlex.split(html.unescape(command[1])))
+    assert predicted.returncode == 0 and predicted.stdout.startswith(f"{folder / 'a.png'}: class")
     means = json.loads((out / "results.json").read_text())
     assert np.shape(means["attention_distance_pixels"]) == (12, 4)
     assert [each["alpha"] for each in means["entropy_nats"]] == [1.0, "inf"]

@@ -42,10 +42,13 @@ def write_report(
         dataset: where these images come from.
         config: of the run.
         baseline: the criterion that the rows are compared with; "none" is the unpruned model.
-        weights: what `renyi_jax.predict` loads the model by; `folder` by default.
+        weights: what `renyi_jax.predict` loads the model by; by default `folder`, where training
+            left its weights there, or else those of the config.
     """
-    report = epath.Path(folder) / "report"
-    report.mkdir(parents=True, exist_ok=True)
+    folder = epath.Path(folder)
+    if weights is None:
+        is_trained_here = (folder / "model.safetensors").exists()
+        weights = str(folder) if is_trained_here else config.model.weights
     title = f"{config.model.name} on {dataset.name}, pruned"
     parts = [
         f"<h1>{html.escape(title)}</h1>\n<p>{_summary(rows, model, dataset, config)}</p>\n",
@@ -53,11 +56,11 @@ def write_report(
         f'<p class="note">Measured on {html.escape(jax.devices()[0].device_kind)}, '
         f"JAX {jax.__version__}.</p>\n",
         *pictures(model, dataset, config, rows),
-        *_use(weights or str(folder)),
+        *(_use(weights) if weights else ()),
         "<details><summary>The config of this run</summary>"
         f"<pre>{html.escape(json.dumps(to_json(config), indent=2))}</pre></details>\n",
     ]
-    write_text(report / "index.html", page.page(title, parts))
+    write_text(folder / "report" / "index.html", page.page(title, parts))
 
 
 def _summary(

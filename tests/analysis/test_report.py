@@ -177,3 +177,4 @@ def test_any_pruning_few_test_images_and_no_masks_are_shown_too(tmp_path, prunin
     assert "was evaluated without further training" in page.text
     assert len(page.all("article")) == 3
     assert "on object" not in page.text.lower()
+    assert "renyi_jax.predict" not in page.text  # no weights were written
