@@ -109,7 +109,7 @@ FIELDS: dict[str, Field | dict[str, Field]] = {
         "crop_pct": number(0.0, "[0, 1]", decides=False),
     },
     "train": {
-        # 0 evaluates the weights as they are.
+        # 0 evaluates the weights as they are, or with the head of `probe`.
         "epochs": integer(10, at_least=0),
         # The highest, after the warm-up. Pretrained weights take small steps: 1e-5 in DeiT III
         # (Touvron et al. 2022, arXiv 2204.07118), 2e-5 for every 512 images in EViT's scripts.

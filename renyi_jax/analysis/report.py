@@ -85,7 +85,8 @@ def _summary(
             f" of {dataset.num_classes} classes{_pruned(trained, model)}"
         )
     else:
-        course = f" was taken with {start} as they are{_pruned(trained, model)}"
+        head = f", and a head fitted to {len(dataset.train):,} training images" * train.probe
+        course = f" was taken with {start} as they are{head}{_pruned(trained, model)}"
     images = rows[0].get("num_examples")
     on = "the test images" if images is None else f"{images:,} test images"
     return f"{vit},{course}. It was evaluated on {on} under every pruning below."

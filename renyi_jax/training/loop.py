@@ -53,7 +53,8 @@ def train(
 
     Goes on from the latest checkpoint in the workdir; on the same devices the result is the same,
     bit for bit, as that of a run that nothing interrupted. Where the last epoch is done, it only
-    loads the weights. Of no epochs, it leaves the model as it is.
+    loads the weights. Of no epochs, it leaves the model as it is, but for
+    the head of `train.probe`.
 
     Args:
         model: with the weights to start from, the same in every process; gets the trained ones,
@@ -70,9 +71,13 @@ def train(
         Stopped: SIGTERM or Ctrl-C came; the checkpoint is written.
     """
     options = config.train
-    if options.epochs == 0:
+    if options.epochs == 0 and not options.probe:
         return
     mesh = make_mesh(config.mesh.to_dict())
+    if options.epochs == 0:
+        with StopNotice() as notice, on_mesh(mesh):
+            probe(model, dataset, config, mesh, lambda: notice.given)
+        return
     config = with_fitting_batch(config, len(dataset.train), spread(mesh))
     start = f"Fine-tuning {config.model.weights}" if config.model.weights else "From random weights"
     fields = ", ".join(f"{place}={value:g}" for place, value in recipe(config).items())

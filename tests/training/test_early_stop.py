@@ -113,6 +113,17 @@ def test_the_head_of_a_probe_is_a_candidate_for_the_best(
     assert_same({**weights(model), "head": body["head"]}, body)
 
 
+def test_a_probe_of_no_epochs_changes_the_head_and_nothing_else(
+    dataset, make_model, make_config, workdir
+):
+    model = make_model()
+    before = weights(model)
+    train(model, dataset, make_config(train__epochs=0, train__probe=True), workdir)
+    after = weights(model)
+    assert not np.array_equal(after["head"]["kernel"], before["head"]["kernel"])
+    assert_same({**after, "head": before["head"]}, before)
+
+
 def test_patience_without_a_look_at_the_test_images_is_refused():
     config = default_config()
     config.train.update({"patience": 3, "evaluate_every_epochs": 0})
