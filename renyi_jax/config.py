@@ -43,6 +43,8 @@ FIELDS: dict[str, Field | dict[str, Field]] = {
         "name": one_of("vit_nano_patch4_56", MODELS, tagged=True),
         # A file or name that load_weights takes; "" starts from random weights.
         "weights": text(""),
+        # Which of them, where a training checkpoint holds several; "" is their moving average.
+        "state": text(""),
         # 0 takes as many as the data set has.
         "num_classes": integer(0, at_least=0, at_most=MAX_CLASSES),
         # 0 is the model's own.

@@ -115,7 +115,7 @@ def _read_weights(config: Any) -> Checkpoint | None:
     """The weights to start from, which fit the model."""
     if not config.model.weights:
         return None
-    checkpoint = read_checkpoint(config.model.weights)
+    checkpoint = read_checkpoint(config.model.weights, config.model.state or None)
     spec = model_spec(config.model.name, image_size=config.model.image_size or None)
     check_fit(spec, checkpoint)
     return checkpoint

@@ -135,6 +135,11 @@ def test_a_value_has_several_spellings_and_one_meaning(place, spellings):
     assert all(deciding_differences(config, configs[0]) == [] for config in configs)
 
 
+def test_a_tag_of_timm_may_follow_a_model_s_name():
+    name = "vit_small_patch14_dinov2.lvd142m"
+    assert check_config(changed(model__name=name)).model.name == name
+
+
 def test_infinity_is_written_to_json_as_a_string():
     config = check_config(changed(pruning__alpha=math.inf, evaluate__alphas=(1, math.inf)))
     text = json.dumps(to_json(config), allow_nan=False)

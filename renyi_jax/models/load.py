@@ -82,7 +82,12 @@ def load(
             f"{checkpoint.path} does not say which model it is of: give its name (--model=NAME in"
             f" commands). {fitting_models(shapes, notes.image_size)}"
         )
-    spec = model_spec(name)
+    try:
+        spec = model_spec(name)
+    except UserError as error:
+        raise UserError(
+            f"{checkpoint.path} is of a model that is not known here. {error}"
+        ) from None
     if num_classes is None:
         num_classes = file_classes(shapes) or 0
         if num_classes != len(notes.class_names or ()) > 0:

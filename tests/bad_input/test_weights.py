@@ -1,0 +1,232 @@
+"""Files of weights that commands cannot use, and outputs that `convert` cannot write."""
+
+import json
+import os
+import struct
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from renyi_jax.weights import read_checkpoint, write_checkpoint
+
+NANO = "embedded:vit_nano_patch4_56"
+
+
+def _renamed(tensors, notes):
+    return {f"ema.{name}": t for name, t in tensors.items()} | {
+        f"x_ema.{name}": t for name, t in tensors.items()
+    }, notes
+
+
+def _with(**changes):
+    """The weights with other tensors, by names with __ for the dot, and other notes."""
+
+    def change(tensors, notes):
+        for name, value in changes.items():
+            place = name.replace("__", ".")
+            if place in tensors or (value is not None and not isinstance(value, str)):
+                tensors = {**tensors, place: value(tensors[place]) if callable(value) else value}
+            else:
+                notes = {**notes, name: value}
+        kept = {name: tensor for name, tensor in tensors.items() if tensor is not None}
+        return kept, {name: text for name, text in notes.items() if text is not None}
+
+    return change
+
+
+CHANGED = {
+    "not a number": (
+        _with(norm__bias=lambda old: old * np.nan),
+        "not finite in float32, in norm.bi",
+    ),
+    "infinite": (_with(norm__bias=lambda old: old + np.inf), "not finite in float32"),
+    "beyond float32": (_with(norm__bias=lambda old: old.astype(float) + 1e300), "not finite"),
+    "a bias without shape": (_with(head__bias=np.float32(1)), "misshapen: head.bias"),
+    "no bias": (_with(head__bias=None), "missing: head.bias"),
+    "another width": (_with(norm__bias=np.zeros(3, np.float32)), "misshapen: norm.bias"),
+    "a tensor too many": (
+        _with(extra__bias=np.zeros(3, np.float32)),
+        "not in the model: extra.bias",
+    ),
+    "no positions": (_with(pos_embed=None), "missing: pos_embed"),
+    "another model's name": (_with(model="resnet50"), "Unknown model 'resnet50'"),
+    "another model": (_with(model="deit_small_patch16_224"), "does not fit deit_small_patch16_224"),
+    "no model's name": (_with(model=None), "--model=NAME"),
+    "superscripts": (_with(image_size="5²x56"), "notes its image_size"),
+    "digits without end": (_with(image_size="9" * 5000 + "x56"), "notes its image_size"),
+    "another image size": (_with(image_size="56x112"), "for images of 56 x 112 pixels"),
+    "deep notes": (_with(pruning="[" * 10**5), "notes its pruning"),
+    "notes that are null": (_with(pruning="null"), "notes its pruning"),
+    "an unknown option": (_with(pruning='{"keep": 1}'), "notes its pruning"),
+    "an option of another type": (_with(pruning='{"blocks": {"a": []}}'), "notes its pruning"),
+    "names that are no list": (_with(class_names='"a"'), "notes its class_names"),
+    "too few names": (_with(class_names='["a"]'), "names of 1 classes"),
+    "two sets of weights": (_renamed, "several sets of weights"),
+}
+"""What is done to weights that are right, and what is told of it."""
+
+
+@pytest.fixture
+def bad_file(tmp_path):
+    def write(kind):
+        checkpoint = read_checkpoint(NANO)
+        change, words = CHANGED[kind]
+        tensors, notes = change(checkpoint.tensors, checkpoint.metadata)
+        write_checkpoint(tmp_path / "bad.safetensors", tensors, notes)
+        return tmp_path / "bad.safetensors", words
+
+    return write
+
+
+@pytest.fixture
+def image(tmp_path):
+    Image.new("RGB", (60, 60)).save(tmp_path / "a.png")
+    return tmp_path / "a.png"
+
+
+def _arguments(command, image):
+    return {"predict": (f"--image={image}",), "convert": ("--out=o.safetensors",)}.get(
+        command, ("--out=o.jax",)
+    )
+
+
+@pytest.mark.parametrize("kind", CHANGED)
+def test_predict_refuses_weights_that_it_cannot_use(refuses, bad_file, image, kind):
+    path, words = bad_file(kind)
+    refuses("predict", f"--weights={path}", f"--image={image}", words=(str(path), words))
+
+
+@pytest.mark.parametrize("command", ["convert", "export"])
+@pytest.mark.parametrize(
+    "kind", ["not a number", "another image size", "no model's name", "no bias"]
+)
+def test_convert_and_export_refuse_them_and_write_nothing(
+    refuses, bad_file, tmp_path, command, kind
+):
+    path, words = bad_file(kind)
+    refuses(command, f"--weights={path}", *_arguments(command, None), words=(str(path), words))
+    assert os.listdir(tmp_path) == ["bad.safetensors"]
+
+
+def _pipe(path):
+    os.mkfifo(path)
+
+
+PLACES = {
+    "a pipe": (_pipe, "no regular file"),
+    "a link to a pipe": (
+        lambda path: (_pipe(f"{path}.p"), path.symlink_to(f"{path}.p")),
+        "no regular",
+    ),
+    "a loop": (lambda path: path.symlink_to(path), "No weights at"),
+    "an empty file": (lambda path: path.touch(), "it is empty"),
+    "an empty folder": (lambda path: path.mkdir(), "No weights in the directory"),
+    "a text": (lambda path: path.write_text("weights"), "no file of weights"),
+    "half a header": (
+        lambda path: path.write_bytes(struct.pack("<Q", 99) + b'{"a"'),
+        "is damaged",
+    ),
+    "a header of a terabyte": (
+        lambda path: path.write_bytes(struct.pack("<Q", 1 << 40) + b'{"a"' * 99),
+        "is damaged",
+    ),
+    "a pickle of a terabyte": (
+        lambda path: path.write_bytes(b"\x80\x02\x8e" + struct.pack("<Q", 1 << 40) + b"."),
+        "is damaged",
+    ),
+    "a pickle that runs a program": (
+        lambda path: path.write_bytes(b"\x80\x02cos\nsystem\nX\x04\x00\x00\x00exit\x85R."),
+        "not one that torch.save wrote",
+    ),
+    "nothing": (lambda path: None, "No weights at"),
+}
+
+
+@pytest.mark.parametrize("command", ["predict", "convert", "export", "evaluate"])
+@pytest.mark.parametrize("kind", PLACES)
+def test_what_is_no_file_of_weights_is_refused_without_waiting(
+    refuses, tmp_path, command, kind, image
+):
+    make, words = PLACES[kind]
+    make(tmp_path / "w")
+    needed = _arguments(command, image)
+    if command == "evaluate":
+        needed = ("--config.data.name=fashion_mnist_embedded", "--out=o")
+    refuses(command, "--weights=w", *needed, words=words, timeout=60)
+    assert not (tmp_path / "o").exists()
+
+
+@pytest.mark.parametrize("command", ["predict", "convert", "export"])
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("", "eights"),
+        ("embedded:vit_mano", "are shipped"),
+        ("hf_hub:timm/vit_nano", "cannot be reached"),
+        ("hf_hub:a/b/c", "hub"),
+        ("https://huggingface.co/timm/x", "No weights at"),
+        ("~/no/such", "No weights at"),
+    ],
+)
+def test_a_source_that_is_none_is_refused_in_one_line(
+    refuses, tmp_path, image, command, source, words
+):
+    done = refuses(
+        command,
+        f"--weights={source}",
+        *_arguments(command, image),
+        words=words,
+        env={"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)},
+    )
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_a_state_that_is_not_there_is_refused(refuses, tmp_path, image):
+    checkpoint = read_checkpoint(NANO)
+    ema = {f"model_ema.{name}": tensor for name, tensor in checkpoint.tensors.items()}
+    write_checkpoint(tmp_path / "w", checkpoint.tensors | ema, checkpoint.metadata)
+    refuses(
+        "predict",
+        "--weights=w",
+        "--state=model_eme",
+        f"--image={image}",
+        words="Did you mean 'model_ema'?",
+    )
+
+
+@pytest.mark.parametrize(
+    ("out", "words"),
+    [
+        ("o.pth", ".safetensors"),
+        ("w.safetensors", "is the file of --weights"),
+        ("link.safetensors", "is the file of --weights"),
+        ("folder.safetensors", "a folder"),
+        ("pipe.safetensors", "a named pipe"),
+        ("w.safetensors/o.safetensors", "Not a directory"),
+        ("", "expected a path"),
+    ],
+)
+def test_convert_refuses_where_it_cannot_write_before_it_reads(refuses, tmp_path, out, words):
+    write_checkpoint(tmp_path / "w.safetensors", {"a": np.zeros(1)}, {})  # which no model fits
+    before = (tmp_path / "w.safetensors").read_bytes()
+    (tmp_path / "link.safetensors").symlink_to("w.safetensors")
+    (tmp_path / "folder.safetensors").mkdir()
+    _pipe(tmp_path / "pipe.safetensors")
+    refuses("convert", "--weights=w.safetensors", f"--out={out}", words=words)
+    assert (tmp_path / "w.safetensors").read_bytes() == before
+
+
+def test_convert_refuses_a_precision_that_cannot_hold_the_weights(refuses, tmp_path):
+    checkpoint = read_checkpoint(NANO)
+    large = checkpoint.tensors | {"norm.weight": np.full(64, 1e6, np.float32)}
+    write_checkpoint(tmp_path / "w", large, checkpoint.metadata)
+    refuses("convert", "--weights=w", "--out=o.safetensors", "--dtype=float16", words="too large")
+    assert not (tmp_path / "o.safetensors").exists()
+
+
+def test_what_is_beside_them_in_a_config_of_timm_cannot_hurt(run_command, tmp_path, image):
+    (tmp_path / "model.safetensors").write_bytes(read_checkpoint(NANO).path.read_bytes())
+    for text in ("", "[" * 10**5, json.dumps({"architecture": ["x"]})):
+        (tmp_path / "config.json").write_text(text)
+        assert run_command("predict", f"--weights={tmp_path}", f"--image={image}").status == 0
