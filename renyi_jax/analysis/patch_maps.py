@@ -1,12 +1,12 @@
 """What a pruned block decided, laid out on the patch grid."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Int, UInt8
+from jaxtyping import Bool, Float, UInt8
 
-from renyi_jax.pruning import PruningConfig, PruningTrace
+from renyi_jax.pruning import PruningConfig, PruningTrace, on_grid
 
 GONE_TONES = (208, 211, 216), (148, 153, 163)
 """RGB of the stripes over a dropped patch: two, as one would be lost on a picture of that grey."""
@@ -51,19 +51,6 @@ def stage_maps(
         )
         maps.append(StageMap(block.block, values, kept, quantity))
     return maps
-
-
-def on_grid(
-    values: Float[Any, "m"], positions: Int[Any, "m"], grid_size: tuple[int, int]
-) -> Float[np.ndarray, "rows columns"]:
-    """`values` at their positions in the patch grid, NaN elsewhere.
-
-    A position below 0 belongs to a token that has no place in the grid, and is left out.
-    """
-    cells = np.full(grid_size[0] * grid_size[1], np.nan)
-    values, positions = np.asarray(values), np.asarray(positions)
-    cells[positions[positions >= 0]] = values[positions >= 0]
-    return cells.reshape(grid_size)
 
 
 def grey_out(

@@ -10,13 +10,13 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Bool, Float, UInt8
 
-from renyi_jax.analysis.patch_maps import on_grid
 from renyi_jax.entropy import known_orders
 from renyi_jax.errors import UserError
 from renyi_jax.files import read_text
 from renyi_jax.images import Source, crop_picture, read_picture
 from renyi_jax.models import VisionTransformer, normalize_images
 from renyi_jax.models.classes import imagenet_names
+from renyi_jax.pruning import on_grid
 
 
 @dataclasses.dataclass(frozen=True)

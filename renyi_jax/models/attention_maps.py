@@ -14,6 +14,7 @@ from renyi_jax.entropy import attention_entropy, known_orders
 from renyi_jax.errors import UserError
 from renyi_jax.models.preprocess import normalize_images
 from renyi_jax.models.vit import VisionTransformer
+from renyi_jax.pruning import on_grid
 
 Images = (
     Float[Array | np.ndarray, "b height width 3"] | UInt8[Array | np.ndarray, "b height width 3"]
@@ -75,7 +76,8 @@ def entropy_maps(
         UserError: an order outside (0, inf], or images of another kind or size.
     """
     blocks = attention_statistics(model, images, alphas)
-    maps = [_on_grid(block.entropies.mean(axis=2), block.positions, model) for block in blocks]
+    grid = model.spec.grid_size
+    maps = [on_grid(block.entropies.mean(axis=2), block.positions, grid) for block in blocks]
     return np.stack(maps, axis=1)
 
 
@@ -163,14 +165,3 @@ def _positions(model: VisionTransformer, images) -> list[Int[Array, "b _"]]:
         entering.append(current)
         current = traces[block].kept if block in traces else current
     return entering
-
-
-def _on_grid(values, positions, model: VisionTransformer) -> np.ndarray:
-    """Values [orders, b, m] as maps [orders, b, rows, columns]."""
-    orders, batch, _ = values.shape
-    # One more cell than the grid has takes what has no place in it.
-    cells = np.full((orders, batch, model.spec.num_patches + 1), np.nan, np.float32)
-    places = np.maximum(positions, -1)
-    cells[:, np.arange(batch)[:, None], places] = values
-    cells[:, np.arange(batch)[:, None], -1] = np.nan
-    return cells[..., :-1].reshape(orders, batch, *model.spec.grid_size)

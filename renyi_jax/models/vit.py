@@ -21,7 +21,7 @@ from renyi_jax.models.in_parts import in_parts
 from renyi_jax.models.layers import Linear, PatchEmbed, layer_norm, patchify, sincos_embedding
 from renyi_jax.models.spec import ModelSpec
 from renyi_jax.parallel import BATCH_AXES, constrain, per_shard
-from renyi_jax.pruning import PruningConfig, Selection, Tokens, drop, keep_count, select
+from renyi_jax.pruning import PruningConfig, Selection, Stage, Tokens, drop, keep_count, select
 
 Alpha = ArrayLike | Sequence[ArrayLike]
 ReadAttention = Callable[[int, Float[Array, "b h n n"]], Any]
@@ -201,13 +201,8 @@ class VisionTransformer(nnx.Module):
         tokens = self._embed(images, train=train, rngs=rngs)
         traces, readings = [], []
         for number, block in enumerate(self.blocks, start=1):
-
-            def run(block, tokens, order, drawn, rngs, number=number):
-                stage = stages[number].at(order) if number in stages else None
-                step = Step(stage, drawn, Needs(logits=read is not None))
-                tokens, trace, evidence = block(tokens, step, train=train, rngs=rngs)
-                return tokens, trace, None if read is None else read(number, evidence.logits)
-
+            read_block = functools.partial(read, number) if read else None
+            run = functools.partial(_run_block, stages.get(number), read_block, train)
             run = REMATERIALIZATIONS[self.remat](run)
             tokens, trace, reading = run(block, tokens, orders.get(number), draws.get(number), rngs)
             readings.append(reading)
@@ -305,6 +300,22 @@ class VisionTransformer(nnx.Module):
         # A traced order cannot be refused; nan at least makes nan of the outputs.
         alphas = jnp.where(alphas > 0, alphas, jnp.nan)
         return jnp.broadcast_to(alphas, (len(default),))
+
+
+def _run_block(
+    stage: Stage | None,
+    read: Callable[[Float[Array, "b h n n"]], Any] | None,
+    train: bool,
+    block: Block,
+    tokens: Tokens,
+    order: Float[Array, ""] | None,
+    draws: Float[Array, "b patches"] | None,
+    rngs: nnx.Rngs | None,
+):
+    stage = None if stage is None or order is None else stage.at(order)
+    step = Step(stage, draws, Needs(logits=read is not None))
+    tokens, trace, evidence = block(tokens, step, train=train, rngs=rngs)
+    return tokens, trace, read and read(evidence.logits)
 
 
 def check_blocks(pruning: PruningConfig | None, spec: ModelSpec) -> None:

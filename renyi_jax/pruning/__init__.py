@@ -6,7 +6,7 @@ from renyi_jax.pruning.keep import keep_count, keep_counts, select, select_mass
 from renyi_jax.pruning.merging import Matching, match, merge_by_size
 from renyi_jax.pruning.reducers import REDUCERS, Reducer, Selection, drop
 from renyi_jax.pruning.stage import Option, Stage
-from renyi_jax.pruning.tokens import FUSED, MASKED, PruningTrace, Tokens
+from renyi_jax.pruning.tokens import FUSED, MASKED, PruningTrace, Tokens, on_grid
 
 __all__ = [
     "CRITERIA",
@@ -28,6 +28,7 @@ __all__ = [
     "keep_counts",
     "match",
     "merge_by_size",
+    "on_grid",
     "select",
     "select_mass",
     "to_json",

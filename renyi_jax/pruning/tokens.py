@@ -1,7 +1,8 @@
 """Tokens on their way through the blocks, and what a pruned block leaves of them."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import numpy as np
 from jaxtyping import Array, Float, Int
 
 FUSED = -1
@@ -47,3 +48,23 @@ class PruningTrace(NamedTuple):
 
     scores: Float[Array, "b m"]
     kept: Int[Array, "b k"]
+
+
+def on_grid(
+    values: Float[Any, "*batch m"], positions: Int[Any, "*#batch m"], grid_size: tuple[int, int]
+) -> Float[np.ndarray, "*batch rows columns"]:
+    """Returns `values` at their positions in the patch grid, NaN elsewhere.
+
+    Args:
+        values: one per token.
+        positions: of the tokens; one below 0 has no place in the grid, and is left out.
+        grid_size: rows and columns.
+    """
+    values = np.asarray(values)
+    *batch, _ = values.shape
+    num_cells = grid_size[0] * grid_size[1]
+    # One more cell than the grid has takes what has no place in it.
+    cells = np.full((*batch, num_cells + 1), np.nan, values.dtype)
+    places = np.where(np.asarray(positions) < 0, num_cells, positions)
+    np.put_along_axis(cells, np.broadcast_to(places, values.shape), values, axis=-1)
+    return cells[..., :-1].reshape(*batch, *grid_size)

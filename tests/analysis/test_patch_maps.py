@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from renyi_jax.analysis.patch_maps import grey_out, on_grid, stage_maps
-from renyi_jax.pruning import FUSED, PruningConfig, PruningTrace
+from renyi_jax.analysis.patch_maps import grey_out, stage_maps
+from renyi_jax.pruning import FUSED, PruningConfig, PruningTrace, on_grid
 
 
 def trace_of(*stages):
