@@ -7,7 +7,7 @@ import jax
 from renyi_jax.errors import UserError
 
 
-def require_memory(needed_bytes: float, what: str) -> None:
+def require_memory(needed_bytes: int | float, what: str) -> None:
     """Raises `UserError` where the device has less memory than `needed_bytes`.
 
     Args:

@@ -5,7 +5,7 @@ repeated; further arguments are pictures too, so that a pattern of the shell wor
 cannot be read is told at the end, with exit status 2, once all others are done.
 
   python -m renyi_jax.predict --model=deit_small_patch16_224 --weights=deit_small.safetensors \\
-      --class_names=imagenet.txt --save-kept --out=predictions --image photos/*.jpg
+      --class_names=imagenet --save-kept --out=predictions --image photos/*.jpg
 
 The weights that renyi_jax.main writes say themselves of which model they are, how it is pruned, and
 what its classes are called:

@@ -36,7 +36,11 @@ ELSEWHERE = ("git clone ", "bash launch/test.sh", "bash .ci/run")
 # Commands that take seconds on the shipped model: those of the README are run.
 QUICK = ("predict", "convert")
 
-STAND_INS = {r"--model=\w+": f"--model={SHIPPED}", r"deit_small\.pth": "dinov2.safetensors"}
+STAND_INS = {
+    r"--model=\w+": f"--model={SHIPPED}",
+    r"deit_small\.pth": "dinov2.safetensors",
+    "=imagenet$": "=names.txt",
+}
 
 
 @pytest.fixture(scope="session")
@@ -53,7 +57,7 @@ def folder(tmp_path_factory):
         Image.fromarray(skimage.chelsea()).resize((90, 60)).save(folder / name)
     (folder / ".venv/bin").mkdir(parents=True)
     (folder / ".venv/bin/activate").touch()
-    (folder / "imagenet.txt").write_text("\n".join(map(str, range(10))))
+    (folder / "names.txt").write_text("\n".join(map(str, range(10))))
     model = renyi_jax.create_model(SHIPPED, rngs=nnx.Rngs(0))
     for name in ("deit_small", "dinov2", "runs/quickstart/model", "runs/aircraft/model", "deit_3"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
