@@ -21,6 +21,7 @@ from renyi_jax.config_fields import number, several
 from renyi_jax.data import count_classes
 from renyi_jax.files import output_folder
 from renyi_jax.parallel import make_mesh
+from renyi_jax.progress import phase
 from renyi_jax.provenance import write_results
 from renyi_jax.roofline import describe, parse_topology, stand_in_devices, verdict
 from renyi_jax.training.lowering import abstract_model
@@ -51,7 +52,8 @@ def main() -> None:
             dataclasses.replace(pruning_config(config), keep_rate=keep_rate)
         )
         for step in steps:
-            row = {"keep_rate": keep_rate, **measure(step, pruned, mesh, chip)}
+            with phase(f"Compiling the {step.name} step at keep rate {keep_rate:g}"):
+                row = {"keep_rate": keep_rate, **measure(step, pruned, mesh, chip)}
             print(describe(row), flush=True)
             rows.append(row)
     if folder is not None:

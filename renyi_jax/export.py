@@ -25,6 +25,7 @@ from renyi_jax.inference.artifact import (
     export_model,
 )
 from renyi_jax.inference.classify import check_class_names
+from renyi_jax.progress import phase
 
 _load_model = define_model()
 _OUT = flags.DEFINE_string(
@@ -56,12 +57,13 @@ def main() -> None:
     model, noted_names = _load_model()
     if names is not None:
         check_class_names(names, model.spec.num_classes)
-    exported = export_model(
-        model,
-        alpha_input=_ALPHA_INPUT.value,
-        input_dtype=_INPUT.value,
-        platforms=_PLATFORMS.value,
-    )
+    with phase(f"Exporting for {', '.join(_PLATFORMS.value)}"):
+        exported = export_model(
+            model,
+            alpha_input=_ALPHA_INPUT.value,
+            input_dtype=_INPUT.value,
+            platforms=_PLATFORMS.value,
+        )
     description = describe_artifact(model, exported, names or noted_names)
     data = bytes(exported.serialize())
     write_json(description_file, description)
