@@ -24,7 +24,6 @@ from renyi_jax.config_fields import MAX_BATCH, MAX_SIDE, integer, number, one_of
 from renyi_jax.errors import UserError
 from renyi_jax.evaluation.first_result import seconds_to_first_result
 from renyi_jax.evaluation.peers import check_peers
-from renyi_jax.evaluation.settings import evaluation_settings
 from renyi_jax.evaluation.speed import (
     Compiled,
     Group,
@@ -40,6 +39,7 @@ from renyi_jax.files import output_folder, write_bytes
 from renyi_jax.models.registry import DTYPES, model_spec
 from renyi_jax.provenance import write_results
 from renyi_jax.pruning import PruningConfig
+from renyi_jax.pruning.sweep import evaluation_settings
 from renyi_jax.training.timed import timed_train_step
 
 _SWEEP: Any = FIELDS["evaluate"]

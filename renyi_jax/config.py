@@ -25,13 +25,13 @@ from renyi_jax.config_fields import (
     text,
 )
 from renyi_jax.errors import UserError, nearest
-from renyi_jax.evaluation.settings import evaluation_settings
 from renyi_jax.images import INTERPOLATIONS
 from renyi_jax.models.registry import DTYPES, MODELS, model_spec
 from renyi_jax.models.spec import ModelSpec
 from renyi_jax.models.vit import REMATERIALIZATIONS, check_blocks
 from renyi_jax.pruning import OPTIONS, PruningConfig
 from renyi_jax.pruning.config import BLOCKS
+from renyi_jax.pruning.sweep import evaluation_settings
 
 # An ml_collections.ConfigDict: its attributes have no types that could be checked.
 Config = Any

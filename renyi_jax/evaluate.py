@@ -40,13 +40,13 @@ from renyi_jax.evaluation.classes import check_head, in_classes_of
 from renyi_jax.evaluation.compare import Baseline
 from renyi_jax.evaluation.results import write_evaluation
 from renyi_jax.evaluation.run import Run, evaluate_runs, settings_of
-from renyi_jax.evaluation.settings import SWEEP, describe
 from renyi_jax.evaluation.store import Store
 from renyi_jax.files import output_folder, path_of
 from renyi_jax.inference.classify import read_class_names
 from renyi_jax.models import VisionTransformer
 from renyi_jax.models.notes import read_notes
 from renyi_jax.models.weights import fill
+from renyi_jax.pruning.sweep import SWEEP, describe
 from renyi_jax.training.setup import model_for
 from renyi_jax.weights import read_checkpoint, read_metadata
 from renyi_jax.weights.locate import locate

@@ -8,7 +8,7 @@ from renyi_jax.analysis.figures import curves, order_curves
 from renyi_jax.analysis.page import Cell
 from renyi_jax.analysis.results import Evaluation, is_plain, trained_row
 from renyi_jax.analysis.style import text_of
-from renyi_jax.evaluation.settings import (
+from renyi_jax.pruning.sweep import (
     adapts,
     keep_words,
     kept_words,

@@ -25,8 +25,8 @@ from renyi_jax.analysis.style import (
     tidy,
     words,
 )
-from renyi_jax.evaluation.settings import option_words, varying_options
 from renyi_jax.pruning import CRITERIA
+from renyi_jax.pruning.sweep import option_words, varying_options
 
 
 class Quantity(NamedTuple):

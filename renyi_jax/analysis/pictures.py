@@ -16,10 +16,10 @@ from renyi_jax.analysis.patch_maps import StageMap, stage_maps
 from renyi_jax.analysis.photo import Row, Stop
 from renyi_jax.analysis.style import text_of
 from renyi_jax.errors import UserError
-from renyi_jax.evaluation.settings import describe, keep_words
 from renyi_jax.models import VisionTransformer, attention_statistics, normalize_images
 from renyi_jax.progress import progress
 from renyi_jax.pruning import PruningConfig
+from renyi_jax.pruning.sweep import describe, keep_words
 
 Pixels = UInt8[np.ndarray, "b height width 3"]
 

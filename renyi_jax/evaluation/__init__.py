@@ -1,6 +1,6 @@
 """What a trained model is worth under this pruning and others, without training again."""
 
 from renyi_jax.evaluation.run import run_evaluations
-from renyi_jax.evaluation.settings import evaluation_settings
+from renyi_jax.pruning.sweep import evaluation_settings
 
 __all__ = ["evaluation_settings", "run_evaluations"]

@@ -8,8 +8,8 @@ import numpy as np
 from jaxtyping import Bool
 
 from renyi_jax.errors import UserError, nearest
-from renyi_jax.evaluation.settings import UNPRUNED
 from renyi_jax.evaluation.statistics import holm, interval, paired_p_value
+from renyi_jax.pruning.sweep import UNPRUNED
 
 Row = dict[str, Any]
 

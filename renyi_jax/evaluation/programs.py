@@ -10,11 +10,11 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from renyi_jax.evaluation.metrics import Outcomes, judge
-from renyi_jax.evaluation.settings import program_of
 from renyi_jax.models import VisionTransformer, normalize_images, patches_on_object
 from renyi_jax.parallel import make_mesh, on_mesh, replicated
 from renyi_jax.progress import phase
 from renyi_jax.pruning import PruningConfig
+from renyi_jax.pruning.sweep import program_of
 
 Batch = dict[str, Any]
 Setting = PruningConfig | None

@@ -17,12 +17,12 @@ from renyi_jax.evaluation.compare import NO_PRUNING, Baseline, Row, Runs, compar
 from renyi_jax.evaluation.judging import Config, judge
 from renyi_jax.evaluation.metrics import Outcomes, summarize
 from renyi_jax.evaluation.programs import Programs, Setting
-from renyi_jax.evaluation.settings import describe, draws, evaluation_settings, program_of
 from renyi_jax.evaluation.store import Store
 from renyi_jax.evaluation.timing import Timing, time_programs
 from renyi_jax.models import VisionTransformer
 from renyi_jax.models.flops import count_flops
 from renyi_jax.pruning import PruningConfig
+from renyi_jax.pruning.sweep import describe, draws, evaluation_settings, program_of
 
 
 class Run(NamedTuple):

@@ -12,7 +12,6 @@ from flax import nnx
 
 from renyi_jax.evaluation.peak import Product, peak_rate, product_calls
 from renyi_jax.evaluation.peers import Peer, running
-from renyi_jax.evaluation.settings import describe
 from renyi_jax.evaluation.throughput import times_per_call
 from renyi_jax.models import VisionTransformer, create_model
 from renyi_jax.models.flops import count_flops
@@ -20,6 +19,7 @@ from renyi_jax.models.footprint import require_forward
 from renyi_jax.models.registry import DTYPES, model_spec
 from renyi_jax.progress import phase, progress
 from renyi_jax.pruning import PruningConfig
+from renyi_jax.pruning.sweep import describe
 
 # One row of results.json.
 Row = dict[str, Any]

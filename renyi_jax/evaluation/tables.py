@@ -5,7 +5,7 @@ import io
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from renyi_jax.evaluation.settings import (
+from renyi_jax.pruning.sweep import (
     adapts,
     keep_words,
     kept_words,

@@ -5,9 +5,9 @@ from typing import Any
 import jax
 
 from renyi_jax.data import Dataset, steps_per_epoch
-from renyi_jax.evaluation.settings import describe, keep_words
 from renyi_jax.models import VisionTransformer
 from renyi_jax.models.flops import count_flops
+from renyi_jax.pruning.sweep import describe, keep_words
 
 
 def announcement(model: VisionTransformer, dataset: Dataset, config: Any) -> str:

@@ -8,8 +8,8 @@ import pytest
 
 from renyi_jax.errors import UserError
 from renyi_jax.evaluation.compare import Baseline, Runs, compare, merge_runs
-from renyi_jax.evaluation.settings import UNPRUNED
 from renyi_jax.evaluation.tables import to_csv, to_markdown
+from renyi_jax.pruning.sweep import UNPRUNED
 
 PLAIN = UNPRUNED
 

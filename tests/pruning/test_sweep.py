@@ -7,7 +7,8 @@ import ml_collections
 import pytest
 
 from renyi_jax.errors import UserError
-from renyi_jax.evaluation.settings import (
+from renyi_jax.pruning import PruningConfig
+from renyi_jax.pruning.sweep import (
     SWEEP,
     UNPRUNED,
     describe,
@@ -16,7 +17,6 @@ from renyi_jax.evaluation.settings import (
     program_of,
     varying_options,
 )
-from renyi_jax.pruning import PruningConfig
 
 TRAINED = PruningConfig(criterion="renyi", alpha=2.0, keep_rate=0.7, blocks=(1, 2))
 

@@ -8,7 +8,8 @@ from typing import Any
 from absl import logging
 
 from renyi_jax.errors import UserError
-from renyi_jax.pruning import OPTIONS, REDUCERS, PruningConfig, to_json
+from renyi_jax.pruning.config import OPTIONS, PruningConfig, to_json
+from renyi_jax.pruning.reducers import REDUCERS
 
 # `config.evaluate`, an ml_collections.ConfigDict.
 EvaluateConfig = Any
