@@ -1,5 +1,6 @@
 """What one field of a config takes, and how its value is spelled."""
 
+import contextlib
 import dataclasses
 import math
 import numbers
@@ -110,7 +111,8 @@ def number(default: float, interval: str, **options) -> Field:
             or (closed_above and value == high)
         ):
             # A float32 is read as the decimal that it is printed as: 0.7, not 0.699999988.
-            return float(str(value)) if isinstance(value, np.floating) else float(value)
+            with contextlib.suppress(OverflowError):  # of an integer beyond all floats
+                return float(str(value)) if isinstance(value, np.floating) else float(value)
         raise ValueError
 
     return Field(default, f"a number in {interval}", parse, **options)

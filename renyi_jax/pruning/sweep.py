@@ -128,6 +128,8 @@ def kept_words(row: Mapping[str, Any]) -> str:
 
 
 def _words(value: Any) -> str:
+    if value is None:  # of one block among several
+        return "–"
     return ", ".join(map(_words, value)) if isinstance(value, list) else f"{value:g}"
 
 

@@ -136,6 +136,7 @@ def test_a_damaged_file_is_drawn_or_refused_in_one_sentence(tmp_path):
         ({"top1": math.nan}, "NaN is no number"),
         ({"gmacs": "3.1"}, "row 2: 'gmacs': expected a number in [0, 1e12]; got \"3.1\""),
         ({"images_per_second": [1]}, "row 2: 'images_per_second': expected a number"),
+        ({"alpha": 10**400}, "row 2: 'alpha': expected a number in (0, inf], or a list"),
         ({"alpha": 0}, "row 2: 'alpha': expected a number in (0, inf], or a list"),
         ({"keep_rate": {}}, "row 2: 'keep_rate': expected a number in (0, 1], or a list of such"),
         ({"keep_rate": None}, "row 2: expected 'keep_rate' or 'r'"),
