@@ -31,6 +31,7 @@ from ml_collections import config_flags
 
 from renyi_jax.cli import commands
 from renyi_jax.cli.config import define_config, parse_flags, read_config
+from renyi_jax.cli.model import define_state
 from renyi_jax.config import FIELDS, check_config, pruning_config
 from renyi_jax.config_fields import Field, several
 from renyi_jax.data import load_dataset
@@ -66,6 +67,7 @@ _WEIGHTS = flags.DEFINE_list(
     "Weights to evaluate, one or several: files, workdirs, embedded: and hf_hub: names."
     " config.model.weights by default.",
 )
+_STATE = define_state()
 _CLASS_NAMES = flags.DEFINE_string(
     "class_names",
     None,
@@ -101,7 +103,8 @@ def main() -> None:
     baseline.check([describe(setting) for setting in settings])
     out = output_folder("--out", _OUT.value)
 
-    read = functools.lru_cache(maxsize=1)(read_checkpoint)
+    state = config.model.state or None
+    read = functools.lru_cache(maxsize=1)(functools.partial(read_checkpoint, state=state))
     dataset = in_classes_of(
         read(runs[0].weights), load_dataset(config.data), names, config.model.num_classes
     )
@@ -146,6 +149,8 @@ def _given_fields() -> Any:
             fields.data.test_share = 1.0  # nothing is trained on the rest
     if _MODEL.value is not None:
         fields.model.name = _MODEL.value
+    if _STATE.value is not None:
+        fields.model.state = _STATE.value
     swept = {name: flag.value for name, flag in _SWEEP.items() if flag.value is not None}
     for name in SWEEP:
         if name in swept:

@@ -9,6 +9,7 @@ from renyi_jax.data import Dataset
 from renyi_jax.errors import UserError
 from renyi_jax.inference.classify import check_class_names
 from renyi_jax.models.classes import imagenet_names, labels_of
+from renyi_jax.models.compatibility import file_classes
 from renyi_jax.models.notes import read_notes
 from renyi_jax.weights import Checkpoint
 
@@ -68,7 +69,7 @@ def check_head(checkpoint: Checkpoint, num_classes: int) -> None:
 
 def num_classes_of(checkpoint: Checkpoint) -> int:
     """Returns the number of classes of the weights' classifier; errors if there is none."""
-    head = checkpoint.tensors.get("head.bias")
-    if head is None:
+    count = file_classes({name: tensor.shape for name, tensor in checkpoint.tensors.items()})
+    if count is None:
         raise UserError(f"{checkpoint.path} has no classifier, so there is nothing to evaluate.")
-    return len(head)
+    return count

@@ -1,7 +1,7 @@
 """A model with its weights, from what a file of weights says of it."""
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from flax import nnx
@@ -43,7 +43,8 @@ class Loaded(NamedTuple):
         """
         if images.dtype == np.uint8:
             images = normalize_images(images, self.model.spec.mean, self.model.spec.std)
-        return self.model(images)
+        model: Any = self.model  # which returns more than logits where it is asked to
+        return model(images)
 
 
 def load(

@@ -8,6 +8,7 @@ import jax
 import ml_dtypes
 import numpy as np
 from absl import logging
+from etils import epath
 from flax import nnx
 
 from renyi_jax.errors import UserError, nearest
@@ -112,7 +113,7 @@ def to_timm(model: VisionTransformer) -> dict[str, np.ndarray]:
 
 def save_weights(
     model: VisionTransformer,
-    path: str | Path,
+    path: epath.PathLike,
     dtype: str = "float32",
     class_names: Sequence[str] | None = None,
 ) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 from absl import logging
+from etils import epath
 
 from renyi_jax.errors import UserError
 from renyi_jax.files import write_bytes
@@ -99,7 +100,7 @@ def read_metadata(source: str | Path) -> dict[str, str]:
 
 
 def write_checkpoint(
-    path: str | Path, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str]
+    path: epath.PathLike, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str]
 ) -> None:
     """Writes safetensors, whole or not at all; the same bytes for the same arguments.
 

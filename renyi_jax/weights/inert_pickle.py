@@ -56,7 +56,7 @@ class Unpickled(NamedTuple):
     stored: list[Stored]
 
 
-def read_pickle(file: io.BufferedIOBase) -> Unpickled:
+def read_pickle(file: io.BytesIO) -> Unpickled:
     """Reads one pickle, and leaves `file` behind it.
 
     Raises:
@@ -68,6 +68,7 @@ def read_pickle(file: io.BufferedIOBase) -> Unpickled:
     names: list[Name] = []
     stored: list[Stored] = []
     steps = 0
+    argument: Any
 
     for opcode, argument, _ in pickletools.genops(file):
         name = opcode.name

@@ -89,7 +89,7 @@ def _states(groups: Mapping[str, Entries]) -> dict[str, Entries]:
     return dict(groups)
 
 
-def _parts(entries: Entries, prefixes: Sequence[str]) -> dict[str, Entries]:
+def _parts(entries: Entries, prefixes: Sequence[str]) -> Mapping[str, Entries]:
     """The entries by the longest prefix that each has, without it."""
     parts: dict[str, dict[str, Entry]] = {prefix: {} for prefix in prefixes}
     for name, entry in entries.items():

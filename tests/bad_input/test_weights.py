@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from bad_input.conftest import ROOT
 from renyi_jax.weights import read_checkpoint, write_checkpoint
 
+EVALUATE = (f"--config={ROOT / 'configs/quickstart.py'}", "--out=o")
 NANO = "embedded:vit_nano_patch4_56"
 
 
@@ -109,6 +111,12 @@ def test_convert_and_export_refuse_them_and_write_nothing(
     assert os.listdir(tmp_path) == ["bad.safetensors"]
 
 
+@pytest.mark.parametrize("kind", ["superscripts", "deep notes"])
+def test_evaluate_refuses_notes_that_it_cannot_read(refuses, bad_file, kind):
+    path, words = bad_file(kind)
+    refuses("evaluate", f"--weights={path}", *EVALUATE, words=(str(path), words))
+
+
 def _pipe(path):
     os.mkfifo(path)
 
@@ -152,7 +160,7 @@ def test_what_is_no_file_of_weights_is_refused_without_waiting(
     make(tmp_path / "w")
     needed = _arguments(command, image)
     if command == "evaluate":
-        needed = ("--config.data.name=fashion_mnist_embedded", "--out=o")
+        needed = EVALUATE
     refuses(command, "--weights=w", *needed, words=words, timeout=60)
     assert not (tmp_path / "o").exists()
 
