@@ -20,7 +20,7 @@ SHARED_MEMORY = "/dev/shm"
 _BATCHES_EACH, _BATCHES_TAKEN = 3, 2
 """Batches that lie there at once: of each worker, and those that this process has taken."""
 
-_ENDS = {
+_ENDS: dict[int, str] = {
     signal.SIGBUS: f"{SHARED_MEMORY} was full: give it more room (docker run --shm-size=8g)",
     signal.SIGKILL: "the machine probably ran out of memory",
 }
@@ -57,7 +57,8 @@ class EndingWithParent(grain.MapDataset):
         return self.slice(index) if isinstance(index, slice) else self._parent[index]
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
+        for name, value in state.items():
+            setattr(self, name, value)
         if parent := multiprocessing.parent_process():
             threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
 

@@ -26,7 +26,7 @@ class Run:
         epoch_steps: of one epoch.
         log: where `tell` writes.
         window: the metrics of the steps since the last log line.
-        train_step: makes the next step.
+        train_step: makes the next step; set by a hook before the first.
         accuracy: top-1 on the test images after this very step; None where it was not measured.
         logged: whether a log line was written after this step.
         stopped: why the process ends after this step, for the same command to go on from there; ""
@@ -41,7 +41,9 @@ class Run:
     epoch_steps: int
     log: MetricsLog
     window: Window
-    train_step: Callable[[TrainState, Mapping[str, Any]], tuple[TrainState, Metrics]] | None = None
+    train_step: Callable[[TrainState, Mapping[str, Any]], tuple[TrainState, Metrics]] = (
+        dataclasses.field(init=False)
+    )
     accuracy: float | None = None
     logged: bool = False
     stopped: str = ""
