@@ -17,8 +17,13 @@ SCRIPTS = sorted(
 OPTIONAL = ("pytest", "torch", "timm", "torchvision", "libtpu", "hypothesis")
 WITHOUT_OPTIONAL = f"""
 import runpy, sys
-for name in {OPTIONAL}:
-    sys.modules[name] = None
+
+class Missing:
+    def find_spec(name, path=None, target=None):
+        if name.split(".")[0] in {OPTIONAL}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+
+sys.meta_path.insert(0, Missing)
 sys.argv = sys.argv[1:]
 sys.path[0] = "."
 runpy.run_path(sys.argv[0], run_name="__main__")

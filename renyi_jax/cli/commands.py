@@ -71,7 +71,7 @@ def run(main: Callable[[], None], parse: Parse = flags.FLAGS, heeds_signals: boo
         except SystemExit:  # absl has printed the help, and would end with status 1
             from renyi_jax.cli.help import vocabulary  # which imports the tables of everything
 
-            print(vocabulary(flags.FLAGS))
+            print(vocabulary(list(flags.FLAGS)))
             sys.exit(0)
         if len(rest) > 1:
             raise UserError(f"Unexpected argument {rest[1]!r}: flags are written --name=value.")
