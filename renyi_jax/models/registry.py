@@ -69,7 +69,7 @@ MODELS: dict[str, ModelSpec] = {
 
 # What timm's tags, the part of a name behind its dot, change of the pixels that weights expect.
 _SELF_SUPERVISED = {"mean": IMAGENET_MEAN, "std": IMAGENET_STD, "num_classes": 0}
-_TAGS: dict[str, dict[str, Any]] = {
+TAGS: dict[str, dict[str, Any]] = {
     "dino": _SELF_SUPERVISED,
     "mae": _SELF_SUPERVISED,
     "fb_in22k_ft_in1k": {"crop_pct": 1.0},
@@ -155,7 +155,7 @@ def model_spec(
             f"Unknown model {name!r}.{nearest(name, MODELS)}"
             " renyi_jax.list_models() returns every name."
         )
-    spec = dataclasses.replace(MODELS[architecture], **_TAGS.get(tag, {}))
+    spec = dataclasses.replace(MODELS[architecture], **TAGS.get(tag, {}))
     if num_classes is not None:
         if num_classes < 0:
             raise UserError(f"num_classes must be at least 0, got {num_classes}.")
