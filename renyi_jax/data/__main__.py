@@ -17,6 +17,8 @@ from flax import nnx
 
 from renyi_jax.cli import commands
 from renyi_jax.cli.config import define_config, parse_flags, read_config
+from renyi_jax.cli.values import define
+from renyi_jax.config_fields import integer
 from renyi_jax.data import Dataset, load_dataset, steps_per_epoch
 from renyi_jax.data.overview import (
     describe_split,
@@ -43,9 +45,9 @@ from renyi_jax.training import (
 _CONFIG = define_config()
 _CHECK = flags.DEFINE_bool("check", False, "Count, show and time what the loaders give.")
 _OUT = flags.DEFINE_string("out", None, "Folder for what --check writes; made if there is none.")
-_BATCHES = flags.DEFINE_integer("batches", 20, "How many --check times.", lower_bound=1)
-_STEPS = flags.DEFINE_integer(
-    "steps", 5, "How many training steps --check times; 0 for none.", lower_bound=0
+_BATCHES = define("batches", integer(20, 1, 10_000), "How many --check times.")
+_STEPS = define(
+    "steps", integer(5, 0, 10_000), "How many training steps --check times; 0 for none."
 )
 
 

@@ -10,7 +10,7 @@ LINES = {
     "compile": (f"--config={QUICKSTART}", "--topology=v5e:2x2", "--out=out"),
     "convert": (*NANO, "--out=out.safetensors"),
     "data": (f"--config={QUICKSTART}", "--check", "--out=out"),
-    "evaluate": (f"--config={QUICKSTART}", NANO[1], "--out=out"),
+    "evaluate": (f"--config={QUICKSTART}", f"--config.model.{NANO[1][2:]}", "--out=out"),
     "export": (*NANO, "--out=out.jax"),
     "main": (f"--config={QUICKSTART}", "--workdir=out"),
     "predict": (*NANO, "--image=a.png", "--out=out"),

@@ -1,10 +1,160 @@
-"""Flags with values that they do not take."""
+"""Flags and fields with values that they do not take: told before any work."""
 
+import numpy as np
 import pytest
+from PIL import Image
 
-from bad_input.conftest import COMMANDS
+from bad_input.inputs import LINES, READS_CONFIG, READS_IMAGES
+
+MANY_DIGITS = "9" * 5000
+
+REFUSED = {
+    "convert": {
+        "--model=": "Unknown model ''",
+        "--model=vit_nono_patch4_56": "Did you mean 'vit_nano_patch4_56'?",
+        "--weights=": "weights",
+        "--num_classes=": "it is empty; expected an integer",
+        "--num_classes=-1": "expected an integer of at least 0",
+        "--num_classes=1000000000": "at most 1,048,576",
+        "--num_classes=１０": "expected an integer",
+        "--num_classes=1_0": "expected an integer",
+        f"--num_classes={MANY_DIGITS}": "expected an integer",
+        "--image_size=": "it is empty",
+        "--image_size=0,0": "expected a side or (height, width)",
+        "--image_size=4,400000": "at most 65,536",
+        "--image_size=65536": "GiB",
+        "--image_size=57": "is not tiled",
+        "--dtype=": "dtype",
+        "--out=weights.pth": "ends in .safetensors",
+    },
+    "export": {
+        "--platforms=": "it is empty",
+        "--platforms=vax": "expected a tuple",
+        "--platforms=cpu,tpv": "Did you mean 'tpu'?",
+        "--input=": "input",
+        "--alpha=": "it is empty",
+        "--alpha=²": "expected a number in (0, inf]",
+        "--alpha=nan": "expected a number in (0, inf]",
+    },
+    "predict": {
+        "--top=": "it is empty",
+        "--top=0": "expected an integer of at least 1",
+        "--top=²": "expected an integer",
+        "--top=1e3": "expected an integer",
+        f"--top={MANY_DIGITS}": "expected an integer",
+        "--batch_size=0": "expected an integer of at least 1",
+        "--batch_size=1000000000": "at most 16,777,216",
+        "--image_size=1,2,3": "expected a side or (height, width)",
+        "--image_size=²": "expected a side or (height, width)",
+        "--image_size=60000": "GiB",
+        "--alpha=1,2": "2 values for 3",
+        "--keep_rate=": "it is empty",
+        "--keep_rate=0": "expected a number in (0, 1]",
+        "--keep_rate=1.5": "expected a number in (0, 1]",
+        "--keep_mass=,": "it is empty",
+        "--blocks=": "it is empty",
+        "--blocks=0": "expected a tuple",
+        "--blocks=2.5": "expected a tuple",
+        "--blocks=100": "beyond the last",
+        f"--blocks={MANY_DIGITS}": "expected a tuple",
+        "--criterion=reny": "Did you mean 'renyi'?",
+        "--reducer=": "it is empty",
+        "--r=1.5": "expected an integer",
+        "--weights=": "--weights",
+        "--platform=": "platform",
+    },
+    "visualize": {
+        "--alphas=": "it is empty",
+        "--alphas=0": "each is a number in (0, inf]",
+        "--alphas=" + ",".join(["2"] * 2000): "at most 1000 values",
+        "--criteria=": "it is empty",
+        "--criteria=reny": "Did you mean 'renyi'?",
+        "--dpi=": "it is empty",
+        "--dpi=1000000": "at most 1,200",
+        "--results=": "--results",
+    },
+    "compile": {
+        "--topology=": "topology",
+        "--topology=v5e:²x2": "topology",
+        "--topology=v5e:0x4": "topology",
+        f"--topology=v5e:{MANY_DIGITS}x1": "topology",
+        "--keep_rates=": "it is empty",
+        "--keep_rates=1.1": "each is a number in (0, 1]",
+    },
+    "data": {
+        "--batches=0": "batches",
+        "--batches=": "batches",
+        "--batches=²": "batches",
+        "--steps=-1": "steps",
+        "--batches=1000000000000": "batches",
+    },
+    "evaluate": {
+        "--seeds=": "seeds",
+        "--seeds=²": "seeds",
+        "--seeds=-1": "seeds",
+        "--seeds=1.5": "seeds",
+        f"--seeds={MANY_DIGITS}": "seeds",
+        "--keep_rates=": "keep_rates",
+        "--keep_rates=2": "keep_rates",
+        "--alphas=": "alphas",
+        "--alphas=²": "alphas",
+        "--criteria=reny": "Did you mean 'renyi'?",
+        "--baseline=": "baseline",
+    },
+    "main": {
+        "--config.model.num_classes=1000000000": "at most 1,048,576",
+        "--config.model.image_size=4,400000": "at most 65,536",
+        "--config.model.image_size=²": "expected a side or (height, width)",
+        "--config.data.batch_size=1000000000": "at most 16,777,216",
+        "--config.data.batch_size=": "expected an integer",
+        "--config.data.clutter=1000000": "at most 1,000",
+        "--config.data.num_workers=100000": "at most 1,024",
+        "--config.seed=-1": "config.seed=-1",
+        "--config.seed=²": "expected an integer",
+        f"--config.seed={MANY_DIGITS}": "seed",
+        "--config.seed=" + "(" * 5000: "seed",
+        "--config.seed=" + "-" * 100_000 + "1": "seed",
+        "--config.train.learning_rate=nan": "expected a number in (0, inf)",
+        "--config.pruning.blocks=": "blocks",
+        "--config.pruning=3": "pruning",
+        "--config.seed.x=3": "config.seed has no fields",
+        "--config.sead=3": "Did you mean 'seed'?",
+        "--config.evaluate.alphas=" + "2," * 2000: "at most 1000 values",
+        "--stopped_status=²": "stopped_status",
+    },
+}
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_an_unknown_flag_is_refused_by_every_command(refuses, command):
-    refuses(command, "--confg=x", words="confg")
+@pytest.fixture
+def photo(tmp_path):
+    Image.fromarray(np.zeros((60, 80, 3), np.uint8)).save(tmp_path / "a.png")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("command", "flag"),
+    [(command, flag) for command, flags in REFUSED.items() for flag in flags],
+    ids=lambda text: text[:32],
+)
+def test_a_value_that_cannot_be_is_refused_before_any_work(refuses, photo, command, flag):
+    done = refuses(command, *LINES[command], flag, words=REFUSED[command][flag])
+    assert len(done.stderr) < 2000 and not done.stdout
+    assert done.peak_bytes < 2 << 30
+    assert [path.name for path in photo.iterdir()] == ["a.png"]
+
+
+@pytest.mark.parametrize("command", LINES)
+def test_an_unknown_flag_is_refused_with_the_nearest(refuses, command):
+    close = "confgi" if command in READS_CONFIG else "ouut"
+    refuses(command, f"--{close}=x", words=f"There is no flag --{close}. Did you mean")
+
+
+@pytest.mark.parametrize("command", set(LINES) - set(READS_IMAGES))
+def test_an_argument_that_is_no_flag_is_refused(refuses, command):
+    refuses(command, *LINES[command], "more", words="Unexpected argument 'more'")
+
+
+@pytest.mark.parametrize("command", READS_IMAGES)
+def test_a_name_that_is_no_ascii_is_told_on_a_terminal_that_is(refuses, photo, command):
+    ascii_only = {"PYTHONIOENCODING": "ascii", "LC_ALL": "C", "PYTHONUTF8": "0"}
+    refuses(command, *LINES[command], "--image=Zoë.png", words=".png", env=ascii_only)
