@@ -19,7 +19,6 @@ model of ImageNet's classes, by their ids (n01440764):
       --weights=hf_hub:timm/deit_small_patch16_224.fb_in1k
 """
 
-import ast
 import functools
 import itertools
 from collections.abc import Collection, Sequence
@@ -32,8 +31,9 @@ from ml_collections import config_flags
 from renyi_jax.cli import commands
 from renyi_jax.cli.config import define_config, parse_flags, read_config
 from renyi_jax.cli.model import define_state
+from renyi_jax.cli.values import define
 from renyi_jax.config import FIELDS, check_config, pruning_config
-from renyi_jax.config_fields import Field, several
+from renyi_jax.config_fields import several
 from renyi_jax.data import load_dataset
 from renyi_jax.errors import UserError
 from renyi_jax.evaluation import image_folder_config
@@ -74,11 +74,20 @@ _CLASS_NAMES = flags.DEFINE_string(
     "What the model's classes are called: a text file, one a line, in their order, or imagenet;"
     " those noted in the weights by default.",
 )
-_SEEDS = flags.DEFINE_string(
-    "seeds", None, "Comma-separated; each is a run of its own. config.seed by default."
+_FIELDS: Any = FIELDS
+_SEEDS = define(
+    "seeds",
+    several((), _FIELDS["seed"]),
+    "Comma-separated; each is a run of its own. config.seed by default.",
+    default=None,
 )
 _SWEEP = {
-    name: flags.DEFINE_string(name, None, f"Comma-separated; as config.evaluate.{name}.")
+    name: define(
+        name,
+        _FIELDS["evaluate"][name],
+        f"Comma-separated; as config.evaluate.{name}.",
+        default=None,
+    )
     for name in SWEEP
 }
 _BASELINE = flags.DEFINE_string(
@@ -154,7 +163,8 @@ def _given_fields() -> Any:
     swept = {name: flag.value for name, flag in _SWEEP.items() if flag.value is not None}
     for name in SWEEP:
         if name in swept:
-            fields.evaluate[name] = _values(name, swept[name], FIELDS["evaluate"][name])
+            _refuse_duplicates(name, swept[name])
+            fields.evaluate[name] = swept[name]
         elif swept and f"evaluate.{name}" not in _overrides():
             fields.evaluate[name] = ()
     return fields
@@ -164,7 +174,8 @@ def _runs(fields: Any) -> list[Run]:
     """Every file of weights under every seed; a wrong path is told before anything is computed."""
     seeds = [fields.seed]
     if _SEEDS.value is not None:
-        seeds = _values("seeds", _SEEDS.value, several((), FIELDS["seed"]))
+        seeds = _SEEDS.value
+        _refuse_duplicates("seeds", seeds)
     paths = [fields.model.weights] if _WEIGHTS.value is None else _WEIGHTS.value
     if not paths or not all(paths):
         raise UserError("Give --weights=PATH, the weights to evaluate.")
@@ -213,24 +224,6 @@ def _model_of(runs: Sequence[Run], noted: Collection[str | None]) -> str:
         told = "the weights are of several models" if others else told
         raise UserError(f"--model=NAME is needed: {told}. --help lists the names.")
     return name
-
-
-def _values(name: str, text: str, field: Field) -> tuple[Any, ...]:
-    """The values of a flag, each of them once."""
-    try:
-        values = field.parse(tuple(_literal(part.strip()) for part in text.split(",")))
-    except (ValueError, TypeError) as error:
-        hint = str(error) if str(error).startswith(" Did") else ""
-        raise UserError(f"--{name}={text:.60}: expected {field.expected}.{hint}") from None
-    _refuse_duplicates(name, values)
-    return values
-
-
-def _literal(text: str) -> Any:
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
-        return text
 
 
 def _refuse_duplicates(name: str, values: Sequence[Any]) -> None:

@@ -57,8 +57,9 @@ def parse_flags(argv: list[str], values: flags.FlagValues = flags.FLAGS) -> list
     except (MemoryError, RecursionError):  # of Python's parser
         raise UserError("The value of a field is nested too deeply.") from None
     except flags.Error as error:
-        if isinstance(error.__cause__ or error.__context__, UserError):
-            raise (error.__cause__ or error.__context__) from None
+        cause = error.__cause__ or error.__context__
+        if isinstance(cause, UserError):
+            raise cause from None
         raise
 
 

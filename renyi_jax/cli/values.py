@@ -29,8 +29,8 @@ class _Parser(flags.ArgumentParser):
     def parse(self, argument: Any) -> Any:
         value = argument
         if isinstance(argument, str):
-            if not argument.strip(", "):
-                raise ValueError(f"it is empty; expected {self._field.expected}.")
+            if not all(part.strip() for part in argument.split(",")):
+                raise ValueError(f"an empty value; expected {self._field.expected}.")
             value = literal(argument.strip())
         try:
             return self._field.parse(value)

@@ -5,7 +5,7 @@ from tiny import tiny_model
 
 from renyi_jax.models import save_weights
 
-SEEDS = ["--seeds", "an integer of at least 0 and below 4294967296"]
+SEEDS = ["--seeds", "an integer of at least 0 and at most 4,294,967,295"]
 REFUSED = {
     "--seeds=": SEEDS,
     "--seeds=²": SEEDS,
