@@ -100,7 +100,8 @@ def refuses(run_command, tmp_path):
 
     def refusing(command, *arguments, words=(), **options):
         done = run_command(command, *arguments, **options)
-        story = f"{command} {' '.join(map(str, arguments))}\n{done.stdout}\n{done.stderr}"
+        line = " ".join(map(str, arguments))
+        story = f"{command} {line:.1000}\n{done.stdout:.5000}\n{done.stderr:.5000}"
         assert done.status == 2, f"status {done.status}: {story}"
         assert "Traceback" not in done.stderr + done.stdout, story
         assert done.stderr.strip(), f"without a message: {story}"
