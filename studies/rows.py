@@ -1,6 +1,5 @@
 """From what was measured to rows: what a method reaches, and how it differs from the baseline."""
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,9 +12,10 @@ from renyi_jax.config import to_json
 from renyi_jax.data import Dataset
 from renyi_jax.evaluation.metrics import Outcomes, summarize
 from renyi_jax.evaluation.statistics import holm, interval, paired_p_value
-from renyi_jax.files import write_text
+from renyi_jax.files import json_text, write_text
 from renyi_jax.models import ModelSpec
 from renyi_jax.models.flops import count_flops
+from renyi_jax.provenance import made_by
 from renyi_jax.pruning.sweep import describe
 from studies.plans import CLS, PLAIN, Entry
 
@@ -146,8 +146,10 @@ def write_rows(path: epath.Path, rows: Sequence[Row], score: str, config: Any) -
     """
     if not any("difference" in row for row in rows):
         return
-    head = json.dumps({"score": score, "config": _portable(to_json(config))})[1:-1]
-    lines = ",\n".join(json.dumps(_rounded(row)) for row in rows)
+    made = {name: value for name, value in made_by().items() if name != "command"}
+    told = {"score": score, "made_by": made, "config": _portable(to_json(config))}
+    head = json_text(told)[1:-1]
+    lines = ",\n".join(json_text(_rounded(row)) for row in rows)
     write_text(path, f'{{{head},\n"rows": [\n{lines}\n]}}\n')
 
 

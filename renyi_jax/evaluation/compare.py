@@ -63,12 +63,12 @@ class Baseline(NamedTuple):
         if not fits:
             known = [_name(row) for row in rows]
             raise UserError(
-                f"The baseline {self.criterion!r} is not among what was evaluated:"
+                f"--baseline: {self.criterion!r} is not among what is evaluated:"
                 f" {', '.join(dict.fromkeys(known))}.{nearest(self.criterion, known)}"
             )
         if len({str(row["alpha"]) for row in fits}) > 1:
             raise UserError(
-                f"The baseline {self.criterion!r} was evaluated at several alphas; name one, as in"
+                f"--baseline: {self.criterion!r} is evaluated at several alphas; name one, as in"
                 f" {self.criterion}:{fits[0]['alpha']}."
             )
 

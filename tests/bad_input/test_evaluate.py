@@ -39,7 +39,7 @@ REFUSED = {
     "--baseline=": ["--baseline", "renyi"],
     "--baseline=randon": ["randon", "renyi"],
     "--baseline=renyi:two": ["--baseline=renyi:two", "CRITERION:ALPHA"],
-    "--baseline=renyi:3": ["not among what was evaluated"],
+    "--baseline=renyi:3": ["not among what is evaluated"],
     "--weights=": ["--weights=PATH"],
     "--weights=,": ["--weights=PATH"],
     "--weights=nowhere.safetensors": ["No weights at 'nowhere.safetensors'"],

@@ -60,7 +60,7 @@ def test_a_row_is_compared_with_the_baseline_in_its_blocks_and_the_first_of_seve
     [
         ("cls_atention", "Did you mean 'cls_attention'"),
         ("renyi", "several alphas; name one, as in renyi:1"),
-        ("renyi:3", "not among what was evaluated"),
+        ("renyi:3", "not among what is evaluated"),
         ("renyi:two", "expected CRITERION or CRITERION:ALPHA"),
     ],
 )
