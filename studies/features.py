@@ -60,8 +60,8 @@ def main() -> None:
     model = model_for(0, config)
     store = Store(out / "tokens")
     load_weights(model, config.model.weights)
-    token = jax.ShapeDtypeStruct((model.spec.embed_dim,), np.float32)
-    shapes = Features(token, jax.ShapeDtypeStruct((), np.int32))
+    struct: Any = jax.ShapeDtypeStruct
+    shapes = Features(struct((model.spec.embed_dim,), np.float32), struct((), np.int32))
     judge_all = functools.partial(
         judge, model, dataset, config, store=store, reading=Reading(read, lambda _: shapes)
     )

@@ -39,9 +39,10 @@ class Outcomes(NamedTuple):
 
 def outcome_shapes(setting: PruningConfig | None) -> Outcomes:
     """The shapes and types of the outcomes of one image."""
-    whole, stages = jax.ShapeDtypeStruct((), jnp.int32), (len(setting.blocks) if setting else 0,)
-    truth, number = jax.ShapeDtypeStruct((), jnp.bool_), jax.ShapeDtypeStruct((), jnp.float32)
-    counts = jax.ShapeDtypeStruct(stages, jnp.int32)
+    struct: Any = jax.ShapeDtypeStruct
+    whole, stages = struct((), jnp.int32), (len(setting.blocks) if setting else 0,)
+    truth, number = struct((), jnp.bool_), struct((), jnp.float32)
+    counts = struct(stages, jnp.int32)
     return Outcomes(whole, truth, truth, number, counts, whole, counts)
 
 

@@ -133,7 +133,7 @@ def measured_row(
             num_patches=model.spec.num_patches,
             has_object_masks=dataset.has_object_masks,
         ),
-        "gmacs": _mean_flops(model, setting, outcomes.tokens) / 1e9,
+        "gmacs": _mean_flops(model, setting, np.asarray(outcomes.tokens)) / 1e9,
         "gmacs_padded": count_flops(model.spec, setting) / 1e9,
     }
 

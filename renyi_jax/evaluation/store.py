@@ -4,7 +4,7 @@ import hashlib
 import json
 import zipfile
 from collections.abc import Mapping
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 import jax
 import numpy as np
@@ -55,7 +55,7 @@ class Store:
 
 
 def _read(
-    file: BinaryIO, identity: Identity, expected: Mapping[str, jax.ShapeDtypeStruct]
+    file: IO[bytes], identity: Identity, expected: Mapping[str, jax.ShapeDtypeStruct]
 ) -> dict[str, np.ndarray]:
     words = np.asarray(_json(identity))
     sizes = {"identity": words.nbytes}

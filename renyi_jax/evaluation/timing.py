@@ -64,7 +64,7 @@ def time_programs(
     found: list[Timing | None] = [None] * len(names)
     if store is not None:
         held = [store.load(identity, _SHAPES) for identity in identities]
-        found = [each and _from_arrays(each) for each in held]
+        found = [None if each is None else _from_arrays(each) for each in held]
     missing = agreed_missing(found)
     if missing:
         measured = _measure(model, dataset, config, [names[each] for each in missing], programs)
