@@ -169,7 +169,7 @@ def test_a_terminal_that_is_ascii_gets_what_it_can_show():
         ("main", ("config", "workdir")),
         ("data", ("config",)),
         ("convert", ("weights", "out")),
-        ("evaluate", ("config", "checkpoint", "out")),
+        ("evaluate", ("config", "weights", "out")),
         ("visualize", ("model", "weights", "image", "out")),
         ("predict", ("model", "weights", "image")),
         ("export", ("model", "weights")),
