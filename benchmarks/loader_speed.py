@@ -33,7 +33,7 @@ from renyi_jax.cli import commands
 from renyi_jax.config import check_config, default_config
 from renyi_jax.data import load_dataset, train_loader
 from renyi_jax.errors import UserError
-from renyi_jax.evaluation.torch_peers import import_timm
+from renyi_jax.measuring.torch_peers import import_timm
 
 _OUT = flags.DEFINE_string("out", None, "Folder for what this writes.", required=True)
 _IMAGES = flags.DEFINE_string("images", None, "Folder of train/CLASS/*.jpg and test/CLASS/*.jpg.")

@@ -22,9 +22,10 @@ from renyi_jax.cli.values import define
 from renyi_jax.config import FIELDS, default_config
 from renyi_jax.config_fields import MAX_BATCH, MAX_SIDE, integer, number, one_of, several, text
 from renyi_jax.errors import UserError
-from renyi_jax.evaluation.first_result import seconds_to_first_result
-from renyi_jax.evaluation.peers import check_peers
-from renyi_jax.evaluation.speed import (
+from renyi_jax.files import output_folder, write_bytes
+from renyi_jax.measuring.first_result import seconds_to_first_result
+from renyi_jax.measuring.peers import check_peers
+from renyi_jax.measuring.speed import (
     Compiled,
     Group,
     Peers,
@@ -35,7 +36,6 @@ from renyi_jax.evaluation.speed import (
     program_name,
     random_model,
 )
-from renyi_jax.files import output_folder, write_bytes
 from renyi_jax.models.registry import DTYPES, model_spec
 from renyi_jax.provenance import write_results
 from renyi_jax.pruning import PruningConfig

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from renyi_jax.evaluation.torch_peers import import_timm
+from renyi_jax.measuring.torch_peers import import_timm
 from renyi_jax.models import MODELS, ModelSpec, VisionTransformer
 
 # The kinds of models, each at the size of a few kilobytes: what the committed files hold.

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from renyi_jax.errors import UserError
-from renyi_jax.evaluation.peers import PEERS, TOME_R, check_peers, running
-from renyi_jax.evaluation.speed import program_name
+from renyi_jax.measuring.peers import PEERS, TOME_R, check_peers, running
+from renyi_jax.measuring.speed import program_name
 from renyi_jax.models.flops import count_flops
 from renyi_jax.models.registry import model_spec
 

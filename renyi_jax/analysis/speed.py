@@ -5,7 +5,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from renyi_jax.evaluation.speed import program_name
+from renyi_jax.measuring.speed import program_name
 
 _OURS, _PEERS, _FAINT = "#0072B2", "#9aa5b1", "#dfe4e8"
 
@@ -14,7 +14,7 @@ def speed_bars(rows: Sequence[dict[str, Any]]) -> Figure:
     """Images per second of every row, a panel for each model, image size and dtype.
 
     Args:
-        rows: of `evaluation.speed.measure_group`.
+        rows: of `measuring.speed.measure_group`.
     """
     panels: dict[str, list[dict[str, Any]]] = {}
     for row in rows:

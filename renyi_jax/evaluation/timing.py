@@ -14,7 +14,7 @@ from renyi_jax.data import Dataset
 from renyi_jax.evaluation.judging import Config, agreed_missing, evaluation_batches
 from renyi_jax.evaluation.programs import Programs, Setting
 from renyi_jax.evaluation.store import Identity, Store
-from renyi_jax.evaluation.throughput import seconds_per_call
+from renyi_jax.measuring.throughput import seconds_per_call
 from renyi_jax.models import VisionTransformer
 from renyi_jax.parallel import put, replicated
 from renyi_jax.progress import phase

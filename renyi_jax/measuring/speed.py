@@ -10,9 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from renyi_jax.evaluation.peak import Product, peak_rate, product_calls
-from renyi_jax.evaluation.peers import Peer, running
-from renyi_jax.evaluation.throughput import times_per_call
+from renyi_jax.measuring.peak import Product, peak_rate, product_calls
+from renyi_jax.measuring.peers import Peer, running
+from renyi_jax.measuring.throughput import times_per_call
 from renyi_jax.models import VisionTransformer, create_model
 from renyi_jax.models.flops import count_flops
 from renyi_jax.models.footprint import require_forward

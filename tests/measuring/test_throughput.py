@@ -2,7 +2,7 @@
 
 import jax.numpy as jnp
 
-from renyi_jax.evaluation.throughput import seconds_per_call
+from renyi_jax.measuring.throughput import seconds_per_call
 
 
 class Machine:

@@ -1,7 +1,7 @@
 """Runs other people's models in eager PyTorch, each once for every line that it reads.
 
 A program of its own, which knows nothing of this package: any Python that has torch and timm runs
-it, `renyi_jax.evaluation.peers` talks to it, and its threads are not ours. The first line is a
+it, `renyi_jax.measuring.peers` talks to it, and its threads are not ours. The first line is a
 request in JSON, answered by `{}` or by `{"error": ...}`; every other is an entrant's number and how
 many images it gets, answered by an empty line.
 """

@@ -3,9 +3,9 @@
 import jax.numpy as jnp
 import pytest
 
-from renyi_jax.evaluation import speed
-from renyi_jax.evaluation.peak import Product, peak_rate, product_calls
-from renyi_jax.evaluation.speed import Compiled, Group, Peers, busy_note, measure_group
+from renyi_jax.measuring import speed
+from renyi_jax.measuring.peak import Product, peak_rate, product_calls
+from renyi_jax.measuring.speed import Compiled, Group, Peers, busy_note, measure_group
 
 GROUP = Group("vit_nano_patch4_56", (56, 56), "float32", 8)
 SQUARE = Product(1000, 1000, 1000)
