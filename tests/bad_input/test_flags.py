@@ -149,7 +149,7 @@ def test_an_unknown_flag_is_refused_with_the_nearest(refuses, command):
     refuses(command, f"--{close}=x", words=f"There is no flag --{close}. Did you mean")
 
 
-@pytest.mark.parametrize("command", set(LINES) - set(READS_IMAGES))
+@pytest.mark.parametrize("command", sorted(set(LINES) - set(READS_IMAGES)))
 def test_an_argument_that_is_no_flag_is_refused(refuses, command):
     refuses(command, *LINES[command], "more", words="Unexpected argument 'more'")
 
