@@ -5,6 +5,7 @@ and by the keep rate that it is compared at: whatever its own blocks and rates a
 multiply-adds than the drop of patches by `cls_attention` at that rate, but for the scoring.
 """
 
+import bisect
 import dataclasses
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -154,9 +155,13 @@ def at_equal_cost(
         cost: from a pruning to its multiply-adds.
     """
     most = cost(pruning)
-    rates = [number / 200 for number in range(199, 0, -1)]
-    moved = (dataclasses.replace(pruning, blocks=blocks, keep_rate=rate) for rate in rates)
-    return next((each for each in moved if cost(each) <= most), None)
+
+    def moved(number: int) -> PruningConfig:
+        return dataclasses.replace(pruning, blocks=blocks, keep_rate=number / 200)
+
+    # The cost grows with the rate.
+    affordable = bisect.bisect_right(range(1, 200), most, key=lambda number: cost(moved(number)))
+    return moved(affordable) if affordable else None
 
 
 def _moved(entry: Entry, blocks: tuple[int, ...], cost: Cost) -> Iterator[Entry]:

@@ -21,7 +21,7 @@ def run(*arguments):
     ("arguments", "expected"),
     [
         (("--topology=v5x:2x2",), "unknown chip 'v5x'. Did you mean 'v5p'?"),
-        (("--topology=v5e:2x2", "--keep_rates=1,seven"), "expected numbers in (0, 1]"),
+        (("--topology=v5e:2x2", "--keep_rates=1,seven"), "each is a number in (0, 1]"),
     ],
 )
 def test_a_mistake_ends_with_status_2_and_one_message(arguments, expected):

@@ -3,8 +3,10 @@
 import datetime
 import json
 import math
+import shlex
 import shutil
 import subprocess
+import sys
 
 import jax
 from etils import epath
@@ -22,7 +24,7 @@ def test_results_say_by_what_when_and_how_they_were_made(tmp_path):
     made = written["made_by"]
     assert made["version"] == renyi_jax.__version__ and made["jax"] == jax.__version__
     assert made["device"] == jax.devices()[0].device_kind
-    assert "pytest" in made["command"] and made["seconds"] > 0
+    assert made["command"] == shlex.join(sys.orig_argv) and made["seconds"] > 0
     date = datetime.datetime.fromisoformat(made["date"])
     assert date.utcoffset() == datetime.timedelta(0)
     assert abs((datetime.datetime.now(datetime.UTC) - date).total_seconds()) < 60

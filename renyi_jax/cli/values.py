@@ -19,7 +19,16 @@ def define(name: str, field: Field, help: str, default: Any = ...) -> flags.Flag
         help: what it is for.
         default: that of `field` by default; None where something else decides.
     """
-    return flags.DEFINE(_Parser(field), name, field.default if default is ... else default, help)
+    default = field.default if default is ... else default
+    return flags.DEFINE(_Parser(field), name, default, help, serializer=_Serializer())
+
+
+class _Serializer(flags.ArgumentSerializer):
+    """Writes values as `_Parser` reads them: commas between, and slashes within."""
+
+    def serialize(self, value: Any) -> str:
+        each = value if isinstance(value, tuple) else (value,)
+        return ",".join("/".join(map(str, v)) if isinstance(v, tuple) else str(v) for v in each)
 
 
 class _Parser(flags.ArgumentParser):

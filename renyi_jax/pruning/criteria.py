@@ -3,9 +3,9 @@
 To add a criterion, write a pure function of `Evidence` and add it to `CRITERIA`.
 """
 
+import dataclasses
 import math
 from collections.abc import Callable
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -112,7 +112,8 @@ def _log_attention_of_patches(evidence: Evidence, normalize: bool) -> Float[Arra
     return patches - jax.nn.logsumexp(patches if normalize else rows, axis=-1, keepdims=True)
 
 
-class Criterion(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Criterion:
     """One row of the table.
 
     Attributes:

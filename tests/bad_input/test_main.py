@@ -39,7 +39,7 @@ def refuses_main(refuses, tmp_path):
         (["--distributed"], "Could not join"),
         (["--config.model.weights=nowhere.safetensors"], "No weights at 'nowhere.safetensors'"),
         (["--config.mesh.data=3"], "config.mesh"),
-        (["--config.model.num_classes=1000000000", "--config.checkpoint.keep=1000"], "GB free"),
+        (["--config.model.num_classes=1000000", "--config.checkpoint.keep=1000000"], "GB free"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

@@ -88,7 +88,8 @@ def run_config(run_main, brought, prepared, tmp_path):
         assert len(losses) == steps and all(map(math.isfinite, losses))
         rows = json.loads((tmp_path / "results.json").read_text())["evaluations"]
         settings = [(row["criterion"], row["alpha"], row["keep_rate"]) for row in rows]
-        assert settings == [("renyi", 2.0, 0.7), ("renyi", 1.0, 0.7)]
+        unpruned = ("none", None, 1.0)
+        assert settings == [("renyi", 2.0, 0.7), ("renyi", 1.0, 0.7), unpruned]
         assert all(row["num_examples"] == examples and 0 <= row["top1"] <= 1 for row in rows)
         assert load_file(tmp_path / "model.safetensors")["head.weight"].shape[0] == classes
         assert (tmp_path / "report" / "index.html").exists()

@@ -88,6 +88,6 @@ def test_a_run_on_fewer_images_than_a_batch_trains_on_all_of_them(
 
 
 def test_a_run_says_by_what_recipe_it_trains(dataset, make_model, make_config, workdir, caplog):
-    with caplog.at_level("INFO"):
+    with caplog.at_level("INFO", logger="absl"):
         train(make_model(), dataset, make_config(model__weights=WEIGHTS, train__epochs=1), workdir)
     assert f"Fine-tuning {WEIGHTS}: train.learning_rate=5e-05, train.warmup" in caplog.text
