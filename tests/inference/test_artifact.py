@@ -97,6 +97,7 @@ def test_what_cannot_be_made_is_refused(model, options, message):
 
 
 def test_an_order_that_nothing_reads_is_no_input():
-    for pruning in (None, PruningConfig(criterion="cls_attention", blocks=(1,))):
+    prunings = ({"criterion": "cls_attention"}, {"reducer": "merge"})
+    for pruning in (None, *(PruningConfig(blocks=(1,), **each) for each in prunings)):
         with pytest.raises(UserError, match="alpha cannot be an input"):
             export_model(tiny_model(pruning), alpha_input=True)
