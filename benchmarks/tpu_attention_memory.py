@@ -23,8 +23,8 @@ from absl import flags
 from renyi_jax.attention import backend
 from renyi_jax.cli import commands
 from renyi_jax.config import check_config, default_config
+from renyi_jax.measuring.roofline import read_program, stand_in_devices
 from renyi_jax.parallel import make_mesh
-from renyi_jax.roofline import read_program, stand_in_devices
 from renyi_jax.training.lowering import abstract_model
 from renyi_jax.training.measure import steps_of
 

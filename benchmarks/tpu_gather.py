@@ -19,8 +19,8 @@ from absl import flags
 from jax.sharding import SingleDeviceSharding
 
 from renyi_jax.cli import commands
+from renyi_jax.measuring.roofline import read_program, stand_in_devices
 from renyi_jax.pruning import keep_counts
-from renyi_jax.roofline import read_program, stand_in_devices
 
 _TOPOLOGY = flags.DEFINE_string("topology", "v5e:2x2", "Of which one chip is compiled for.")
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", 64, "Images of a chip.")

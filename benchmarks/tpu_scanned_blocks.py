@@ -25,10 +25,10 @@ from jax.sharding import SingleDeviceSharding
 
 from renyi_jax.attention import Needs
 from renyi_jax.cli import commands
+from renyi_jax.measuring.roofline import read_program, stand_in_devices
 from renyi_jax.models.block import Block, Step
 from renyi_jax.models.registry import model_spec
 from renyi_jax.pruning import PruningConfig, Stage, Tokens
-from renyi_jax.roofline import read_program, stand_in_devices
 
 _TOPOLOGY = flags.DEFINE_string("topology", "v5e:2x2", "Of which one chip is compiled for.")
 _MODEL = flags.DEFINE_string("model", "deit_small_patch16_224", "Name of the model.")

@@ -5,7 +5,7 @@ import sys
 from typing import Any
 
 if sys.argv[:1] == ["-m"]:  # as long as Python imports the packages of a command
-    from renyi_jax import signals
+    from renyi_jax.common import signals
 
     signals.note()
 

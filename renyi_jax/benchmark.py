@@ -19,10 +19,11 @@ from renyi_jax.analysis.page import encode
 from renyi_jax.analysis.speed import speed_bars
 from renyi_jax.cli import commands
 from renyi_jax.cli.values import define
+from renyi_jax.common.fields import MAX_BATCH, MAX_SIDE, integer, number, one_of, several, text
+from renyi_jax.common.files import output_folder, write_bytes
+from renyi_jax.common.provenance import write_results
 from renyi_jax.config import FIELDS, default_config
-from renyi_jax.config_fields import MAX_BATCH, MAX_SIDE, integer, number, one_of, several, text
 from renyi_jax.errors import UserError
-from renyi_jax.files import output_folder, write_bytes
 from renyi_jax.measuring.first_result import seconds_to_first_result
 from renyi_jax.measuring.peers import check_peers
 from renyi_jax.measuring.speed import (
@@ -37,7 +38,6 @@ from renyi_jax.measuring.speed import (
     random_model,
 )
 from renyi_jax.models.registry import DTYPES, model_spec
-from renyi_jax.provenance import write_results
 from renyi_jax.pruning import PruningConfig
 from renyi_jax.pruning.sweep import evaluation_settings
 from renyi_jax.training.timed import timed_train_step

@@ -16,14 +16,14 @@ from absl import flags
 from renyi_jax.cli import commands
 from renyi_jax.cli.config import define_config, parse_flags, read_config
 from renyi_jax.cli.values import define
+from renyi_jax.common.fields import number, several
+from renyi_jax.common.files import output_folder
+from renyi_jax.common.progress import phase
+from renyi_jax.common.provenance import write_results
 from renyi_jax.config import pruning_config, to_json
-from renyi_jax.config_fields import number, several
 from renyi_jax.data import count_classes
-from renyi_jax.files import output_folder
+from renyi_jax.measuring.roofline import describe, parse_topology, stand_in_devices, verdict
 from renyi_jax.parallel import make_mesh
-from renyi_jax.progress import phase
-from renyi_jax.provenance import write_results
-from renyi_jax.roofline import describe, parse_topology, stand_in_devices, verdict
 from renyi_jax.training.lowering import abstract_model
 from renyi_jax.training.measure import measure, steps_of
 

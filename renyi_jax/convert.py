@@ -15,9 +15,9 @@ from absl import flags
 from renyi_jax.cli import commands
 from renyi_jax.cli.model import define_image_size, define_state
 from renyi_jax.cli.values import define
-from renyi_jax.config_fields import MAX_CLASSES, integer
+from renyi_jax.common.fields import MAX_CLASSES, integer
+from renyi_jax.common.files import output_file
 from renyi_jax.errors import UserError
-from renyi_jax.files import output_file
 from renyi_jax.models import load, save_weights
 from renyi_jax.models.compatibility import model_name
 from renyi_jax.models.weights import FILE_DTYPES

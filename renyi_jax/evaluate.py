@@ -32,8 +32,9 @@ from renyi_jax.cli import commands
 from renyi_jax.cli.config import define_config, parse_flags, read_config
 from renyi_jax.cli.model import define_state
 from renyi_jax.cli.values import define
+from renyi_jax.common.fields import several
+from renyi_jax.common.files import output_folder, path_of
 from renyi_jax.config import FIELDS, check_config, pruning_config
-from renyi_jax.config_fields import several
 from renyi_jax.data import load_dataset
 from renyi_jax.errors import UserError
 from renyi_jax.evaluation import image_folder_config
@@ -42,7 +43,6 @@ from renyi_jax.evaluation.compare import Baseline
 from renyi_jax.evaluation.results import write_evaluation
 from renyi_jax.evaluation.run import Run, evaluate_runs, settings_of
 from renyi_jax.evaluation.store import Store
-from renyi_jax.files import output_folder, path_of
 from renyi_jax.inference.classify import read_class_names
 from renyi_jax.models import VisionTransformer
 from renyi_jax.models.notes import read_notes

@@ -14,8 +14,9 @@ from absl import flags
 from renyi_jax.cli import commands
 from renyi_jax.cli.model import define_model
 from renyi_jax.cli.values import define
-from renyi_jax.config_fields import one_of, several
-from renyi_jax.files import output_file, write_bytes, write_json
+from renyi_jax.common.fields import one_of, several
+from renyi_jax.common.files import output_file, write_bytes, write_json
+from renyi_jax.common.progress import phase
 from renyi_jax.inference import read_class_names
 from renyi_jax.inference.artifact import (
     INPUTS,
@@ -25,7 +26,6 @@ from renyi_jax.inference.artifact import (
     export_model,
 )
 from renyi_jax.inference.classify import check_class_names
-from renyi_jax.progress import phase
 
 _load_model = define_model()
 _OUT = flags.DEFINE_string(

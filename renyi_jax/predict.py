@@ -23,13 +23,13 @@ from renyi_jax.cli import commands
 from renyi_jax.cli.images import define_images, find_images, parse_images, tell_refused
 from renyi_jax.cli.model import define_model
 from renyi_jax.cli.values import define
-from renyi_jax.config_fields import MAX_BATCH, integer
+from renyi_jax.common.fields import MAX_BATCH, integer
+from renyi_jax.common.files import output_folder, writing
+from renyi_jax.common.provenance import write_results
 from renyi_jax.errors import UserError
-from renyi_jax.files import output_folder, writing
 from renyi_jax.images import printable, short_name
 from renyi_jax.inference import Classifier, Prediction, describe, read_class_names
 from renyi_jax.models.footprint import require_forward
-from renyi_jax.provenance import write_results
 
 _load_model = define_model()
 _IMAGES = define_images()

@@ -50,14 +50,14 @@ from renyi_jax.cli import commands
 from renyi_jax.cli.images import define_images, find_images, parse_images, tell_refused
 from renyi_jax.cli.model import define_model
 from renyi_jax.cli.values import define
-from renyi_jax.config_fields import integer, number, one_of, per_block, several
+from renyi_jax.common.fields import integer, number, one_of, per_block, several
+from renyi_jax.common.files import output_folder, write_bytes, write_text
+from renyi_jax.common.progress import progress
+from renyi_jax.common.provenance import write_results
 from renyi_jax.errors import UserError
-from renyi_jax.files import output_folder, write_bytes, write_text
 from renyi_jax.images import printable, short_name
 from renyi_jax.inference import crop_picture, describe, read_picture
 from renyi_jax.models import VisionTransformer
-from renyi_jax.progress import progress
-from renyi_jax.provenance import write_results
 from renyi_jax.pruning import CRITERIA, PruningConfig
 
 _load_model = define_model(required=False)

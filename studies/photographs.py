@@ -11,8 +11,8 @@ from absl import flags
 from PIL import Image
 
 from renyi_jax.cli import commands
+from renyi_jax.common.files import output_folder
 from renyi_jax.errors import UserError
-from renyi_jax.files import output_folder
 
 _OUT = flags.DEFINE_string("out", None, "Folder to write to.", required=True)
 

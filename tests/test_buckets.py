@@ -9,7 +9,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 from safetensors.numpy import load
 from tiny import tiny_model
 
-from renyi_jax.files import write_text
+from renyi_jax.common.files import write_text
 from renyi_jax.models import save_weights, to_timm
 from renyi_jax.training import metrics_log
 

@@ -11,7 +11,7 @@ import pathlib
 from collections.abc import Iterator
 from typing import Any
 
-from renyi_jax.roofline import Bound, Collective, parse_topology, weak_scaling
+from renyi_jax.measuring.roofline import Bound, Collective, parse_topology, weak_scaling
 
 GIB = 2**30
 

@@ -15,9 +15,9 @@ from jaxtyping import Float, UInt8
 from renyi_jax.analysis.patch_maps import StageMap, stage_maps
 from renyi_jax.analysis.photo import Row, Stop
 from renyi_jax.analysis.style import text_of
+from renyi_jax.common.progress import progress
 from renyi_jax.errors import UserError
 from renyi_jax.models import VisionTransformer, attention_statistics, normalize_images
-from renyi_jax.progress import progress
 from renyi_jax.pruning import PruningConfig
 from renyi_jax.pruning.sweep import describe, keep_words
 

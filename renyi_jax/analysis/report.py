@@ -13,9 +13,9 @@ from renyi_jax.analysis.comparison import comparison, criterion_words
 from renyi_jax.analysis.report_pictures import pictures
 from renyi_jax.analysis.results import Evaluation, is_plain, trained_row
 from renyi_jax.analysis.style import text_of
+from renyi_jax.common.files import write_text
 from renyi_jax.config import to_json
 from renyi_jax.data import Dataset
-from renyi_jax.files import write_text
 from renyi_jax.models import VisionTransformer
 from renyi_jax.pruning.sweep import keep_words
 

@@ -6,9 +6,9 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from renyi_jax.config_fields import Field, flag, integer, number
+from renyi_jax.common.fields import Field, flag, integer, number
+from renyi_jax.common.files import read_text
 from renyi_jax.errors import UserError
-from renyi_jax.files import read_text
 from renyi_jax.pruning import OPTIONS
 
 # One row of results.json.

@@ -26,9 +26,9 @@ import jax
 from absl import app, flags
 
 import renyi_jax
-from renyi_jax import signals
+from renyi_jax.common import signals
+from renyi_jax.common.files import cache_folder, write_text
 from renyi_jax.errors import UserError, nearest
-from renyi_jax.files import cache_folder, write_text
 
 Parse = Callable[[list[str]], list[str]]
 

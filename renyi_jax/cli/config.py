@@ -12,9 +12,9 @@ import ml_collections
 from absl import flags
 from ml_collections import config_flags
 
+from renyi_jax.common.files import local_path, read_text
 from renyi_jax.config import check_config, unknown_field
 from renyi_jax.errors import UserError, nearest
-from renyi_jax.files import local_path, read_text
 
 # The flags belong to the commands that import this file, so that their --help lists them.
 flags.disclaim_key_flags()

@@ -5,8 +5,8 @@ import itertools
 import textwrap
 from collections.abc import Collection, Iterator
 
+from renyi_jax.common.fields import Field
 from renyi_jax.config import FIELDS
-from renyi_jax.config_fields import Field
 from renyi_jax.models.registry import MODELS
 from renyi_jax.pruning import CRITERIA, REDUCERS, Criterion
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from absl import flags
 
+from renyi_jax.common.files import local_path
 from renyi_jax.errors import UserError
-from renyi_jax.files import local_path
 from renyi_jax.inference import find_pictures
 
 # The flags belong to the commands that import this file, so that their --help lists them.

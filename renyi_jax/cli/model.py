@@ -9,7 +9,7 @@ from typing import Any
 from absl import flags, logging
 
 from renyi_jax.cli.values import define
-from renyi_jax.config_fields import image_size, integer, per_block, several
+from renyi_jax.common.fields import image_size, integer, per_block, several
 from renyi_jax.errors import UserError
 from renyi_jax.models import Loaded, load
 from renyi_jax.models.registry import DTYPES

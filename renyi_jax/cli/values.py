@@ -4,7 +4,7 @@ from typing import Any
 
 from absl import flags
 
-from renyi_jax.config_fields import Field, literal
+from renyi_jax.common.fields import Field, literal
 
 # The flags belong to the commands that import this file, so that their --help lists them.
 flags.disclaim_key_flags()
@@ -15,7 +15,7 @@ def define(name: str, field: Field, help: str, default: Any = ...) -> flags.Flag
 
     Args:
         name: of the flag.
-        field: its range; of `config_fields.several` the values have commas between.
+        field: its range; of `fields.several` the values have commas between.
         help: what it is for.
         default: that of `field` by default; None where something else decides.
     """

@@ -18,7 +18,10 @@ from flax import nnx
 from renyi_jax.cli import commands
 from renyi_jax.cli.config import define_config, parse_flags, read_config
 from renyi_jax.cli.values import define
-from renyi_jax.config_fields import integer
+from renyi_jax.common.fields import integer
+from renyi_jax.common.files import output_folder
+from renyi_jax.common.progress import phase
+from renyi_jax.common.provenance import write_results
 from renyi_jax.data import Dataset, load_dataset, steps_per_epoch
 from renyi_jax.data.overview import (
     describe_split,
@@ -28,10 +31,7 @@ from renyi_jax.data.overview import (
     write_contact_sheet,
 )
 from renyi_jax.errors import UserError
-from renyi_jax.files import output_folder
 from renyi_jax.models import VisionTransformer
-from renyi_jax.progress import phase
-from renyi_jax.provenance import write_results
 from renyi_jax.training import (
     TrainState,
     build_model,

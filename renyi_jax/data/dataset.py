@@ -13,8 +13,8 @@ from etils import epath
 from jaxtyping import Int32
 from PIL import Image
 
+from renyi_jax.common.files import path_of
 from renyi_jax.errors import UserError
-from renyi_jax.files import path_of
 from renyi_jax.images.reading import decode, decode_levels
 
 # `config.data`, an ml_collections.ConfigDict: its attributes have no types that could be checked.

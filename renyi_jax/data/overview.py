@@ -9,9 +9,9 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
+from renyi_jax.common.files import writing
 from renyi_jax.data.dataset import Dataset, Records
 from renyi_jax.errors import UserError
-from renyi_jax.files import writing
 
 Batch = dict[str, np.ndarray]
 

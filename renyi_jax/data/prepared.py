@@ -18,11 +18,11 @@ from etils import epath
 from PIL import Image
 from tensorflow_datasets.core.download.download_manager import NonMatchingChecksumError
 
+from renyi_jax.common.files import cache_folder, path_of
+from renyi_jax.common.progress import phase
 from renyi_jax.data.dataset import DataConfig, Dataset, Records, manual_folder
 from renyi_jax.data.splits import Part, resolve_split
 from renyi_jax.errors import UserError, nearest
-from renyi_jax.files import cache_folder, path_of
-from renyi_jax.progress import phase
 
 FILE_FORMAT = "array_record"
 """The layout on disk that has random access without TensorFlow."""

@@ -11,7 +11,7 @@ from typing import Any
 import grain
 from absl import logging
 
-from renyi_jax import signals
+from renyi_jax.common import signals
 from renyi_jax.errors import UserError
 
 SHARED_MEMORY = "/dev/shm"

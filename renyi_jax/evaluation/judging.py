@@ -21,6 +21,7 @@ from jaxtyping import Bool
 from tqdm import tqdm
 
 import renyi_jax
+from renyi_jax.common.progress import phase, progress
 from renyi_jax.data import Dataset, eval_loader, fingerprint
 from renyi_jax.errors import UserError
 from renyi_jax.evaluation.metrics import outcome_shapes
@@ -29,7 +30,6 @@ from renyi_jax.evaluation.store import Identity, Store
 from renyi_jax.models import VisionTransformer
 from renyi_jax.models.flops import count_flops
 from renyi_jax.parallel import BatchPlacement, put, replicated, spread
-from renyi_jax.progress import phase, progress
 from renyi_jax.pruning.sweep import describe, draws, program_of
 
 # An ml_collections.ConfigDict: its attributes have no types that could be checked.

@@ -9,10 +9,10 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
+from renyi_jax.common.progress import phase
 from renyi_jax.evaluation.metrics import Outcomes, judge
 from renyi_jax.models import VisionTransformer, normalize_images, patches_on_object
 from renyi_jax.parallel import make_mesh, on_mesh, replicated
-from renyi_jax.progress import phase
 from renyi_jax.pruning import PruningConfig
 from renyi_jax.pruning.sweep import program_of
 

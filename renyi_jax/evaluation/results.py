@@ -8,14 +8,14 @@ from etils import epath
 from renyi_jax.analysis.figures import curves
 from renyi_jax.analysis.page import encode
 from renyi_jax.analysis.report import write_report
+from renyi_jax.common.files import write_bytes, write_text
+from renyi_jax.common.progress import phase
+from renyi_jax.common.provenance import write_results
 from renyi_jax.config import to_json
 from renyi_jax.data import Dataset
 from renyi_jax.evaluation.compare import Row
 from renyi_jax.evaluation.tables import to_csv, to_markdown
-from renyi_jax.files import write_bytes, write_text
 from renyi_jax.models import VisionTransformer
-from renyi_jax.progress import phase
-from renyi_jax.provenance import write_results
 
 
 def write_evaluation(

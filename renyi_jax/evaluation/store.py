@@ -11,7 +11,7 @@ import numpy as np
 from absl import logging
 from etils import epath
 
-from renyi_jax.files import writing
+from renyi_jax.common.files import writing
 
 Identity = dict[str, Any]
 

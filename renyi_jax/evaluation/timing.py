@@ -10,6 +10,7 @@ import numpy as np
 from flax import nnx
 
 import renyi_jax
+from renyi_jax.common.progress import phase
 from renyi_jax.data import Dataset
 from renyi_jax.evaluation.judging import Config, agreed_missing, evaluation_batches
 from renyi_jax.evaluation.programs import Programs, Setting
@@ -17,7 +18,6 @@ from renyi_jax.evaluation.store import Identity, Store
 from renyi_jax.measuring.throughput import seconds_per_call
 from renyi_jax.models import VisionTransformer
 from renyi_jax.parallel import put, replicated
-from renyi_jax.progress import phase
 from renyi_jax.pruning.sweep import describe, program_of
 
 

@@ -10,9 +10,9 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Bool, Float, UInt8
 
+from renyi_jax.common.files import read_text
 from renyi_jax.entropy import known_orders
 from renyi_jax.errors import UserError
-from renyi_jax.files import read_text
 from renyi_jax.images import Source, crop_picture, read_picture
 from renyi_jax.models import VisionTransformer, normalize_images
 from renyi_jax.models.classes import imagenet_names

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from renyi_jax.common.progress import phase, progress
 from renyi_jax.measuring.peak import Product, peak_rate, product_calls
 from renyi_jax.measuring.peers import Peer, running
 from renyi_jax.measuring.throughput import times_per_call
@@ -17,7 +18,6 @@ from renyi_jax.models import VisionTransformer, create_model
 from renyi_jax.models.flops import count_flops
 from renyi_jax.models.footprint import require_forward
 from renyi_jax.models.registry import DTYPES, model_spec
-from renyi_jax.progress import phase, progress
 from renyi_jax.pruning import PruningConfig
 from renyi_jax.pruning.sweep import describe
 

@@ -1,6 +1,6 @@
 """What a model takes of memory at the least, asked before it is taken."""
 
-from renyi_jax.memory import require_memory
+from renyi_jax.common.memory import require_memory
 from renyi_jax.models.spec import ModelSpec
 
 

@@ -10,9 +10,9 @@ from typing import Any
 
 from etils import epath
 
-from renyi_jax.config_fields import per_block
+from renyi_jax.common.fields import per_block
+from renyi_jax.common.files import write_text
 from renyi_jax.errors import UserError, nearest
-from renyi_jax.files import write_text
 from renyi_jax.pruning.criteria import Criterion
 from renyi_jax.pruning.reducers import REDUCERS
 from renyi_jax.pruning.stage import Option, Stage, options

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from renyi_jax.attention import Evidence, Needs, RowEntropy
-from renyi_jax.config_fields import Field, flag, integer, number, one_of, optional
+from renyi_jax.common.fields import Field, flag, integer, number, one_of, optional
 from renyi_jax.pruning.criteria import CRITERIA, Alpha, Criterion, Scores
 from renyi_jax.pruning.keep import keep_count
 from renyi_jax.pruning.reducers import REDUCERS, Reducer

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from etils import epath
 
-from renyi_jax.files import write_text
+from renyi_jax.common.files import write_text
 
 FILE = "digests.json"
 

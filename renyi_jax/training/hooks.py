@@ -12,7 +12,7 @@ from absl import logging
 from jax.experimental import multihost_utils
 from tqdm import tqdm
 
-from renyi_jax.progress import phase, progress_bar
+from renyi_jax.common.progress import phase, progress_bar
 from renyi_jax.pruning import PruningConfig
 from renyi_jax.training.checkpoints import Checkpoints
 from renyi_jax.training.keep_rates import Level

@@ -5,8 +5,8 @@ from typing import Any
 
 import jax
 
+from renyi_jax.common.progress import phase
 from renyi_jax.data import Dataset, fingerprint
-from renyi_jax.progress import phase
 
 _SAMPLED = 1000
 

@@ -8,9 +8,7 @@ from typing import Any
 import jax
 from jax.sharding import Mesh
 
-from renyi_jax.models import VisionTransformer
-from renyi_jax.parallel import on_mesh, spread
-from renyi_jax.roofline import (
+from renyi_jax.measuring.roofline import (
     Chip,
     Program,
     bytes_per_device,
@@ -19,6 +17,8 @@ from renyi_jax.roofline import (
     read_program,
     roofline,
 )
+from renyi_jax.models import VisionTransformer
+from renyi_jax.parallel import on_mesh, spread
 from renyi_jax.training.lowering import AbstractCall, train_step_call, validation_step_call
 
 Row = dict[str, Any]

@@ -6,7 +6,7 @@ import jax
 import tensorboardX
 from etils import epath
 
-from renyi_jax.files import append_text, json_text, write_text
+from renyi_jax.common.files import append_text, json_text, write_text
 
 
 class MetricsLog:

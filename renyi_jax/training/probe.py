@@ -20,10 +20,10 @@ from jaxtyping import Array, Float, Int
 from scipy.optimize import minimize
 from scipy.special import log_softmax
 
+from renyi_jax.common.progress import phase, progress
 from renyi_jax.data import Dataset, eval_loader
 from renyi_jax.models import VisionTransformer, normalize_images
 from renyi_jax.parallel import BatchPlacement, put, replicated, spread
-from renyi_jax.progress import phase, progress
 from renyi_jax.training.stopping import Stopped
 
 

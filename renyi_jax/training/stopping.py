@@ -19,7 +19,7 @@ import jax
 from absl import logging
 from jax.experimental import multihost_utils
 
-from renyi_jax import signals
+from renyi_jax.common import signals
 
 # A machine that is taken away is often gone after 30 seconds; what is left is for the saving.
 PATIENCE_SECONDS = 20.0

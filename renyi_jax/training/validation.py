@@ -8,10 +8,10 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
+from renyi_jax.common.progress import progress
 from renyi_jax.data import Dataset, eval_loader
 from renyi_jax.models import VisionTransformer
 from renyi_jax.parallel import BatchPlacement, spread
-from renyi_jax.progress import progress
 from renyi_jax.training.step import make_count_correct
 
 

@@ -16,8 +16,8 @@ import safetensors.numpy
 from absl import logging
 from etils import epath
 
+from renyi_jax.common.files import write_bytes
 from renyi_jax.errors import UserError
-from renyi_jax.files import write_bytes
 from renyi_jax.weights.locate import locate, noted_beside
 from renyi_jax.weights.states import Entries, Entry, choose_state
 from renyi_jax.weights.torch_files import read_torch

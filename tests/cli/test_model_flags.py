@@ -3,8 +3,8 @@
 import pytest
 
 from renyi_jax.cli.model import _pruning
+from renyi_jax.common.fields import literal
 from renyi_jax.config import FIELDS
-from renyi_jax.config_fields import literal
 from renyi_jax.errors import UserError
 from renyi_jax.pruning import PruningConfig
 

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from renyi_jax import signals
+from renyi_jax.common import signals
 from renyi_jax.training.stopping import StopNotice, Stopped
 
 # Releases the interpreter, as a compilation does, and is interrupted by no signal.

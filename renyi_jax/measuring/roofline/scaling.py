@@ -3,8 +3,8 @@
 import dataclasses
 from collections.abc import Sequence
 
-from renyi_jax.roofline.bound import Bound
-from renyi_jax.roofline.collectives import Collective
+from renyi_jax.measuring.roofline.bound import Bound
+from renyi_jax.measuring.roofline.collectives import Collective
 
 
 def weak_scaling(

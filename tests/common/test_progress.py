@@ -6,8 +6,8 @@ import time
 import pytest
 from absl import logging
 
-from renyi_jax import progress as module
-from renyi_jax.progress import phase, progress
+from renyi_jax.common import progress as module
+from renyi_jax.common.progress import phase, progress
 
 
 class Screen(io.StringIO):

@@ -14,7 +14,7 @@ import jax
 from etils import epath
 
 import renyi_jax
-from renyi_jax.files import write_json
+from renyi_jax.common.files import write_json
 
 _STARTED = time.monotonic()
 

@@ -12,8 +12,8 @@ import jax
 from etils import epath
 
 import renyi_jax
-from renyi_jax import provenance
-from renyi_jax.provenance import made_by, write_results
+from renyi_jax.common import provenance
+from renyi_jax.common.provenance import made_by, write_results
 
 
 def test_results_say_by_what_when_and_how_they_were_made(tmp_path):

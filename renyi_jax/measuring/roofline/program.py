@@ -7,7 +7,7 @@ from typing import Any
 
 import jax
 
-from renyi_jax.roofline.collectives import Collective, find_collectives
+from renyi_jax.measuring.roofline.collectives import Collective, find_collectives
 
 
 @dataclasses.dataclass(frozen=True)

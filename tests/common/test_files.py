@@ -12,9 +12,8 @@ import numpy as np
 import pytest
 from etils import epath
 
-from renyi_jax import files
-from renyi_jax.errors import UserError
-from renyi_jax.files import (
+from renyi_jax.common import files
+from renyi_jax.common.files import (
     append_text,
     json_text,
     local_path,
@@ -26,6 +25,7 @@ from renyi_jax.files import (
     write_text,
     writing,
 )
+from renyi_jax.errors import UserError
 
 
 def node(tmp_path, kind):

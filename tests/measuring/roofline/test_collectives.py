@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from renyi_jax.roofline import Collective, find_collectives
+from renyi_jax.measuring.roofline import Collective, find_collectives
 
 # A step of three layers of 2048 x 2048 weights on 512 rows, data 2 x fsdp 2, compiled for TPUs;
 # only the calls and the collectives are left of the text.

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from renyi_jax.roofline.chips import Chip
+from renyi_jax.measuring.roofline.chips import Chip
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from renyi_jax import signals
+from renyi_jax.common import signals
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def hears(process, number):

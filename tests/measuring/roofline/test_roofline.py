@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from renyi_jax.errors import UserError
-from renyi_jax.roofline import (
+from renyi_jax.measuring.roofline import (
     CHIPS,
     Collective,
     bytes_per_device,

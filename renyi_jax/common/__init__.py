@@ -1,0 +1,1 @@
+"""What any other room may use: files, values of fields, progress, memory, signals, provenance."""
