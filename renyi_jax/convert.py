@@ -19,7 +19,6 @@ from renyi_jax.common.fields import MAX_CLASSES, integer
 from renyi_jax.common.files import output_file
 from renyi_jax.errors import UserError
 from renyi_jax.models import load, save_weights
-from renyi_jax.models.compatibility import model_name
 from renyi_jax.models.weights import FILE_DTYPES
 from renyi_jax.weights.locate import locate
 
@@ -60,7 +59,7 @@ def main() -> None:
     spec = loaded.model.spec
     height, width = spec.image_size
     print(
-        f"Wrote {target}: {model_name(spec)}, {height} x {width} pixels, {spec.num_classes}"
+        f"Wrote {target}: {spec.name}, {height} x {width} pixels, {spec.num_classes}"
         f" classes, {_DTYPE.value}."
     )
 

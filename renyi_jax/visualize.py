@@ -115,9 +115,9 @@ def main() -> None:
         model, class_names = _load_model()
         for file in files:
             try:
-                pixels = crop_picture(
-                    read_picture(file), model.spec.image_size, model.spec.crop_pct
-                )
+                spec = model.spec
+                picture = read_picture(file)
+                pixels = crop_picture(picture, spec.image_size, spec.crop_pct, spec.interpolation)
             except UserError as error:
                 refused.append(error)
                 continue

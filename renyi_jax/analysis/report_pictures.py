@@ -46,6 +46,7 @@ def pictures(
         batch_size=NUM_LOOKED_AT,
         image_size=spec.image_size,
         crop_pct=config.data.crop_pct or spec.crop_pct,
+        interpolation=spec.interpolation,
     )
     batch = next(iter(loader))
     batch = {name: values[batch["valid"]] for name, values in batch.items()}

@@ -104,6 +104,7 @@ def eval_loader(
     batch_size: int,
     image_size: int | tuple[int, int],
     crop_pct: float = 1.0,
+    interpolation: str = "bicubic",
     num_workers: int = 0,
     process_index: int = 0,
     process_count: int = 1,
@@ -119,15 +120,16 @@ def eval_loader(
 
     Args:
       crop_pct: share of the shorter side that the crop from the middle takes, once the image is
-        resized (bicubic; masks to the nearest pixel).
+        resized.
+      interpolation: "bicubic" or "bilinear"; masks take the nearest pixel.
 
     An image that cannot be decoded is logged and not valid: the next one stands in its place, with
     its label. Too many of them end the iteration with a UserError, as in training.
     """
     _check_batch_size(batch_size, process_count)
     examples = WholeImages(grain.MapDataset.source(_FilledUp(_Pictures(dataset.test), batch_size)))
-    crop = functools.partial(_crop, size=_height_width(image_size), crop_pct=crop_pct)
-    examples = examples.map(crop)
+    options = {"crop_pct": crop_pct, "interpolation": interpolation}
+    examples = examples.map(functools.partial(_crop, size=_height_width(image_size), **options))
     return CountedBroken(
         _batches(examples, batch_size, image_size, num_workers, process_index, process_count),
         dataset.test,
@@ -226,9 +228,10 @@ def _augment(example: Example, rng: np.random.Generator, *, transforms: list[Tra
     return {**example, "image": np.asarray(example["image"])}
 
 
-def _crop(example: Example, size: Size, crop_pct: float) -> Example:
+def _crop(example: Example, size: Size, crop_pct: float, interpolation: str) -> Example:
     """Brings image and mask to `size`."""
-    arrays: dict[str, Any] = {"image": crop_picture(example["image"], size, crop_pct)}
+    image = crop_picture(example["image"], size, crop_pct, interpolation)
+    arrays: dict[str, Any] = {"image": image}
     arrays["valid"] = example["valid"] & (example["broken"] < 0)
     if "object_mask" in example:
         nearest = Image.Resampling.NEAREST

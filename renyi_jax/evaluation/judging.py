@@ -134,6 +134,7 @@ def identify(
         "model": [config.model.name, config.model.image_size, config.model.dtype],
         "images": _fingerprint(dataset.test),
         "crop_pct": config.data.crop_pct,
+        "pixels": [model.spec.mean, model.spec.std, model.spec.crop_pct, model.spec.interpolation],
         "batch_size": config.evaluate.batch_size,
         "device": jax.devices()[0].device_kind,
     }
@@ -167,6 +168,7 @@ def evaluation_batches(
         batch_size=place.batch_size,
         image_size=model.spec.image_size,
         crop_pct=config.data.crop_pct or model.spec.crop_pct,
+        interpolation=model.spec.interpolation,
         num_workers=config.data.num_workers,
         process_index=place.index,
         process_count=place.count,

@@ -24,10 +24,17 @@ _HELD = 2**27
 
 
 def crop_picture(
-    image: Image.Image, size: Size, crop_pct: float = 1.0
+    image: Image.Image, size: Size, crop_pct: float = 1.0, interpolation: str = "bicubic"
 ) -> UInt8[np.ndarray, "height width 3"]:
-    """The middle of an RGB image of any shape, as a model takes it; see `center_crop`."""
-    return np.asarray(center_crop(image, size, crop_pct))
+    """The middle of an RGB image of any shape, as a model takes it; see `center_crop`.
+
+    Args:
+        image: of any shape.
+        size: (height, width) of the result.
+        crop_pct: share of the shorter side.
+        interpolation: "bicubic" or "bilinear".
+    """
+    return np.asarray(center_crop(image, size, crop_pct, *INTERPOLATIONS[interpolation]))
 
 
 def center_crop(

@@ -79,8 +79,8 @@ def describe_artifact(
         "inputs": inputs,
         "output": _input("logits" if model.spec.num_classes else "features", outputs, meaning),
         "preprocessing": (
-            "resize the picture with bicubic interpolation, its shape kept, until its shorter side"
-            " is that of image_size / crop_pct; take the middle"
+            f"resize the picture with {model.spec.interpolation} interpolation, its shape kept,"
+            " until its shorter side is that of image_size / crop_pct; take the middle"
         ),
         "class_names": list(class_names) if class_names is not None else None,
         "platforms": list(exported.platforms),

@@ -104,7 +104,9 @@ class Classifier:
 
     def _read(self, source: Source) -> np.ndarray | UserError:
         try:
-            return crop_picture(read_picture(source), self._spec.image_size, self._spec.crop_pct)
+            spec = self._spec
+            picture = read_picture(source)
+            return crop_picture(picture, spec.image_size, spec.crop_pct, spec.interpolation)
         except UserError as error:
             return error
 

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from renyi_jax.models.registry import MODELS, TAGS, model_spec
+from renyi_jax.models.registry import MODELS, model_spec
 from renyi_jax.models.spec import ModelSpec
 from renyi_jax.models.vit import VisionTransformer
 from renyi_jax.weights import CLASSIFIER, IGNORED, split_block, timm_name
@@ -67,16 +67,6 @@ def expected_shapes(spec: ModelSpec) -> dict[str, Shape]:
     return shapes
 
 
-def model_name(spec: ModelSpec) -> str | None:
-    """The name of a spec, whatever its image size and classes; None for one without a name."""
-    sizes = {"image_size": spec.image_size, "num_classes": spec.num_classes}
-    for tag, changes in {"": {}, **TAGS}.items():
-        for name, known in MODELS.items():
-            if dataclasses.replace(known, **{**changes, **sizes}) == spec:
-                return f"{name}.{tag}" if tag else name
-    return None
-
-
 def source_grid(spec: ModelSpec, shapes: Mapping[str, Shape], noted: Size | None) -> Grid | None:
     """Returns the patch grid of a file's positional embedding, or None where it cannot be known.
 
@@ -93,10 +83,9 @@ def source_grid(spec: ModelSpec, shapes: Mapping[str, Shape], noted: Size | None
         return None
     count = shape[1] - (spec.num_prefix if spec.prefix_embedded else 0)
     side = math.isqrt(max(count, 0))
-    name = model_name(spec)
     candidates = [(side, side), spec.grid_size]
-    if name is not None:
-        candidates.insert(0, model_spec(name).grid_size)
+    if spec.name is not None:
+        candidates.insert(0, model_spec(spec.name).grid_size)
     if noted is not None:
         patch = spec.patch_size
         is_tiled = noted[0] % patch == 0 == noted[1] % patch

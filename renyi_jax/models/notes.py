@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from renyi_jax.errors import UserError
-from renyi_jax.models.compatibility import model_name
 from renyi_jax.models.vit import VisionTransformer
 from renyi_jax.pruning import PruningConfig
 
@@ -41,8 +40,8 @@ def write_notes(
     """
     height, width = model.spec.image_size
     metadata = {"format": "pt", "image_size": f"{height}x{width}"}  # "format" is for other programs
-    if name := model_name(model.spec):
-        metadata["model"] = name
+    if model.spec.name:
+        metadata["model"] = model.spec.name
     if model.pruning is not None:
         metadata["pruning"] = json.dumps(model.pruning.to_json())
     if class_names is not None:

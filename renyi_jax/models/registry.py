@@ -155,7 +155,9 @@ def model_spec(
             f"Unknown model {name!r}.{nearest(name, MODELS)}"
             " renyi_jax.list_models() returns every name."
         )
-    spec = dataclasses.replace(MODELS[architecture], **TAGS.get(tag, {}))
+    pixels = TAGS.get(tag, {})
+    known = f"{architecture}.{tag}" if pixels else architecture
+    spec = dataclasses.replace(MODELS[architecture], **pixels, name=known)
     if num_classes is not None:
         if num_classes < 0:
             raise UserError(f"num_classes must be at least 0, got {num_classes}.")

@@ -25,6 +25,9 @@ class ModelSpec:
         mean: per-channel mean that images are normalised with, for pixels in [0, 1].
         std: per-channel standard deviation, likewise.
         crop_pct: share of the resized image that the evaluation crop takes.
+        interpolation: with which images are resized.
+        name: under which `create_model` knows it, with the tag that says its pixels; None for a
+            shape without a name.
     """
 
     embed_dim: int
@@ -41,6 +44,8 @@ class ModelSpec:
     mean: tuple[float, ...] = IMAGENET_MEAN
     std: tuple[float, ...] = IMAGENET_STD
     crop_pct: float = 0.9
+    interpolation: str = "bicubic"
+    name: str | None = dataclasses.field(default=None, compare=False)
 
     @property
     def num_prefix(self) -> int:

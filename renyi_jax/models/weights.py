@@ -12,7 +12,7 @@ from etils import epath
 from flax import nnx
 
 from renyi_jax.errors import UserError, nearest
-from renyi_jax.models.compatibility import Fit, fit, fitting_models, model_name
+from renyi_jax.models.compatibility import Fit, fit, fitting_models
 from renyi_jax.models.notes import read_notes, write_notes
 from renyi_jax.models.spec import ModelSpec
 from renyi_jax.models.vit import VisionTransformer
@@ -87,10 +87,11 @@ def check_fit(spec: ModelSpec, checkpoint: Checkpoint) -> Fit:
     noted = read_notes(checkpoint.metadata, checkpoint.path).image_size
     plan = fit(spec, shapes, noted)
     if plan.problems:
-        name = model_name(spec) or "the model"
         lines = "".join(f"\n  {problem}" for problem in plan.problems)
         advice = fitting_models(shapes, noted)
-        raise UserError(f"{checkpoint.path} does not fit {name}:{lines}\n{advice}")
+        raise UserError(
+            f"{checkpoint.path} does not fit {spec.name or 'the model'}:{lines}\n{advice}"
+        )
     bad = [name for name in plan.names if not np.isfinite(checkpoint.tensors[name]).all()]
     if bad:
         count = sum(int((~np.isfinite(checkpoint.tensors[name])).sum()) for name in bad)

@@ -143,6 +143,7 @@ def _training_features(
         batch_size=batch_size,
         image_size=spec.image_size,
         crop_pct=config.data.crop_pct or spec.crop_pct,
+        interpolation=spec.interpolation,
         process_index=place.index,
         process_count=place.count,
     )

@@ -39,6 +39,7 @@ def make_validation(
             batch_size=batch_size,
             image_size=model.spec.image_size,
             crop_pct=config.data.crop_pct or model.spec.crop_pct,
+            interpolation=model.spec.interpolation,
             process_index=place.index,
             process_count=place.count,
         )

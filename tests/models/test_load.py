@@ -9,7 +9,6 @@ import renyi_jax
 from renyi_jax.errors import UserError
 from renyi_jax.inference import Classifier
 from renyi_jax.models import Loaded, normalize_images, to_timm
-from renyi_jax.models.compatibility import model_name
 from renyi_jax.models.notes import write_notes
 from renyi_jax.pruning import PruningConfig
 from renyi_jax.weights import read_checkpoint, write_checkpoint
@@ -130,7 +129,7 @@ def test_timm_s_tags_choose_the_pixels_that_the_weights_expect():
     assert spec("vit_small_patch14_dinov2.lvd142m") == spec("vit_small_patch14_dinov2")
     assert spec("vit_small_patch16_224.dino").mean == spec("deit_small_patch16_224").mean
     for tagged in ("vit_small_patch16_224.dino", "vit_large_patch16_224.mae"):
-        name = model_name(spec(tagged))  # of what is noted in a file, the same pixels follow
+        name = spec(tagged).name  # of what is noted in a file, the same pixels follow
         assert name and spec(name, num_classes=0) == spec(tagged)
     with pytest.raises(UserError, match=r"Unknown model 'resnet50\.a1_in1k'"):
         spec("resnet50.a1_in1k")

@@ -1,5 +1,3 @@
-import dataclasses
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -7,7 +5,8 @@ from hypothesis import strategies as st
 from parity import KINDS, build, tiny_spec
 
 from renyi_jax.models import MODELS
-from renyi_jax.models.compatibility import expected_shapes, model_name
+from renyi_jax.models.compatibility import expected_shapes
+from renyi_jax.models.registry import model_spec
 from renyi_jax.models.weights import to_timm
 from renyi_jax.weights.names import NAMES, PATCHES, split_block, timm_name
 
@@ -43,9 +42,9 @@ def test_a_dense_kernel_is_the_transposed_weight_and_a_norm_keeps_its_scale():
 
 @pytest.mark.parametrize("name", MODELS)
 def test_a_spec_keeps_its_name_at_another_size_and_number_of_classes(name):
-    spec = dataclasses.replace(MODELS[name], image_size=(28, 112), num_classes=3)
-    assert model_name(spec) == name
+    size = (2 * MODELS[name].patch_size, MODELS[name].patch_size)
+    assert model_spec(f"{name}.a_tag", image_size=size, num_classes=3).name == name
 
 
 def test_a_spec_that_is_not_in_the_registry_has_no_name():
-    assert model_name(tiny_spec("plain")) is None
+    assert tiny_spec("plain").name is None
