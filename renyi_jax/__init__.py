@@ -10,6 +10,7 @@ if sys.argv[:1] == ["-m"]:  # as long as Python imports the packages of a comman
     signals.note()
 
 from renyi_jax import entropy, pruning
+from renyi_jax.common.version import __version__
 from renyi_jax.models import (
     attention_maps,
     create_model,
@@ -22,10 +23,9 @@ from renyi_jax.models import (
 )
 from renyi_jax.pruning import PruningConfig
 
-__version__ = "0.1.0"
-
 __all__ = [
     "PruningConfig",
+    "__version__",
     "attention_maps",
     "create_model",
     "entropy",

@@ -27,7 +27,7 @@ from renyi_jax.config import pruning_config
 from renyi_jax.data import load_dataset
 from renyi_jax.evaluation.judging import Reading
 from renyi_jax.evaluation.store import Store
-from renyi_jax.models import load_weights, normalize_images
+from renyi_jax.models import Forward, load_weights
 from renyi_jax.training.setup import model_for
 from studies.judging import judge
 from studies.plan_flags import BASELINE, define_plans, rows_name
@@ -82,11 +82,10 @@ def main() -> None:
             write_rows(out / rows_name(plan, measure), rows, measure, config)
 
 
-def read(graphdef, params, batch, alphas, key) -> Features:
+def read(forward: Forward, weights, batch, alphas, key) -> Features:
     """The class tokens of a batch; the model has no head."""
-    model = nnx.merge(graphdef, params)
-    images = normalize_images(batch["image"], model.spec.mean, model.spec.std)
-    return Features(model(images, alphas, rngs=nnx.Rngs(pruning=key)), batch["label"])
+    tokens = forward(weights, batch["image"], alphas, rngs=nnx.Rngs(pruning=key))
+    return Features(tokens, batch["label"])
 
 
 def cosine(

@@ -11,7 +11,7 @@ from PIL import Image
 
 from renyi_jax.data.dataset import Dataset, Records
 from renyi_jax.data.fashion_mnist import CLASS_NAMES
-from renyi_jax.models import ModelSpec, VisionTransformer
+from renyi_jax.models import Forward, ModelSpec, VisionTransformer, weights_of
 from renyi_jax.pruning import PruningConfig
 
 
@@ -48,14 +48,15 @@ def tiny_model(
             rngs=nnx.Rngs(0),
         )
 
-    graphdef, shapes = nnx.split(nnx.eval_shape(build))
+    model = nnx.eval_shape(build)
     rng = np.random.default_rng(seed)
 
     def draw(path: tuple[Any, ...], shape: jax.ShapeDtypeStruct) -> jax.Array:
         mean = 1.0 if "scale" in jax.tree_util.keystr(path) else 0.0
         return jnp.asarray(rng.normal(mean, 0.3, shape.shape), shape.dtype)
 
-    return nnx.merge(graphdef, jax.tree_util.tree_map_with_path(draw, shapes))
+    weights = jax.tree_util.tree_map_with_path(draw, weights_of(model))
+    return Forward.of(model).model(weights)
 
 
 def tiny_dataset(num_test: int = 23, image_size: int = 16, masks: bool = True) -> Dataset:

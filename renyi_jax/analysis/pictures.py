@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 from jaxtyping import Float, UInt8
 
 from renyi_jax.analysis.patch_maps import StageMap, stage_maps
@@ -17,7 +16,7 @@ from renyi_jax.analysis.photo import Row, Stop
 from renyi_jax.analysis.style import text_of
 from renyi_jax.common.progress import progress
 from renyi_jax.errors import UserError
-from renyi_jax.models import VisionTransformer, attention_statistics, normalize_images
+from renyi_jax.models import Forward, VisionTransformer, attention_statistics, weights_of
 from renyi_jax.pruning import PruningConfig
 from renyi_jax.pruning.sweep import describe, keep_words
 
@@ -65,8 +64,7 @@ def read_attention(
     spec, plain = model.spec, model.with_pruning(None)
     maps, entropies, distances = [], [], []
     for image in progress(pixels, "Reading attention", unit="image"):
-        images = normalize_images(jnp.asarray(image[None]), spec.mean, spec.std)
-        blocks = attention_statistics(plain, images, alphas)
+        blocks = attention_statistics(plain, image[None], alphas)
         each = np.stack([block.entropies[:, 0] for block in blocks], axis=1)
         maps.append(each.mean(axis=2).reshape(*each.shape[:2], *spec.grid_size))
         entropies.append(each.mean(axis=-1))
@@ -88,15 +86,15 @@ def read_decisions(
         pixels: pictures of its size, seen one at a time.
         settings: prunings; None is no pruning.
     """
-    params = nnx.split(model)[1]
+    weights = weights_of(model)
     found = []
     for setting in progress(settings, "Reading prunings", unit="pruning"):
         program = setting and dataclasses.replace(setting, alpha=1.0)
-        graphdef = nnx.split(model.with_pruning(program))[0]
+        forward = Forward.of(model.with_pruning(program))
         alphas = jnp.asarray(setting.per_block("alpha") if setting else (), jnp.float32)
         found.append(
             [
-                _decision(model, setting, *jax.device_get(_run(graphdef, params, image, alphas)))
+                _decision(model, setting, *jax.device_get(_run(forward, weights, image, alphas)))
                 for image in pixels[:, None]
             ]
         )
@@ -200,8 +198,6 @@ def _decision(model: VisionTransformer, setting: PruningConfig | None, outputs, 
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _run(graphdef: Any, params: Any, pixels, alphas):
-    model = nnx.merge(graphdef, params)
-    images = normalize_images(pixels, model.spec.mean, model.spec.std)
-    outputs, trace = model(images, alphas, return_trace=True)
+def _run(forward: Forward, weights: Any, pixels, alphas):
+    outputs, trace = forward(weights, pixels, alphas, return_trace=True)
     return jax.nn.softmax(outputs), trace

@@ -25,9 +25,9 @@ import absl.logging
 import jax
 from absl import app, flags
 
-import renyi_jax
 from renyi_jax.common import signals
 from renyi_jax.common.files import cache_folder, write_text
+from renyi_jax.common.version import __version__
 from renyi_jax.errors import UserError, nearest
 
 Parse = Callable[[list[str]], list[str]]
@@ -64,7 +64,7 @@ def run(main: Callable[[], None], parse: Parse = flags.FLAGS, heeds_signals: boo
 
     def parse_all(argv: list[str]) -> list[str]:
         if "--version" in argv:
-            print(f"renyi_jax {renyi_jax.__version__}, JAX {jax.__version__}, Python {_PYTHON}")
+            print(f"renyi_jax {__version__}, JAX {jax.__version__}, Python {_PYTHON}")
             sys.exit(0)
         try:
             rest = parse(argv)

@@ -13,8 +13,8 @@ from typing import Any
 import jax
 from etils import epath
 
-import renyi_jax
 from renyi_jax.common.files import write_json
+from renyi_jax.common.version import __version__
 
 _STARTED = time.monotonic()
 
@@ -35,7 +35,7 @@ def made_by() -> dict[str, Any]:
     """
     devices = jax.devices()
     return {
-        "version": renyi_jax.__version__,
+        "version": __version__,
         "commit": _commit(Path(__file__)),
         "python": platform.python_version(),
         "jax": jax.__version__,

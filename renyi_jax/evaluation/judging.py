@@ -20,14 +20,14 @@ from jax.experimental import multihost_utils
 from jaxtyping import Bool
 from tqdm import tqdm
 
-import renyi_jax
 from renyi_jax.common.progress import phase, progress
+from renyi_jax.common.version import __version__
 from renyi_jax.data import Dataset, eval_loader, fingerprint
 from renyi_jax.errors import UserError
 from renyi_jax.evaluation.metrics import outcome_shapes
 from renyi_jax.evaluation.programs import Batch, Programs, Read, Setting, evaluate_batch
 from renyi_jax.evaluation.store import Identity, Store
-from renyi_jax.models import VisionTransformer
+from renyi_jax.models import VisionTransformer, weights_of
 from renyi_jax.models.flops import count_flops
 from renyi_jax.parallel import BatchPlacement, put, replicated, spread
 from renyi_jax.pruning.sweep import describe, draws, program_of
@@ -129,7 +129,7 @@ def identify(
 ) -> list[Identity]:
     """What decides the cells of these settings, as JSON has it."""
     common = {
-        "version": renyi_jax.__version__,
+        "version": __version__,
         "weights": _digest(model),
         "model": [config.model.name, config.model.image_size, config.model.dtype],
         "images": _fingerprint(dataset.test),
@@ -191,7 +191,7 @@ class _Run:
         self._programs, self._fuses = programs, fuses
         self._batches = functools.partial(evaluation_batches, model, dataset, config, programs)
         self._spec, self._images = model.spec, len(dataset.test)
-        self._params = put(nnx.split(model)[1], replicated(programs.mesh))
+        self._params = put(weights_of(model), replicated(programs.mesh))
         self._key = jax.random.key(seed)
 
     def estimate(self, settings: Sequence[Setting]) -> str:

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 
 from renyi_jax.common.progress import phase
 from renyi_jax.evaluation.metrics import Outcomes, judge
-from renyi_jax.models import VisionTransformer, normalize_images, patches_on_object
+from renyi_jax.models import Forward, VisionTransformer, patches_on_object
 from renyi_jax.parallel import make_mesh, on_mesh, replicated
 from renyi_jax.pruning import PruningConfig
 from renyi_jax.pruning.sweep import program_of
@@ -19,7 +19,7 @@ from renyi_jax.pruning.sweep import program_of
 Batch = dict[str, Any]
 Setting = PruningConfig | None
 Read = Callable[..., Any]
-"""`(graphdef, params, batch, alphas, key)` to a NamedTuple of arrays, one entry for each image."""
+"""`(forward, weights, batch, alphas, key)` to a NamedTuple of arrays, one entry for each image."""
 
 
 class Program(NamedTuple):
@@ -35,14 +35,14 @@ class Program(NamedTuple):
     peak_memory: int | None
 
 
-def evaluate_batch(graphdef: Any, params: Any, batch: Batch, alphas: Any, key: Any) -> Outcomes:
-    """The outcomes of one batch, under the pruning of the graph."""
-    model = nnx.merge(graphdef, params)
-    images = normalize_images(batch["image"], model.spec.mean, model.spec.std)
-    logits, trace = model(images, alphas, return_trace=True, rngs=nnx.Rngs(pruning=key))
+def evaluate_batch(forward: Forward, weights: Any, batch: Batch, alphas: Any, key: Any) -> Outcomes:
+    """The outcomes of one batch, under the pruning of the model."""
+    logits, trace = forward(
+        weights, batch["image"], alphas, return_trace=True, rngs=nnx.Rngs(pruning=key)
+    )
     on_object = None
     if "object_mask" in batch:
-        on_object = patches_on_object(batch["object_mask"], model.spec.patch_size)
+        on_object = patches_on_object(batch["object_mask"], forward.spec.patch_size)
     positions = [stage.kept for stage in trace]
     return judge(logits, jnp.asarray(batch["label"]), positions, on_object)
 
@@ -97,14 +97,13 @@ class Programs:
         alphas: Sequence[Float[np.ndarray, "_ _"]],
         key: Any,
     ) -> Any:
-        # The graphs are bound, not arguments: hashing them would cost a millisecond a call.
-        graphs = [nnx.split(self._model.with_pruning(program))[0] for program in programs]
+        forwards = [Forward.of(self._model.with_pruning(program)) for program in programs]
         rows = [name[:place].count(program) for place, program in enumerate(name)]
 
         def evaluate(params: Any, batch: Batch, alphas: Sequence[Array], key: Any) -> list[Any]:
             read = [
-                _of_each(each, lambda order, g=graph: self._read(g, params, batch, order, key))
-                for graph, each in zip(graphs, alphas)
+                _of_each(each, lambda order, f=forward: self._read(f, params, batch, order, key))
+                for forward, each in zip(forwards, alphas)
             ]
             return [
                 jax.tree.map(lambda field, row=row: field[row], read[programs.index(program)])

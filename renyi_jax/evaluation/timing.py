@@ -7,16 +7,15 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from flax import nnx
 
-import renyi_jax
 from renyi_jax.common.progress import phase
+from renyi_jax.common.version import __version__
 from renyi_jax.data import Dataset
 from renyi_jax.evaluation.judging import Config, agreed_missing, evaluation_batches
 from renyi_jax.evaluation.programs import Programs, Setting
 from renyi_jax.evaluation.store import Identity, Store
 from renyi_jax.measuring.throughput import seconds_per_call
-from renyi_jax.models import VisionTransformer
+from renyi_jax.models import VisionTransformer, weights_of
 from renyi_jax.parallel import put, replicated
 from renyi_jax.pruning.sweep import describe, program_of
 
@@ -79,7 +78,7 @@ def _identity(
     program: Setting, model: VisionTransformer, config: Config, programs: Programs
 ) -> Identity:
     identity = {
-        "version": renyi_jax.__version__,
+        "version": __version__,
         "timed": describe(program),
         "model": [config.model.name, config.model.image_size, config.model.dtype],
         "num_classes": model.spec.num_classes,
@@ -98,7 +97,7 @@ def _measure(
     names: Sequence[Setting],
     programs: Programs,
 ) -> list[Timing]:
-    params = put(nnx.split(model)[1], replicated(programs.mesh))
+    params = put(weights_of(model), replicated(programs.mesh))
     key = jax.random.key(0)
     batch = next(evaluation_batches(model, dataset, config, programs))
     timed = {name: programs.get([name], params, batch, key) for name in (*names, None)}

@@ -1,5 +1,6 @@
 """A model as one file that runs wherever JAX does, without this package."""
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -7,11 +8,10 @@ import jax
 import jax.export
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 
 from renyi_jax.errors import UserError, nearest
 from renyi_jax.inference.describe import describe
-from renyi_jax.models import VisionTransformer, normalize_images
+from renyi_jax.models import Forward, VisionTransformer, weights_of
 
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 INPUTS = ("float32", "uint8")
@@ -46,12 +46,7 @@ def export_model(
     spec, pruning = model.spec, model.pruning
     if alpha_input and not (pruning and pruning.matters("alpha")):
         raise UserError("Without a criterion that has an order, alpha cannot be an input.")
-    graphdef, params = nnx.split(model)
-
-    def forward(images, *alpha):
-        if input_dtype == "uint8":
-            images = normalize_images(images, spec.mean, spec.std)
-        return nnx.merge(graphdef, params)(images, *alpha)
+    forward = functools.partial(Forward.of(model), weights_of(model))
 
     (batch,) = jax.export.symbolic_shape("batch")
     images = jax.ShapeDtypeStruct((batch, *spec.image_size, 3), jnp.dtype(input_dtype))
@@ -97,11 +92,12 @@ def deviation(model: VisionTransformer, exported: jax.export.Exported) -> float:
     the largest output."""
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 256, (1, *model.spec.image_size, 3), np.uint8)
-    images = normalize_images(jnp.asarray(pixels), model.spec.mean, model.spec.std)
+    forward = Forward.of(model)
     first, *rest = exported.in_avals
+    images = pixels if first.dtype == jnp.uint8 else forward.normalize(pixels)
     alpha = (jnp.float32(2.0),) * len(rest)
-    expected = nnx.jit(lambda model, *arguments: model(*arguments))(model, images, *alpha)
-    found = exported.call(pixels if first.dtype == jnp.uint8 else images, *alpha)
+    expected = jax.jit(forward)(weights_of(model), pixels, *alpha)
+    found = exported.call(images, *alpha)
     return float(jnp.abs(found - expected).max() / jnp.abs(expected).max())
 
 

@@ -7,14 +7,13 @@ from pathlib import Path
 
 import jax
 import numpy as np
-from flax import nnx
 from jaxtyping import Bool, Float, UInt8
 
 from renyi_jax.common.files import read_text
 from renyi_jax.entropy import known_orders
 from renyi_jax.errors import UserError
 from renyi_jax.images import Source, crop_picture, read_picture
-from renyi_jax.models import VisionTransformer, normalize_images
+from renyi_jax.models import Forward, VisionTransformer, weights_of
 from renyi_jax.models.classes import imagenet_names
 from renyi_jax.pruning import on_grid
 
@@ -70,15 +69,15 @@ class Classifier:
         self.batch_size = batch_size
         self._spec = spec
         self._alpha = model.pruning.per_block("alpha") if model.pruning else ()
-        graphdef, self._params = nnx.split(model)
+        self._weights = weights_of(model)
+        forward = Forward.of(model)
 
         @jax.jit
-        def forward(params, pixels, alpha):
-            images = normalize_images(pixels, spec.mean, spec.std)
-            logits, trace = nnx.merge(graphdef, params)(images, alpha, return_trace=True)
+        def classify(weights, pixels, alpha):
+            logits, trace = forward(weights, pixels, alpha, return_trace=True)
             return jax.nn.softmax(logits), trace[-1].kept if trace else None
 
-        self._forward = forward
+        self._compiled = classify
 
     def __call__(
         self, sources: Iterable[Source], alpha: float | Sequence[float] | None = None
@@ -115,7 +114,7 @@ class Classifier:
         batch[: len(pixels)] = pixels
         alpha = self._alpha if alpha is None else alpha
         alphas = np.broadcast_to(known_orders(alpha), (len(self._alpha),))
-        probabilities, kept = jax.device_get(self._forward(self._params, batch, alphas))
+        probabilities, kept = jax.device_get(self._compiled(self._weights, batch, alphas))
         rows, columns = self._spec.grid_size
         for number, image in enumerate(pixels):
             grid = np.ones((rows, columns), bool)

@@ -14,7 +14,7 @@ from renyi_jax.common.progress import phase, progress
 from renyi_jax.measuring.peak import Product, peak_rate, product_calls
 from renyi_jax.measuring.peers import Peer, running
 from renyi_jax.measuring.throughput import times_per_call
-from renyi_jax.models import VisionTransformer, create_model
+from renyi_jax.models import Forward, VisionTransformer, create_model, weights_of
 from renyi_jax.models.flops import count_flops
 from renyi_jax.models.footprint import require_forward
 from renyi_jax.models.registry import DTYPES, model_spec
@@ -179,16 +179,17 @@ def _short(value: Any) -> str:
 
 def forward_pass(group: Group, setting: PruningConfig | None) -> Compiled:
     """Classifies a batch, and one image."""
-    graphdef, params = nnx.split(random_model(group).with_pruning(setting))
+    model = random_model(group).with_pruning(setting)
+    weights = weights_of(model)
     alpha = jnp.asarray(setting.per_block("alpha") if setting else (), jnp.float32)
     images = np.random.default_rng(0).normal(size=(group.batch_size, *group.image_size, 3))
     batch = jnp.asarray(images, jnp.float32)
-    forward = jax.jit(functools.partial(_forward, graphdef))
-    compiled = forward.lower(params, batch, alpha).compile()
+    forward = jax.jit(Forward.of(model))
+    compiled = forward.lower(weights, batch, alpha).compile()
     return Compiled(
         compiled,
-        functools.partial(compiled, params, batch, alpha),
-        functools.partial(forward, params, batch[:1], alpha),
+        functools.partial(compiled, weights, batch, alpha),
+        functools.partial(forward, weights, batch[:1], alpha),
     )
 
 
@@ -225,18 +226,14 @@ def random_model(group: Group, dtype: str | None = None) -> VisionTransformer:
         image_size=group.image_size,
         dtype=group.dtype,
     )
-    graphdef, shapes = nnx.split(nnx.eval_shape(lambda: build(rngs=nnx.Rngs(0))))
+    model = nnx.eval_shape(lambda: build(rngs=nnx.Rngs(0)))
     rng = np.random.default_rng(0)
 
     def draw(shape: jax.ShapeDtypeStruct) -> jax.Array:
         kind = DTYPES[dtype or group.dtype] if len(shape.shape) == 2 else shape.dtype
         return jnp.asarray(rng.normal(0, 0.02, shape.shape), kind)
 
-    return nnx.merge(graphdef, jax.tree.map(draw, shapes))
-
-
-def _forward(graphdef, params, images, alpha):
-    return nnx.merge(graphdef, params)(images, alpha if alpha.size else None)
+    return Forward.of(model).model(jax.tree.map(draw, weights_of(model)))
 
 
 def _row(group: Group, setting: PruningConfig | None, peer: str | None) -> Row:

@@ -7,6 +7,7 @@ from renyi_jax.models.attention_maps import (
     entropy_maps,
 )
 from renyi_jax.models.flops import flops
+from renyi_jax.models.forward import Forward, weights_of
 from renyi_jax.models.load import Loaded, load
 from renyi_jax.models.preprocess import normalize_images, patches_on_object
 from renyi_jax.models.registry import MODELS, create_model, list_models
@@ -17,6 +18,7 @@ from renyi_jax.models.weights import fill, load_weights, save_weights, to_timm
 __all__ = [
     "MODELS",
     "AttentionStatistics",
+    "Forward",
     "Loaded",
     "ModelSpec",
     "VisionTransformer",
@@ -33,4 +35,5 @@ __all__ = [
     "patches_on_object",
     "save_weights",
     "to_timm",
+    "weights_of",
 ]

@@ -7,18 +7,14 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
-from jaxtyping import Array, Float, Float32, Int, UInt8
+from jaxtyping import Array, Float, Float32, Int
 
 from renyi_jax.entropy import attention_entropy, known_orders
 from renyi_jax.errors import UserError
-from renyi_jax.models.preprocess import normalize_images
+from renyi_jax.models.forward import Forward, Images, weights_of
 from renyi_jax.models.vit import VisionTransformer
 from renyi_jax.pruning import on_grid
 
-Images = (
-    Float[Array | np.ndarray, "b height width 3"] | UInt8[Array | np.ndarray, "b height width 3"]
-)
 Pictures = Images | Sequence[Any]
 """Normalised by the mean and deviation of `model.spec`, or pixels from 0 to 255, which become so:
 arrays, or a list of Pillow images or arrays of one picture each."""
@@ -56,7 +52,7 @@ def attention_maps(
     Raises:
         UserError: images of another kind, or of another size.
     """
-    return _attention(*nnx.split(model), _normalized(model, images))
+    return _attention(Forward.of(model), weights_of(model), _stacked(images))
 
 
 def entropy_maps(
@@ -86,7 +82,8 @@ def attention_statistics(
 ) -> tuple[AttentionStatistics, ...]:
     """The statistics of every block; arguments and errors as in `entropy_maps`."""
     orders = np.atleast_1d(known_orders(alphas))
-    return jax.device_get(_statistics(*nnx.split(model), _normalized(model, images), orders))
+    statistics = _statistics(Forward.of(model), weights_of(model), _stacked(images), orders)
+    return jax.device_get(statistics)
 
 
 def attention_distance(
@@ -113,8 +110,8 @@ def attention_distance(
     return patch_size * jnp.sum(jax.nn.softmax(patches, axis=-1) * steps[:, None], axis=-1)
 
 
-def _normalized(model: VisionTransformer, images: Pictures) -> Float[Array, "b height width 3"]:
-    """The images as the model takes them; it tells itself what has another size or shape."""
+def _stacked(images: Pictures) -> Images:
+    """One array of the images; the model tells itself what has another size or shape."""
     if not isinstance(images, np.ndarray | jax.Array):
         pictures = [np.asarray(each) for each in images]
         shapes = {picture.shape for picture in pictures}
@@ -124,22 +121,22 @@ def _normalized(model: VisionTransformer, images: Pictures) -> Float[Array, "b h
                 " `renyi_jax.inference.crop_picture` brings a picture to the model's size."
             )
         images = np.stack(pictures)
-    if images.dtype == jnp.uint8:
-        return normalize_images(jnp.asarray(images), model.spec.mean, model.spec.std)
-    return jnp.asarray(images)
+    return images
 
 
-# The graph of a model hashes, so that the same model is compiled once.
+# A `Forward` hashes, so that the same model is compiled once.
 @functools.partial(jax.jit, static_argnums=0)
-def _attention(graphdef, params, images):
-    model = nnx.merge(graphdef, params)
-    return model.read_attention(images, lambda _, logits: jax.nn.softmax(logits, axis=-1))[1]
+def _attention(forward: Forward, weights, images):
+    def read(_: int, logits: Float[Array, "b h n n"]) -> Float[Array, "b h n n"]:
+        return jax.nn.softmax(logits, axis=-1)
+
+    return forward.read_attention(weights, images, read)[1]
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _statistics(graphdef, params, images, alphas):
-    model = nnx.merge(graphdef, params)
-    spec = model.spec
+def _statistics(forward: Forward, weights, images, alphas):
+    model, images = forward.model(weights), forward.normalize(images)
+    spec = forward.spec
     entering = _positions(model, images)
 
     def read(block: int, logits: Float[Array, "b h n n"]) -> AttentionStatistics:

@@ -1,23 +1,20 @@
 """A model with its weights, from what a file of weights says of it."""
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import numpy as np
 from flax import nnx
-from jaxtyping import Array, Float, UInt8
+from jaxtyping import Array, Float
 
 from renyi_jax.errors import UserError
 from renyi_jax.models.compatibility import file_classes, fitting_models, source_grid
 from renyi_jax.models.footprint import require_forward
+from renyi_jax.models.forward import Forward, Images, weights_of
 from renyi_jax.models.notes import read_notes
-from renyi_jax.models.preprocess import normalize_images
 from renyi_jax.models.registry import create_model, model_spec
 from renyi_jax.models.vit import VisionTransformer
 from renyi_jax.models.weights import check_fit, fill
 from renyi_jax.weights import read_checkpoint
-
-Images = UInt8[Array, "b h w 3"] | Float[Array, "b h w 3"]
 
 
 class Loaded(NamedTuple):
@@ -41,10 +38,7 @@ class Loaded(NamedTuple):
         Args:
             images: pixels, which are normalised here, or floats that are normalised already.
         """
-        if images.dtype == np.uint8:
-            images = normalize_images(images, self.model.spec.mean, self.model.spec.std)
-        model: Any = self.model  # which returns more than logits where it is asked to
-        return model(images)
+        return Forward.of(self.model)(weights_of(self.model), images)
 
 
 def load(

@@ -182,7 +182,7 @@ class VisionTransformer(nnx.Module):
             UserError: a pruned block beyond the last.
         """
         check_blocks(pruning, self.spec)
-        model = nnx.merge(*nnx.split(self))
+        model = nnx.clone(self)
         model.pruning = pruning
         return model
 

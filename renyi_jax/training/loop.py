@@ -15,7 +15,7 @@ from jax.sharding import Mesh
 from renyi_jax.config import recipe
 from renyi_jax.data import Dataset, steps_per_epoch
 from renyi_jax.errors import UserError
-from renyi_jax.models import VisionTransformer
+from renyi_jax.models import VisionTransformer, weights_of
 from renyi_jax.parallel import (
     BatchPlacement,
     make_mesh,
@@ -173,7 +173,7 @@ def initial_state(
     def create(params: Any) -> TrainState:
         return TrainState.create(params, optimizer, config.train)
 
-    params = nnx.to_pure_dict(nnx.state(model))
+    params = weights_of(model)
     shardings = state_shardings(mesh, jax.eval_shape(create, params))
     # From arrays of the host, which are the same in every process, and not donated: each device
     # makes its own share.

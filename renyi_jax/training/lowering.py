@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from renyi_jax.models import VisionTransformer
+from renyi_jax.models import VisionTransformer, weights_of
 from renyi_jax.parallel import BATCH_AXES, check_spread, state_shardings
 from renyi_jax.training.optimizer import learning_rate_schedule, make_optimizer
 from renyi_jax.training.setup import model_for
@@ -39,7 +39,7 @@ def abstract_model(config: Any, num_classes: int) -> VisionTransformer:
 def abstract_state(model: VisionTransformer, config: Any, mesh: Mesh) -> TrainState:
     """The state that training starts with, as it lies on the mesh."""
     optimizer = _optimizer(config, config.data.batch_size)
-    params = nnx.to_pure_dict(nnx.state(model))
+    params = weights_of(model)
     state = jax.eval_shape(
         lambda params: TrainState.create(params, optimizer, config.train), params
     )

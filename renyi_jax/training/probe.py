@@ -22,7 +22,7 @@ from scipy.special import log_softmax
 
 from renyi_jax.common.progress import phase, progress
 from renyi_jax.data import Dataset, eval_loader
-from renyi_jax.models import VisionTransformer, normalize_images
+from renyi_jax.models import Forward, VisionTransformer, weights_of
 from renyi_jax.parallel import BatchPlacement, put, replicated, spread
 from renyi_jax.training.stopping import Stopped
 
@@ -122,16 +122,14 @@ def _training_features(
     num_heads = len(_heads(model))
     body = nnx.clone(model)
     body.head = body.head_dist = None
-    graphdef, params = nnx.split(body)
+    forward, params = Forward.of(body), weights_of(body)
     spec = model.spec
 
     def read(params: Any, batch: Mapping[str, Array]) -> tuple[Array, Array, Array]:
-        images = normalize_images(batch["image"], spec.mean, spec.std)
-        body = nnx.merge(graphdef, params)
         if num_heads == 1:
-            features: Any = body(images)
+            features = forward(params, batch["image"])
         else:
-            tokens = body.forward_features(images)[:, :num_heads]
+            tokens = forward.features(params, batch["image"])[:, :num_heads]
             features = tokens.reshape(len(tokens), -1).astype(jnp.float32) / num_heads
         return features, batch["label"], batch["valid"]
 

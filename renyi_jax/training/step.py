@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from renyi_jax.data.mix import mixup_cutmix
 from renyi_jax.entropy import attention_entropy
-from renyi_jax.models import VisionTransformer, normalize_images
+from renyi_jax.models import Forward, VisionTransformer
 from renyi_jax.parallel import BATCH_AXES, constrain
 from renyi_jax.training.state import TrainState
 
@@ -39,7 +39,7 @@ def make_train_step(
         shardings: of `state_shardings`, for the state that comes out; it is called on that mesh.
     """
     options = config.train
-    spec = model.spec
+    forward = Forward.of(model)
     mix = functools.partial(
         mixup_cutmix,
         mixup=config.data.mixup,
@@ -52,8 +52,8 @@ def make_train_step(
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         key = jax.random.fold_in(jax.random.key(config.seed), state.step)
         mixing, key = jax.random.split(key)
-        images = normalize_images(batch["image"], spec.mean, spec.std)
-        targets = jax.nn.one_hot(batch["label"], spec.num_classes)
+        images = forward.normalize(batch["image"])
+        targets = jax.nn.one_hot(batch["label"], forward.spec.num_classes)
         targets = optax.smooth_labels(targets, options.label_smoothing)
         images, targets = mix(mixing, images, targets)
         examples = {"image": images, "target": targets, "label": batch["label"]}
@@ -81,7 +81,7 @@ def make_loss(
     Cross entropy, plus `train.entropy_weight` times the mean Rényi entropy (nats) of the attention
     that patches pay in `train.entropy_blocks`, over images, heads and patches.
     """
-    graphdef = nnx.graphdef(model)
+    forward = Forward.of(model)
     options = config.train
 
     def read(number: int, logits: Float[Array, "b h n n"]) -> Float[Array, ""] | None:
@@ -91,7 +91,8 @@ def make_loss(
 
     def loss_and_metrics(params: Any, examples: Batch, key: PRNGKeyArray):
         dropout, pruning = jax.random.split(key)
-        logits, entropies = nnx.merge(graphdef, params).read_attention(
+        logits, entropies = forward.read_attention(
+            params,
             examples["image"],
             read if options.entropy_weight else None,
             train=True,
@@ -147,13 +148,11 @@ def make_count_correct(
     model: VisionTransformer,
 ) -> Callable[[Any, Batch], Int[Array, "2"]]:
     """A compiled function from weights and a batch to the numbers of examples right, and of all."""
-    graphdef = nnx.graphdef(model)
-    spec = model.spec
+    forward = Forward.of(model)
 
     @jax.jit
     def count_correct(params: Any, batch: Batch) -> Int[Array, "2"]:
-        images = normalize_images(batch["image"], spec.mean, spec.std)
-        predicted = nnx.merge(graphdef, params)(images).argmax(axis=-1)
+        predicted = forward(params, batch["image"]).argmax(axis=-1)
         right = (predicted == batch["label"]) & batch["valid"]
         return jnp.stack([right.sum(), batch["valid"].sum()])
 

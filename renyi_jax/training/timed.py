@@ -6,10 +6,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 
 from renyi_jax.config import check_config, default_config
-from renyi_jax.models import VisionTransformer
+from renyi_jax.models import VisionTransformer, weights_of
 from renyi_jax.training.optimizer import make_optimizer
 from renyi_jax.training.state import TrainState
 from renyi_jax.training.step import make_train_step
@@ -35,7 +34,7 @@ def timed_train_step(
         "image": jnp.asarray(rng.integers(0, 256, shape, dtype=np.uint8)),
         "label": jnp.arange(batch_size) % model.spec.num_classes,
     }
-    state = TrainState.create(nnx.to_pure_dict(nnx.state(model)), optimizer, config.train)
+    state = TrainState.create(weights_of(model), optimizer, config.train)
     step = make_train_step(model, optimizer, config).lower(state, batch).compile()
 
     def run() -> Any:

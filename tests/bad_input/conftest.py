@@ -14,8 +14,8 @@ from bad_input import fork_server
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMANDS = sorted(
-    str(path.relative_to(ROOT / "renyi_jax").with_suffix("")).removesuffix("/__main__")
-    for path in (ROOT / "renyi_jax").rglob("*.py")
+    path.stem
+    for path in (ROOT / "renyi_jax").glob("*.py")
     if "commands.run(main" in path.read_text()
 )
 

@@ -30,8 +30,6 @@ def import_libraries(commands: list[str]) -> None:
     """Imports what the modules of `commands` import, but not those, which define their flags."""
     for command in commands:
         spec = importlib.util.find_spec(module_of(command))
-        if spec.submodule_search_locations:
-            spec = importlib.util.find_spec(f"{spec.name}.__main__")
         with open(spec.origin) as file:
             module = ast.parse(file.read())
         module.body = [

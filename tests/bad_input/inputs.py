@@ -9,7 +9,7 @@ LINES = {
     "benchmark": (NANO[0], "--budget=0", "--out=out"),
     "compile": (f"--config={QUICKSTART}", "--topology=v5e:2x2", "--out=out"),
     "convert": (*NANO, "--out=out.safetensors"),
-    "data": (f"--config={QUICKSTART}", "--check", "--out=out"),
+    "prepare": (f"--config={QUICKSTART}", "--check", "--out=out"),
     "evaluate": (f"--config={QUICKSTART}", f"--config.model.{NANO[1][2:]}", "--out=out"),
     "export": (*NANO, "--out=out.jax"),
     "main": (f"--config={QUICKSTART}", "--workdir=out"),
@@ -18,7 +18,7 @@ LINES = {
 }
 
 WRITES_FILE = ("convert", "export")
-READS_CONFIG = ("compile", "data", "evaluate", "main")
+READS_CONFIG = ("compile", "evaluate", "main", "prepare")
 READS_IMAGES = ("predict", "visualize")
 
 

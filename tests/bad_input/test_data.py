@@ -25,7 +25,7 @@ def pets(tmp_path):
 )
 def test_a_split_that_stands_for_no_image_is_refused(refuses, pets, field, split):
     arguments = (f"--config.data.manual_dir={pets}", f"--config.data.{field}={split}")
-    refuses("data", CONFIG, *OF_FOLDER, *arguments, words=f"config.data.{field}=")
+    refuses("prepare", CONFIG, *OF_FOLDER, *arguments, words=f"config.data.{field}=")
 
 
 def without_images(folder):
@@ -76,7 +76,7 @@ def a_pipe(folder):
 )
 def test_a_folder_that_is_no_data_set_is_refused(refuses, pets, change, words):
     change(pets)
-    refuses("data", CONFIG, *OF_FOLDER, f"--config.data.manual_dir={pets}", words=words)
+    refuses("prepare", CONFIG, *OF_FOLDER, f"--config.data.manual_dir={pets}", words=words)
 
 
 def test_a_folder_of_every_trouble_is_counted_once_and_told(run_command, pets):
@@ -93,7 +93,7 @@ def test_a_folder_of_every_trouble_is_counted_once_and_told(run_command, pets):
     shutil.copytree(pets / "test", pets / "all")
     for name in ("._0.jpg", "Thumbs.db", ".DS_Store", "x.heic"):
         (pets / "train" / "dog" / name).write_bytes(b"")
-    done = run_command("data", CONFIG, *OF_FOLDER, f"--config.data.manual_dir={pets}")
+    done = run_command("prepare", CONFIG, *OF_FOLDER, f"--config.data.manual_dir={pets}")
     assert done.status == 0, done.stderr
     assert "train: 9 examples" in done.stdout and "test: 5 examples" in done.stdout
     for words in ("train/emu", ".heic files (1)", "hidden files (3)", "nothing (1)", "devices (1)"):
@@ -106,7 +106,7 @@ def test_prepared_data_that_are_damaged_are_not_said_to_be_well(refuses, made, n
     (file,) = made.glob(f"cluttered_fashion_mnist/embedded/1.0.0/*{name}")
     content = file.read_bytes()
     file.write_bytes(content[: len(content) // 2] if damage == "cut" else bytes(len(content)))
-    refuses("data", CONFIG, f"--config.data.data_dir={made}", words=("damaged", "rm -r"))
+    refuses("prepare", CONFIG, f"--config.data.data_dir={made}", words=("damaged", "rm -r"))
 
 
 @pytest.fixture(scope="session")
@@ -131,4 +131,4 @@ def made(prepared, tmp_path):
 def test_a_path_that_is_no_folder_is_refused(refuses, pets, field, path):
     path = path.format(file=next(pets.glob("train/cat/*.jpg")))
     of = OF_FOLDER if field == "manual_dir" else ()
-    refuses("data", CONFIG, *of, f"--config.data.{field}={path}", words=f"config.data.{field}")
+    refuses("prepare", CONFIG, *of, f"--config.data.{field}={path}", words=f"config.data.{field}")

@@ -81,7 +81,7 @@ REFUSED = {
         "--keep_rates=": "an empty value",
         "--keep_rates=1.1": "each is a number in (0, 1]",
     },
-    "data": {
+    "prepare": {
         "--batches=0": "batches",
         "--batches=": "batches",
         "--batches=²": "batches",
