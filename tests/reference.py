@@ -6,7 +6,7 @@ Written from the definitions, and shares nothing with the package but the names 
 import math
 from collections.abc import Callable, Sequence
 from fractions import Fraction
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from flax import nnx
@@ -46,14 +46,16 @@ def forward(
     weights: dict[str, np.ndarray],
     images: np.ndarray,
     *,
-    patch_size: int,
-    num_heads: int,
+    spec: Any,
     stages: Sequence[Stage],
     random_scores: Callable[[int], np.ndarray] | None = None,
 ) -> Forward:
-    """The forward pass over [b, h, w, 3]; `random_scores(m)` gives those of all images."""
+    """The forward pass over [b, h, w, 3].
+
+    `spec` says what the weights do not; `random_scores(m)` gives those of all images.
+    """
     results = [
-        _forward_one(weights, image, index, patch_size, num_heads, stages, random_scores)
+        _forward_one(weights, image, index, spec, stages, random_scores)
         for index, image in enumerate(np.asarray(images, np.float64))
     ]
     return Forward(
@@ -63,7 +65,8 @@ def forward(
     )
 
 
-def _forward_one(weights, image, image_index, patch_size, num_heads, stages, random_scores):
+def _forward_one(weights, image, image_index, spec, stages, random_scores):
+    patch_size, eps = spec.patch_size, spec.norm_eps
     stage_of = {stage.block: stage for stage in stages}
 
     def draw(size):
@@ -83,19 +86,22 @@ def _forward_one(weights, image, image_index, patch_size, num_heads, stages, ran
     ]
     num_prefix = len(prefix)
     tokens = prefix + tokens
-    embedding = weights["pos_embed"][0]
+    embedding = weights.get("pos_embed", np.zeros((1, len(tokens), 1)))[0]
     offset = len(tokens) - len(embedding)  # 0, or the prefix where it has no embedding
     tokens = [
         token + embedding[i - offset] if i >= offset else token for i, token in enumerate(tokens)
     ]
+    if "norm_pre.scale" in weights:
+        tokens = [_norm(weights, "norm_pre", token, eps) for token in tokens]
 
     sizes = [1.0] * len(tokens)
     scores_of_stages, kept_of_stages = [], []
     depth = 1 + max(int(name.split(".")[1]) for name in weights if name.startswith("blocks."))
     for block in range(1, depth + 1):
         name = f"blocks.{block - 1}"
-        normed = [_norm(weights, f"{name}.norm1", token) for token in tokens]
-        attention, keys, branch = _attention(weights, f"{name}.attn", normed, sizes, num_heads)
+        normed = [_norm(weights, f"{name}.norm1", token, eps) for token in tokens]
+        places = [-1] * num_prefix + [int(position) for position in positions]
+        attention, keys, branch = _attention(weights, f"{name}.attn", normed, sizes, places, spec)
         tokens = [
             token + _scaled(weights, f"{name}.ls1", added) for token, added in zip(tokens, branch)
         ]
@@ -107,26 +113,36 @@ def _forward_one(weights, image, image_index, patch_size, num_heads, stages, ran
                 )
             else:
                 scores, tokens, sizes, positions = _prune(
-                    stage, attention, tokens, sizes, positions, num_prefix, draw
+                    stage, attention, tokens, sizes, positions, num_prefix, draw, spec.class_token
                 )
             scores_of_stages.append(np.array(scores))
             kept_of_stages.append(np.array(positions))
         branch = []
         for token in tokens:
-            hidden = _dense(weights, f"{name}.mlp.fc1", _norm(weights, f"{name}.norm2", token))
-            hidden = np.array([0.5 * x * (1 + math.erf(x / math.sqrt(2))) for x in hidden])
-            branch.append(_dense(weights, f"{name}.mlp.fc2", hidden))
+            normed = _norm(weights, f"{name}.norm2", token, eps)
+            branch.append(_mlp(weights, f"{name}.mlp", normed, spec.activation))
         tokens = [
             token + _scaled(weights, f"{name}.ls2", added) for token, added in zip(tokens, branch)
         ]
-    tokens = [_norm(weights, "norm", token) for token in tokens]
-    logits = _dense(weights, "head", tokens[0])
+    if "norm.scale" in weights:
+        tokens = [_norm(weights, "norm", token, eps) for token in tokens]
+    first = 0 if spec.pool_prefix else num_prefix
+    if spec.pool == "map":
+        pooled = _attention_pool(weights, tokens[first:], sizes[first:], spec)
+    elif spec.pool == "mean":
+        pooled = sum(size * token for size, token in zip(sizes[num_prefix:], tokens[num_prefix:]))
+        pooled = pooled / sum(sizes[num_prefix:])
+    else:
+        pooled = tokens[0]
+    if "fc_norm.scale" in weights:
+        pooled = _norm(weights, "fc_norm", pooled, eps)
+    logits = _dense(weights, "head", pooled)
     if "head_dist.kernel" in weights:
         logits = (logits + _dense(weights, "head_dist", tokens[1])) / 2
     return logits, scores_of_stages, kept_of_stages
 
 
-def _prune(stage, attention, tokens, sizes, positions, num_prefix, draw):
+def _prune(stage, attention, tokens, sizes, positions, num_prefix, draw, has_class_token):
     patches, there = tokens[num_prefix:], [size > 0 for size in sizes[num_prefix:]]
     if stage.criterion == "random":
         scores = draw(len(patches))
@@ -137,11 +153,14 @@ def _prune(stage, attention, tokens, sizes, positions, num_prefix, draw):
     kept = kept_indices(scores, stage.keep_rate)
     needed = kept if stage.keep_mass == 1 else needed_indices(scores, kept, stage.keep_mass)
     reduced = [patches[i] for i in kept]
-    sizes_left = [float(there[i] and i in needed) for i in kept]
+    sizes_left = [sizes[num_prefix + i] * (i in needed) for i in kept]
     places = [positions[i] if size else -2 for i, size in zip(kept, sizes_left)]
     dropped = [i for i in range(len(patches)) if i not in needed and there[i]]
     if stage.reducer == "fuse" and (len(kept) < len(patches) or stage.keep_mass < 1):
         cls_row = np.mean([head[0, num_prefix:] for head in attention], axis=0)
+        if not has_class_token:
+            shares = np.array(sizes[num_prefix:]) / sum(sizes[num_prefix:])
+            cls_row = np.mean([shares @ head[num_prefix:, num_prefix:] for head in attention], 0)
         reduced.append(sum((cls_row[i] * patches[i] for i in dropped), 0 * patches[0]))
         places.append(-1 if dropped else -2)
         sizes_left.append(1.0 if dropped else 0.0)
@@ -254,12 +273,22 @@ def kept_indices(scores: Sequence[float], keep_rate: str) -> list[int]:
     return sorted(sorted(range(len(scores)), key=lambda i: (-scores[i], i))[:count])
 
 
-def _attention(weights, name, tokens, sizes, num_heads):
+def _attention(weights, name, tokens, sizes, places, spec):
     """The attention matrix of every head, the mean key of every token, and what is added to it."""
-    length, width = len(tokens), len(tokens[0])
+    length, width, num_heads = len(tokens), len(tokens[0]), spec.num_heads
     head_size = width // num_heads
     qkv = np.array([_dense(weights, f"{name}.qkv", token) for token in tokens])
     query, key, value = qkv[:, :width], qkv[:, width : 2 * width], qkv[:, 2 * width :]
+    if f"{name}.qkv.q_bias" in weights:
+        query = query + weights[f"{name}.qkv.q_bias"]
+        value = value + weights[f"{name}.qkv.v_bias"]
+    if spec.rotary is not None:
+        for i, place in enumerate(places):
+            if place >= 0:
+                for start in range(0, width, head_size):
+                    part = slice(start, start + head_size)
+                    query[i, part] = _turned(query[i, part], place, spec)
+                    key[i, part] = _turned(key[i, part], place, spec)
     matrices, outputs = [], []
     for head in range(num_heads):
         part = slice(head * head_size, (head + 1) * head_size)
@@ -275,13 +304,64 @@ def _attention(weights, name, tokens, sizes, num_heads):
     return matrices, keys, [_dense(weights, f"{name}.proj", row) for row in joined]
 
 
+def _turned(vector, place, spec):
+    """Each pair of channels as a complex number, turned by its own angle."""
+    rotary, (rows, columns) = spec.rotary, spec.grid_size
+    row, column = divmod(place, columns)
+    if rotary.reference is None:
+        y, x = (2 * math.pi * (2 * (i + 0.5) / n - 1) for i, n in ((row, rows), (column, columns)))
+    else:
+        y = (row + 1) * rotary.reference[0] / rows
+        x = (column + 1) * rotary.reference[1] / columns
+    half, quarter = len(vector) // 2, len(vector) // 4
+    turned = np.empty(len(vector))
+    for pair in range(half):
+        coordinate = (x, y)[(pair < quarter) != rotary.columns_first]
+        angle = coordinate / rotary.base ** (pair % quarter / quarter)
+        one, other = (2 * pair, 2 * pair + 1) if rotary.interleaved else (pair, pair + half)
+        number = complex(vector[one], vector[other]) * complex(math.cos(angle), math.sin(angle))
+        turned[one], turned[other] = number.real, number.imag
+    return turned
+
+
+def _attention_pool(weights, tokens, sizes, spec):
+    """What one query of its own gathers from the tokens, and an MLP of it."""
+    name, width = "attn_pool", len(tokens[0])
+    num_heads = spec.pool_heads or spec.num_heads
+    query = _dense(weights, f"{name}.q", weights[f"{name}.latent"][0, 0])
+    keys, values = np.split(np.array([_dense(weights, f"{name}.kv", t) for t in tokens]), 2, axis=1)
+    outputs = []
+    for part in np.split(np.arange(width), num_heads):
+        powers = np.array(sizes) * np.exp(keys[:, part] @ query[part] / math.sqrt(len(part)))
+        outputs.append(powers / powers.sum() @ values[:, part])
+    pooled = _dense(weights, f"{name}.proj", np.concatenate(outputs))
+    normed = _norm(weights, f"{name}.norm", pooled, spec.norm_eps)
+    return pooled + _mlp(weights, f"{name}.mlp", normed, spec.activation)
+
+
+def _mlp(weights, name, vector, activation):
+    if activation == "swiglu":
+        gate = _dense(weights, f"{name}.fc1_g", vector)
+        hidden = gate / (1 + np.exp(-gate)) * _dense(weights, f"{name}.fc1_x", vector)
+    else:
+        act = {
+            "gelu": lambda x: 0.5 * x * (1 + math.erf(x / math.sqrt(2))),
+            "gelu_tanh": lambda x: (
+                0.5 * x * (1 + math.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
+            ),
+            "quick_gelu": lambda x: x / (1 + math.exp(-1.702 * x)),
+        }[activation]
+        hidden = np.array([act(x) for x in _dense(weights, f"{name}.fc1", vector)])
+    return _dense(weights, f"{name}.fc2", hidden)
+
+
 def _dense(weights, name, vector):
-    return vector @ weights[f"{name}.kernel"] + weights[f"{name}.bias"]
+    return vector @ weights[f"{name}.kernel"] + weights.get(f"{name}.bias", 0.0)
 
 
-def _norm(weights, name, vector):
+def _norm(weights, name, vector, eps):
     centred = vector - vector.mean()
-    normed = centred / math.sqrt((centred**2).mean() + 1e-6)
+    normed = centred / math.sqrt((centred**2).mean() + eps)
     return normed * weights[f"{name}.scale"] + weights[f"{name}.bias"]
 
 

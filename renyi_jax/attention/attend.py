@@ -19,6 +19,7 @@ def attend(
     num_prefix: int,
     needs: Needs = Needs(),
     sizes: Float[Array, "b n"] | None = None,
+    class_token: bool = True,
 ) -> tuple[Float[Array, "b n h d"], Evidence]:
     """Scaled dot-product attention (Vaswani et al. 2017, equation 1), and evidence of it.
 
@@ -27,9 +28,11 @@ def attend(
         key: keys.
         value: values; the output has their dtype.
         num_prefix: tokens before the patches.
-        needs: what the evidence is to have. Logits, sizes, and an entropy of averaged heads make
-            the attention matrix be held; with many tokens nothing else does.
+        needs: what the evidence is to have. Logits, sizes, an entropy of averaged heads, and a row
+            of the class token where there is none make the attention matrix be held; with many
+            tokens nothing else does.
         sizes: how many tokens each key stands for, as in `plain.attention_logits`.
+        class_token: whether the first token is one.
 
     Returns:
         The attended values, and the evidence. The softmax and all evidence are computed in float32,
@@ -37,13 +40,16 @@ def attend(
     """
     entropy_of, logits = needs.entropy, None
     averages_heads = entropy_of is not None and entropy_of.heads == "average_first"
-    if needs.logits or sizes is not None or averages_heads:
+    averages_rows = needs.class_row and not class_token
+    if needs.logits or sizes is not None or averages_heads or averages_rows:
         attended, logits = plain.attention(query, key, value, sizes)
         entropy = None if entropy_of is None else plain.row_entropy(logits, num_prefix, entropy_of)
     else:
         attended, entropy = _attention_per_shard(query, key, value, num_prefix, entropy_of)
     class_row = None
-    if needs.class_row:
+    if averages_rows and logits is not None:
+        class_row = plain.mean_row(logits, num_prefix, sizes)
+    elif needs.class_row:
         row = plain.attention_logits(query[:, :1], key, sizes) if logits is None else logits
         class_row = jax.nn.softmax(row[:, :, 0], axis=-1)[..., num_prefix:]
     answers: dict[str, Any] = {

@@ -44,7 +44,8 @@ class Evidence(NamedTuple):
     Attributes:
         num_prefix: tokens before the patches, `n - m`.
         entropy: of each patch's row, in nats; one head where heads were averaged first.
-        class_row: attention that the class token pays to the patches, of a softmax over all keys.
+        class_row: attention that the class token pays to the patches, of a softmax over all keys;
+            without a class token what the patches pay to each, a mean over those that pay.
         keys: of the attention.
         logits: the scaled attention logits.
         draws: uniform numbers, which the model draws beforehand.

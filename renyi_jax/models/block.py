@@ -7,7 +7,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from renyi_jax.attention import Evidence, Needs, attend
-from renyi_jax.models.layers import Linear, Mlp, QkvLinear, layer_norm, layer_scale
+from renyi_jax.models.layers import Linear, QkvLinear, layer_norm, layer_scale, mlp
 from renyi_jax.models.spec import ModelSpec
 from renyi_jax.parallel import BATCH_AXES, constrain
 from renyi_jax.pruning import PruningTrace, Stage, Tokens
@@ -17,7 +17,9 @@ class Attention(nnx.Module):
     """Multi-head self-attention, and evidence of it."""
 
     def __init__(self, spec: ModelSpec, dropout_rate: float, dtype, rngs: nnx.Rngs):
-        self.qkv = QkvLinear(spec.embed_dim, spec.num_heads, dtype, rngs)
+        self.rotary, self.grid_size = spec.rotary, spec.grid_size
+        self.class_token = spec.class_token
+        self.qkv = QkvLinear(spec, dtype, rngs)
         self.proj = Linear(spec.embed_dim, spec.embed_dim, dtype=dtype, rngs=rngs)
         self.dropout = nnx.Dropout(dropout_rate)
 
@@ -26,7 +28,14 @@ class Attention(nnx.Module):
     ) -> tuple[Float[Array, "b n d"], Evidence]:
         qkv = self.qkv(values)
         query, key, value = qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2]
-        attended, evidence = attend(query, key, value, tokens.num_prefix, needs, tokens.sizes)
+        if self.rotary is not None:
+            turn = functools.partial(
+                self.rotary.turn, positions=tokens.positions, grid_size=self.grid_size
+            )
+            query, key = turn(query), turn(key)
+        attended, evidence = attend(
+            query, key, value, tokens.num_prefix, needs, tokens.sizes, self.class_token
+        )
         return self.dropout(self.proj(attended.reshape(values.shape)), **mode), evidence
 
 
@@ -50,11 +59,11 @@ class Block(nnx.Module):
     def __init__(
         self, spec: ModelSpec, drop_path_rate: float, dropout_rate: float, dtype, rngs: nnx.Rngs
     ):
-        self.norm1 = layer_norm(spec.embed_dim, dtype, rngs)
+        self.norm1 = layer_norm(spec, dtype, rngs)
         self.attn = Attention(spec, dropout_rate, dtype, rngs)
         self.ls1 = layer_scale(spec.embed_dim, spec.layer_scale)
-        self.norm2 = layer_norm(spec.embed_dim, dtype, rngs)
-        self.mlp = Mlp(spec.embed_dim, spec.mlp_dim, dropout_rate, dtype, rngs)
+        self.norm2 = layer_norm(spec, dtype, rngs)
+        self.mlp = mlp(spec, dropout_rate, dtype, rngs)
         self.ls2 = layer_scale(spec.embed_dim, spec.layer_scale)
         # Stochastic depth: one draw per image decides the whole residual branch.
         self.drop_path = nnx.Dropout(drop_path_rate, broadcast_dims=(1, 2))

@@ -58,7 +58,7 @@ def expected_shapes(spec: ModelSpec) -> dict[str, Shape]:
     )
     shapes = {}
     for path, parameter in nnx.to_flat_state(nnx.state(shallow, nnx.Param)):
-        name, layout = timm_name(".".join(map(str, path)))
+        name, layout = timm_name(".".join(map(str, path)), spec.renamed)
         ours = jax.ShapeDtypeStruct(parameter.shape, jnp.float32)
         shape = jax.eval_shape(layout.to_timm, ours).shape
         template, number = split_block(name)
@@ -70,6 +70,8 @@ def expected_shapes(spec: ModelSpec) -> dict[str, Shape]:
 def source_grid(spec: ModelSpec, shapes: Mapping[str, Shape], noted: Size | None) -> Grid | None:
     """Returns the patch grid of a file's positional embedding, or None where it cannot be known.
 
+    Of a model without one it is what the file says.
+
     It is what the file says; else the default grid of the model or, as in timm, a square; and where
     neither has as many patches, the grid of `spec`.
 
@@ -78,18 +80,22 @@ def source_grid(spec: ModelSpec, shapes: Mapping[str, Shape], noted: Size | None
         shapes: of the file's tensors, by timm's names.
         noted: the (height, width) in pixels that the file says.
     """
-    shape = shapes.get("pos_embed", ())
-    if len(shape) != 3:
-        return None
-    count = shape[1] - (spec.num_prefix if spec.prefix_embedded else 0)
-    side = math.isqrt(max(count, 0))
-    candidates = [(side, side), spec.grid_size]
-    if spec.name is not None:
-        candidates.insert(0, model_spec(spec.name).grid_size)
+    candidates = []
     if noted is not None:
         patch = spec.patch_size
         is_tiled = noted[0] % patch == 0 == noted[1] % patch
         candidates = [(noted[0] // patch, noted[1] // patch)] if is_tiled else []
+        if not spec.learned_positions:
+            return candidates[0] if is_tiled else None
+    shape = shapes.get("pos_embed", ())
+    if len(shape) != 3:
+        return None
+    count = shape[1] - (spec.num_prefix if spec.prefix_embedded else 0)
+    if noted is None:
+        side = math.isqrt(max(count, 0))
+        candidates = [(side, side), spec.grid_size]
+        if spec.name is not None:
+            candidates.insert(0, model_spec(spec.name).grid_size)
     return next((grid for grid in candidates if count > 0 and math.prod(grid) == count), None)
 
 

@@ -12,8 +12,8 @@ def flops(model: VisionTransformer, image_size: int | tuple[int, int] | None = N
     """Multiply-adds of one image, the cost of pruning included.
 
     Counts what grows with the tokens: dense layers, the two products of attention, the scoring and
-    the fusing. Norms, softmax and activations are left out, as is usual: DeiT-S at 224 pixels has
-    4.6 G.
+    the fusing. Norms, softmax, activations and rotations are left out, as is usual: DeiT-S at 224
+    pixels has 4.6 G.
 
     Args:
         model: its shape and its pruning count; its weights do not.
@@ -50,6 +50,16 @@ def count_flops(
             stage = stages[number]
             left = lefts.get(number, stage.left(patches))
             total += stage.multiply_adds(spec.num_prefix, patches, left, width, spec.num_heads)
+            if stage.needs().class_row and not spec.class_token:
+                total += spec.num_heads * patches**2  # a mean of rows stands in for it
             patches = left
-        total += 2 * (spec.num_prefix + patches) * width * spec.mlp_dim
+        total += (spec.num_prefix + patches) * _mlp(spec)
+    if spec.pool == "map":
+        pooled = patches + spec.num_prefix * spec.pool_prefix
+        total += 2 * (pooled + 1) * width**2 + 2 * pooled * width + _mlp(spec)
     return total + (1 + spec.distilled) * width * spec.num_classes
+
+
+def _mlp(spec: ModelSpec) -> int:
+    """Multiply-adds of one token in an MLP."""
+    return (3 if spec.activation == "swiglu" else 2) * spec.embed_dim * spec.mlp_dim

@@ -16,7 +16,8 @@ def require_forward(spec: ModelSpec, batch_size: int, options: str) -> None:
     """
     height, width = spec.image_size
     dim, patches = spec.embed_dim, spec.num_patches
-    parameters = spec.depth * dim * (4 * dim + 2 * spec.mlp_dim)
+    dense = 3 if spec.activation == "swiglu" else 2
+    parameters = spec.depth * dim * (4 * dim + dense * spec.mlp_dim)
     parameters += dim * (patches + spec.num_classes)
     image = 3 * height * width + patches * (dim + spec.mlp_dim)
     what = f"A model of {height} x {width} pixels and {spec.num_classes:,} classes"

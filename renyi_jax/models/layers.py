@@ -1,6 +1,7 @@
 """The parts of a Vision Transformer that know nothing of pruning."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -8,6 +9,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Float32
 
+from renyi_jax.models.spec import ModelSpec
 from renyi_jax.parallel import BATCH_AXES, constrain
 
 
@@ -25,17 +27,25 @@ class Linear(nnx.Linear):
         rows = inputs.reshape(math.prod(inputs.shape[:-1]), inputs.shape[-1]).astype(self.dtype)
         kernel = self.kernel[...].astype(self.dtype)
         outputs = jnp.matmul(rows, kernel, preferred_element_type=out_dtype or self.dtype)
-        assert self.bias is not None  # nnx.Linear's own default
-        outputs += self.bias[...].astype(outputs.dtype)
+        if (bias := self.added()) is not None:
+            outputs += bias.astype(outputs.dtype)
         return outputs.reshape(*inputs.shape[:-1], kernel.shape[1])
+
+    def added(self) -> Float[Array, "e"] | None:
+        """Returns what is added to the products; None for nothing."""
+        return None if self.bias is None else self.bias[...]
 
 
 class QkvLinear(Linear):
     """Query, key and value of every head, in one product; heads lie on the axis `tensor`."""
 
-    def __init__(self, features: int, num_heads: int, dtype, rngs: nnx.Rngs):
-        super().__init__(features, 3 * features, dtype=dtype, rngs=rngs)
-        self.num_heads = num_heads
+    def __init__(self, spec: ModelSpec, dtype, rngs: nnx.Rngs):
+        width, letters = spec.embed_dim, spec.qkv_bias
+        super().__init__(width, 3 * width, use_bias=letters == "qkv", dtype=dtype, rngs=rngs)
+        self.num_heads = spec.num_heads
+        is_partial = letters == "qv"
+        self.q_bias = nnx.Param(jnp.zeros(width)) if is_partial else None
+        self.v_bias = nnx.Param(jnp.zeros(width)) if is_partial else None
 
     def __call__(self, tokens: Float[Array, "b n d"]) -> Float[Array, "b n 3 h e"]:
         heads = (3, self.num_heads, tokens.shape[-1] // self.num_heads)
@@ -47,58 +57,78 @@ class QkvLinear(Linear):
         kernel = kernel.reshape(tokens.shape[-1], *heads)
         kernel = constrain(kernel, None, None, "tensor", None)
         products = jnp.tensordot(tokens.astype(dtype), kernel, axes=1)
-        assert self.bias is not None  # nnx.Linear's own default
-        bias = self.bias[...].astype(dtype).reshape(heads)
-        return constrain(products + bias, BATCH_AXES, None, None, "tensor", None)
+        if (bias := self.added()) is not None:
+            products += bias.astype(dtype).reshape(heads)
+        return constrain(products, BATCH_AXES, None, None, "tensor", None)
+
+    def added(self) -> Float[Array, "e"] | None:
+        """Returns the biases of all three, zero for one that has none; None for no bias."""
+        if self.q_bias is None or self.v_bias is None:
+            return super().added()
+        query, value = self.q_bias[...], self.v_bias[...]
+        return jnp.concatenate([query, jnp.zeros_like(query), value])
 
 
-def layer_norm(features: int, dtype, rngs: nnx.Rngs) -> nnx.LayerNorm:
-    """LayerNorm with the epsilon of every ViT that timm publishes.
+def layer_norm(spec: ModelSpec, dtype, rngs: nnx.Rngs) -> nnx.LayerNorm:
+    """LayerNorm of tokens.
 
     The variance is that of the centred values: `E[x^2] - E[x]^2` loses the digits of tokens whose
     mean is far from zero, which pretrained models have.
     """
-    return nnx.LayerNorm(features, epsilon=1e-6, dtype=dtype, use_fast_variance=False, rngs=rngs)
-
-
-class PatchEmbed(nnx.Module):
-    """Cuts images into patches and projects each: a convolution whose stride is its width."""
-
-    def __init__(self, patch_size: int, embed_dim: int, dtype, rngs: nnx.Rngs):
-        self.patch_size = patch_size
-        self.proj = Linear(3 * patch_size**2, embed_dim, dtype=dtype, rngs=rngs)
-
-    def __call__(self, images: Float[Array, "b height width 3"]) -> Float[Array, "b n d"]:
-        return self.proj(patchify(images, self.patch_size))
-
-
-def patchify(images: Float[Array, "b height width 3"], side: int) -> Float[Array, "b n pixels"]:
-    """The `side` x `side` patches of each image, row by row, each as one vector."""
-    batch, height, width, channels = images.shape
-    grid = images.reshape(batch, height // side, side, width // side, side, channels)
-    num_patches = (height // side) * (width // side)
-    return jnp.swapaxes(grid, 2, 3).reshape(batch, num_patches, side * side * channels)
+    return nnx.LayerNorm(
+        spec.embed_dim, epsilon=spec.norm_eps, dtype=dtype, use_fast_variance=False, rngs=rngs
+    )
 
 
 class Mlp(nnx.Module):
-    """Two dense layers around an exact GELU."""
+    """Two dense layers around an activation."""
 
-    def __init__(self, features: int, hidden: int, dropout_rate: float, dtype, rngs: nnx.Rngs):
-        self.fc1 = Linear(features, hidden, dtype=dtype, rngs=rngs)
-        self.fc2 = Linear(hidden, features, dtype=dtype, rngs=rngs)
+    def __init__(self, spec: ModelSpec, dropout_rate: float, dtype, rngs: nnx.Rngs):
+        self.activation = spec.activation
+        self.fc1 = Linear(spec.embed_dim, spec.mlp_dim, dtype=dtype, rngs=rngs)
+        self.fc2 = Linear(spec.mlp_dim, spec.embed_dim, dtype=dtype, rngs=rngs)
         self.dropout = nnx.Dropout(dropout_rate)
 
     def __call__(
         self, tokens: Float[Array, "b n d"], *, train: bool = False, rngs: nnx.Rngs | None = None
     ) -> Float[Array, "b n d"]:
-        # Not rounded before GELU: on CPU that makes products of bfloat16 faster (docs/speed.md). In
-        # training, the gradient of such a product would be one of float32 matrices.
+        # Not rounded before the activation: on CPU that makes products of bfloat16 faster
+        # (docs/speed.md). In training, the gradient of such a product would be one of float32
+        # matrices.
         hidden = self.fc1(tokens, None if train else jnp.float32)
         hidden = constrain(hidden, BATCH_AXES, None, "tensor")
+        activation = ACTIVATIONS[self.activation]
         # Computed again for the gradient: what it is made of would be kept in float32.
-        hidden = (jax.checkpoint(gelu) if train else gelu)(hidden).astype(tokens.dtype)
+        hidden = (jax.checkpoint(activation) if train else activation)(hidden).astype(tokens.dtype)
         hidden = self.dropout(hidden, deterministic=not train, rngs=rngs)
         return self.dropout(self.fc2(hidden), deterministic=not train, rngs=rngs)
+
+
+class SwiGlu(nnx.Module):
+    """A dense layer gated by another, and a third (Shazeer 2020, arXiv 2002.05202)."""
+
+    def __init__(self, spec: ModelSpec, dropout_rate: float, dtype, rngs: nnx.Rngs):
+        self.fc1_g = Linear(spec.embed_dim, spec.mlp_dim, dtype=dtype, rngs=rngs)
+        self.fc1_x = Linear(spec.embed_dim, spec.mlp_dim, dtype=dtype, rngs=rngs)
+        self.fc2 = Linear(spec.mlp_dim, spec.embed_dim, dtype=dtype, rngs=rngs)
+        self.dropout = nnx.Dropout(dropout_rate)
+
+    def __call__(
+        self, tokens: Float[Array, "b n d"], *, train: bool = False, rngs: nnx.Rngs | None = None
+    ) -> Float[Array, "b n d"]:
+        gate, hidden = (
+            constrain(layer(tokens), BATCH_AXES, None, "tensor").astype(jnp.float32)
+            for layer in (self.fc1_g, self.fc1_x)
+        )
+        hidden = (jax.nn.silu(gate) * hidden).astype(tokens.dtype)
+        hidden = self.dropout(hidden, deterministic=not train, rngs=rngs)
+        return self.dropout(self.fc2(hidden), deterministic=not train, rngs=rngs)
+
+
+def mlp(spec: ModelSpec, dropout_rate: float, dtype, rngs: nnx.Rngs) -> Mlp | SwiGlu:
+    """Returns the MLP of a model, with weights of its own."""
+    kind = SwiGlu if spec.activation == "swiglu" else Mlp
+    return kind(spec, dropout_rate, dtype, rngs)
 
 
 def gelu(x: Float[Array, "*shape"]) -> Float32[Array, "*shape"]:
@@ -108,6 +138,24 @@ def gelu(x: Float[Array, "*shape"]) -> Float32[Array, "*shape"]:
     """
     x = x.astype(jnp.float32)
     return 0.5 * x * (1 + jax.lax.erf(x * math.sqrt(0.5)))
+
+
+def gelu_tanh(x: Float[Array, "*shape"]) -> Float32[Array, "*shape"]:
+    """The approximation of `gelu` by a hyperbolic tangent (arXiv 1606.08415, section 2)."""
+    return jax.nn.gelu(x.astype(jnp.float32), approximate=True)
+
+
+def quick_gelu(x: Float[Array, "*shape"]) -> Float32[Array, "*shape"]:
+    """`x sigmoid(1.702 x)`, another approximation (arXiv 1606.08415, section 2), which CLIP has."""
+    x = x.astype(jnp.float32)
+    return x * jax.nn.sigmoid(1.702 * x)
+
+
+ACTIVATIONS: dict[str, Callable[[Float[Array, "..."]], Float32[Array, "..."]]] = {
+    "gelu": gelu,
+    "gelu_tanh": gelu_tanh,
+    "quick_gelu": quick_gelu,
+}
 
 
 class LayerScale(nnx.Module):
@@ -123,20 +171,3 @@ class LayerScale(nnx.Module):
 def layer_scale(features: int, initial: float | None) -> LayerScale | None:
     """`LayerScale`, or None for a model that has none."""
     return None if initial is None else LayerScale(features, initial)
-
-
-def sincos_embedding(grid_size: tuple[int, int], features: int) -> Float[Array, "n d"]:
-    """Sines and cosines of the column and of the row of every patch, row by row.
-
-    A start from which small models learn sooner than from noise (Beyer et al. 2022,
-    arXiv 2205.01580). Wavelengths run from 2 pi to 200 pi patches, the scale of a patch grid.
-
-    Args:
-        grid_size: rows and columns.
-        features: a multiple of 4.
-    """
-    rows, columns = grid_size
-    frequencies = 100.0 ** -jnp.linspace(0, 1, features // 4, endpoint=False)
-    row, column = jnp.divmod(jnp.arange(rows * columns, dtype=jnp.float32), columns)
-    phases = [axis[:, None] * frequencies for axis in (column, row)]
-    return jnp.concatenate([wave(phase) for phase in phases for wave in (jnp.sin, jnp.cos)], axis=1)

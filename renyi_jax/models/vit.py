@@ -1,6 +1,7 @@
 """The Vision Transformer, pruned or not: one module, whose `pruning` says which.
 
-Computes what timm's `VisionTransformer` computes: pre-norm blocks, exact GELU, class token pooling.
+Computes what timm's `VisionTransformer` and `Eva` compute, put together from the parts that
+`ModelSpec` names.
 """
 
 import functools
@@ -11,17 +12,25 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax.typing import ArrayLike
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float
 
 from renyi_jax.attention import Needs
 from renyi_jax.entropy import known_orders
 from renyi_jax.errors import UserError
 from renyi_jax.models.block import Block, Step
+from renyi_jax.models.embed import (
+    PatchEmbed,
+    check_images,
+    draw_patches,
+    initial_positions,
+    prefixed,
+)
+from renyi_jax.models.head import POOLS, AttentionPool
 from renyi_jax.models.in_parts import in_parts
-from renyi_jax.models.layers import Linear, PatchEmbed, layer_norm, patchify, sincos_embedding
+from renyi_jax.models.layers import Linear, layer_norm
 from renyi_jax.models.spec import ModelSpec
-from renyi_jax.parallel import BATCH_AXES, constrain, per_shard
-from renyi_jax.pruning import PruningConfig, Selection, Stage, Tokens, drop, keep_count, select
+from renyi_jax.parallel import BATCH_AXES, constrain
+from renyi_jax.pruning import CRITERIA, PruningConfig, Stage, Tokens, drop
 
 Alpha = ArrayLike | Sequence[ArrayLike]
 ReadAttention = Callable[[int, Float[Array, "b h n n"]], Any]
@@ -78,19 +87,20 @@ class VisionTransformer(nnx.Module):
                 Linear(*shape, dtype=dtype, kernel_init=initializer, rngs=rngs) if exists else None
             )
 
-        self.patch_embed = PatchEmbed(spec.patch_size, spec.embed_dim, dtype, rngs)
-        self.cls_token = prefix(1)
+        self.patch_embed = PatchEmbed(spec, dtype, rngs)
+        self.cls_token = prefix(int(spec.class_token))
         self.dist_token = prefix(int(spec.distilled))
         self.reg_token = prefix(spec.num_registers)
-        embedding = sincos_embedding(spec.grid_size, spec.embed_dim)
-        embedded_prefix = spec.num_prefix if spec.prefix_embedded else 0
-        self.pos_embed = nnx.Param(jnp.pad(embedding, ((embedded_prefix, 0), (0, 0)))[None])
+        self.pos_embed = initial_positions(spec)
         self.dropout = nnx.Dropout(dropout_rate)
+        self.norm_pre = layer_norm(spec, dtype, rngs) if spec.pre_norm else None
         self.blocks = nnx.List(
             Block(spec, drop_path_rate * i / max(1, spec.depth - 1), dropout_rate, dtype, rngs)
             for i in range(spec.depth)
         )
-        self.norm = layer_norm(spec.embed_dim, dtype, rngs)
+        self.norm = None if spec.fc_norm else layer_norm(spec, dtype, rngs)
+        self.attn_pool = AttentionPool(spec, dtype, rngs) if spec.pool == "map" else None
+        self.fc_norm = layer_norm(spec, dtype, rngs) if spec.fc_norm else None
         self.head = classifier(spec.num_classes > 0)
         self.head_dist = classifier(spec.num_classes > 0 and spec.distilled)
 
@@ -116,9 +126,9 @@ class VisionTransformer(nnx.Module):
                 in the batch, not on the size of the batch.
 
         Returns:
-            Logits `[b, num_classes]` in float32, or without a head the normalised class token
-            `[b, d]`; with `return_trace`, the pair of it and the traces. A distilled model gives
-            the mean of its two heads (Touvron et al. 2021, section 4).
+            Logits `[b, num_classes]` in float32, or without a head the pooled tokens `[b, d]`; with
+            `return_trace`, the pair of it and the traces. A distilled model gives the mean of its
+            two heads (Touvron et al. 2021, section 4).
 
         Raises:
             UserError: the images do not have the size of `spec`, or alpha has the wrong length.
@@ -126,10 +136,10 @@ class VisionTransformer(nnx.Module):
 
         def run(inputs):
             images, draws = inputs
-            values, trace, _ = self._encode(
+            tokens, trace, _ = self._encode(
                 images, alpha, None, draws, train=train, rngs=rngs if train else None
             )
-            return self._classify(values), trace
+            return self._classify(tokens), trace
 
         inputs = images, self._draw_scores(images, rngs)
         spec = self.spec
@@ -160,8 +170,8 @@ class VisionTransformer(nnx.Module):
             The outputs of a call, and a tuple of what `read` returned for each block.
         """
         draws = self._draw_scores(images, rngs)
-        values, _, readings = self._encode(images, alpha, read, draws, train=train, rngs=rngs)
-        return self._classify(values), readings
+        tokens, _, readings = self._encode(images, alpha, read, draws, train=train, rngs=rngs)
+        return self._classify(tokens), readings
 
     def forward_features(
         self,
@@ -173,7 +183,7 @@ class VisionTransformer(nnx.Module):
     ) -> Float[Array, "b n d"]:
         """The prefix tokens and the patches left, after the last norm; arguments as in a call."""
         draws = self._draw_scores(images, rngs)
-        return self._encode(images, alpha, None, draws, train=train, rngs=rngs)[0]
+        return self._encode(images, alpha, None, draws, train=train, rngs=rngs)[0].values
 
     def with_pruning(self, pruning: PruningConfig | None) -> "VisionTransformer":
         """The same weights under another pruning; None for no pruning.
@@ -208,7 +218,9 @@ class VisionTransformer(nnx.Module):
             readings.append(reading)
             if trace is not None:
                 traces.append(trace)
-        return self.norm(tokens.values), tuple(traces), tuple(readings)
+        if self.norm is not None:
+            tokens = tokens._replace(values=self.norm(tokens.values))
+        return tokens, tuple(traces), tuple(readings)
 
     def _draw_scores(self, images, rngs: nnx.Rngs | None) -> dict[int, Float[Array, "b patches"]]:
         """Uniform numbers for each block whose criterion draws its scores."""
@@ -221,72 +233,44 @@ class VisionTransformer(nnx.Module):
             if stage.needs().draws
         }
 
-    def _classify(self, values: Float[Array, "b n d"]) -> Float[Array, "b outputs"]:
-        if self.head is None:
-            outputs = values[:, 0]
-        elif self.head_dist is None:
-            outputs = self.head(values[:, 0])
+    def _classify(self, tokens: Tokens) -> Float[Array, "b outputs"]:
+        if self.attn_pool is not None:
+            pooled = self.attn_pool(tokens)
         else:
-            outputs = (self.head(values[:, 0]) + self.head_dist(values[:, 1])) / 2
+            pooled = POOLS[self.spec.pool](tokens)
+        if self.fc_norm is not None:
+            pooled = self.fc_norm(pooled)
+        if self.head is None:
+            outputs = pooled
+        elif self.head_dist is None:
+            outputs = self.head(pooled)
+        else:
+            outputs = (self.head(pooled) + self.head_dist(tokens.values[:, 1])) / 2
         return outputs.astype(jnp.float32)
 
     def _embed(self, images, *, train: bool, rngs: nnx.Rngs | None) -> Tokens:
         if train and rngs is None:
             raise UserError("train=True draws dropout masks; give rngs=nnx.Rngs(dropout=seed).")
-        self._check(images)
-        batch = images.shape[0]
+        check_images(images, self.spec)
         patches = self.patch_embed(images.astype(self.dtype))
         prefix = (self.cls_token, self.dist_token, self.reg_token)
-        prefix = [token[...] for token in prefix if token is not None]
-        prefix = jnp.concatenate(prefix, axis=1).astype(self.dtype)
-        prefix = jnp.broadcast_to(prefix, (batch, *prefix.shape[1:]))
-        embedding = self.pos_embed[...].astype(self.dtype)
-        if self.spec.prefix_embedded:
-            values = jnp.concatenate([prefix, patches], axis=1) + embedding
-        else:
-            values = jnp.concatenate([prefix, patches + embedding], axis=1)
+        embedding = self.pos_embed
+        values = prefixed(
+            patches,
+            [token[...] for token in prefix if token is not None],
+            None if embedding is None else embedding[...],
+        )
         values = self.dropout(values, deterministic=not train, rngs=rngs)
         positions = jnp.broadcast_to(jnp.arange(patches.shape[1]), patches.shape[:2])
         tokens = Tokens(values, positions)
         if rngs is not None and train and self.patch_drop_rate:
-            tokens = drop(tokens, self._draw_patches(images, rngs.dropout()))
-        values = constrain(tokens.values, BATCH_AXES, None, None)
-        return tokens._replace(values=values)
-
-    def _check(self, images) -> None:
-        """Raises `UserError` for what is no batch of images of the model's size."""
-        if images.ndim != 4 or not jnp.issubdtype(images.dtype, jnp.floating):
-            raise UserError(
-                f"An array of {images.dtype} and shape {images.shape} is no batch of images;"
-                " expected floats [batch, height, width, 3], normalised by"
-                " `renyi_jax.models.normalize_images`."
+            rate, plain_first = self.patch_drop_rate, self.plain_patches_first
+            key = rngs.dropout()
+            tokens = drop(
+                tokens, draw_patches(images, self.spec.patch_size, rate, plain_first, key)
             )
-        _, height, width, channels = images.shape
-        if channels != 3:
-            first = images.shape[1] == 3
-            raise UserError(
-                f"Images of shape {images.shape} have {channels} channels; expected"
-                " [batch, height, width, 3]"
-                + (": move their channels last, jnp.moveaxis(images, 1, -1)." if first else ".")
-                + (" Repeat the grey channel three times." if channels == 1 else "")
-            )
-        if (height, width) != self.spec.image_size:
-            expected = " x ".join(map(str, self.spec.image_size))
-            raise UserError(
-                f"Images are {height} x {width} pixels and the model was built for {expected};"
-                f" resize them, or build it with image_size=({height}, {width})."
-            )
-
-    def _draw_patches(self, images, key: PRNGKeyArray) -> Selection:
-        """The patches that PatchDropout leaves (Liu et al. 2022, arXiv 2208.07220)."""
-        scores = jax.random.uniform(key, (images.shape[0], self.spec.num_patches))
-        if self.plain_patches_first:
-            pixels = patchify(images, self.spec.patch_size)
-            colors = pixels.reshape(*pixels.shape[:2], -1, 3)
-            scores += jnp.ptp(colors, axis=2).max(axis=-1) > 0
-        count = keep_count(scores.shape[1], 1 - self.patch_drop_rate)
-        kept = per_shard(functools.partial(select, count=count), scores)
-        return Selection(scores, kept, needed=None, weights=None)
+        values = tokens.values if self.norm_pre is None else self.norm_pre(tokens.values)
+        return tokens._replace(values=constrain(values, BATCH_AXES, None, None))
 
     def _alphas(self, alpha: Alpha | None) -> Float[Array, "stages"]:
         """One order per pruned block."""
@@ -324,7 +308,15 @@ def check_blocks(pruning: PruningConfig | None, spec: ModelSpec) -> None:
         return
     for stage in pruning.stages:
         row = stage.criterion_row
-        if row is not None and row.compares_heads and spec.num_heads == 1:
+        if row is None:
+            continue
+        if row.reads_class_token and not spec.class_token:
+            others = [name for name, each in CRITERIA.items() if not each.reads_class_token]
+            raise UserError(
+                f"PruningConfig: criterion {str(stage.criterion)!r} reads the attention of a class"
+                f" token, and the model has none; choose {', '.join(others[:-1])} or {others[-1]}."
+            )
+        if row.compares_heads and spec.num_heads == 1:
             raise UserError(
                 f"PruningConfig: criterion {str(stage.criterion)!r} compares heads, and the model"
                 " has one."

@@ -66,7 +66,7 @@ def fill(model: VisionTransformer, checkpoint: Checkpoint) -> None:
 
     state = nnx.state(model, nnx.Param)
     for path, parameter in nnx.to_flat_state(state):
-        name, layout = timm_name(".".join(map(str, path)))
+        name, layout = timm_name(".".join(map(str, path)), spec.renamed)
         if name not in plan.names:
             continue
         tensor = checkpoint.tensors[name]
@@ -107,7 +107,7 @@ def to_timm(model: VisionTransformer) -> dict[str, np.ndarray]:
     """The weights as timm's model of the same name has them: its names, its shapes, float32."""
     tensors = {}
     for path, parameter in nnx.to_flat_state(nnx.state(model, nnx.Param)):
-        name, layout = timm_name(".".join(map(str, path)))
+        name, layout = timm_name(".".join(map(str, path)), model.spec.renamed)
         tensors[name] = layout.to_timm(np.asarray(parameter[...]))
     return tensors
 

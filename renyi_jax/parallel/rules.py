@@ -16,10 +16,10 @@ RULES: tuple[tuple[str, tuple[str | tuple[str, ...] | None, ...]], ...] = (
     # Megatron's pairing (Shoeybi et al. 2019, arXiv 1909.08053, section 3): cut by columns, then by
     # rows, so that a pair of products needs one sum over the axis.
     (r"attn/proj/kernel", ("tensor", "fsdp")),
-    (r"mlp/fc1/kernel", ("fsdp", "tensor")),
-    (r"mlp/fc1/bias", ("tensor",)),
+    (r"mlp/(fc1|fc1_g|fc1_x)/kernel", ("fsdp", "tensor")),
+    (r"mlp/(fc1|fc1_g|fc1_x)/bias", ("tensor",)),
     (r"mlp/fc2/kernel", ("tensor", "fsdp")),
-    (r"(patch_embed/proj|head|head_dist)/kernel", ("fsdp", None)),
+    (r"(patch_embed/proj|head|head_dist|attn_pool/(q|kv|proj))/kernel", ("fsdp", None)),
 )
 """Patterns of names, of which the first that ends a name holds; what none matches, which is small,
 lies whole on every device. An axis that does not divide its dimension is left out."""

@@ -147,6 +147,11 @@ class Criterion:
         """The options of a stage that make a difference to it."""
         return self.takes + self.shapes
 
+    @property
+    def reads_class_token(self) -> bool:
+        """Whether it goes by what the class token pays."""
+        return "class_row" in self.needs
+
 
 def _powers_cost(heads: int, _: int, patches: int) -> int:
     # One multiplication by the order and one accumulation per logit, for each of two sums.

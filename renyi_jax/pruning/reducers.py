@@ -78,7 +78,8 @@ def fuse(tokens: Tokens, plan: Selection) -> Tokens:
     """Returns `drop`, and one last token: the weighted sum of the others (EViT, equation 4).
 
     EViT's weights are the attention that the class token pays, not renormalised over the patches
-    that are fused. An image of which nothing is left to fuse has the token masked.
+    that are fused; without a class token, the attention that a patch receives. An image of which
+    nothing is left to fuse has the token masked.
     """
     assert plan.weights is not None  # the reducer's row asks for them
     left = drop(tokens, plan)

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 
@@ -39,6 +39,8 @@ NAMES: dict[str, tuple[str, Layout]] = {
     "blocks.{}.norm1.bias": ("blocks.{}.norm1.bias", SAME),
     "blocks.{}.attn.qkv.kernel": ("blocks.{}.attn.qkv.weight", DENSE),
     "blocks.{}.attn.qkv.bias": ("blocks.{}.attn.qkv.bias", SAME),
+    "blocks.{}.attn.qkv.q_bias": ("blocks.{}.attn.q_bias", SAME),
+    "blocks.{}.attn.qkv.v_bias": ("blocks.{}.attn.v_bias", SAME),
     "blocks.{}.attn.proj.kernel": ("blocks.{}.attn.proj.weight", DENSE),
     "blocks.{}.attn.proj.bias": ("blocks.{}.attn.proj.bias", SAME),
     "blocks.{}.ls1.gamma": ("blocks.{}.ls1.gamma", SAME),
@@ -46,11 +48,32 @@ NAMES: dict[str, tuple[str, Layout]] = {
     "blocks.{}.norm2.bias": ("blocks.{}.norm2.bias", SAME),
     "blocks.{}.mlp.fc1.kernel": ("blocks.{}.mlp.fc1.weight", DENSE),
     "blocks.{}.mlp.fc1.bias": ("blocks.{}.mlp.fc1.bias", SAME),
+    "blocks.{}.mlp.fc1_g.kernel": ("blocks.{}.mlp.fc1_g.weight", DENSE),
+    "blocks.{}.mlp.fc1_g.bias": ("blocks.{}.mlp.fc1_g.bias", SAME),
+    "blocks.{}.mlp.fc1_x.kernel": ("blocks.{}.mlp.fc1_x.weight", DENSE),
+    "blocks.{}.mlp.fc1_x.bias": ("blocks.{}.mlp.fc1_x.bias", SAME),
     "blocks.{}.mlp.fc2.kernel": ("blocks.{}.mlp.fc2.weight", DENSE),
     "blocks.{}.mlp.fc2.bias": ("blocks.{}.mlp.fc2.bias", SAME),
     "blocks.{}.ls2.gamma": ("blocks.{}.ls2.gamma", SAME),
+    "norm_pre.scale": ("norm_pre.weight", SAME),
+    "norm_pre.bias": ("norm_pre.bias", SAME),
     "norm.scale": ("norm.weight", SAME),
     "norm.bias": ("norm.bias", SAME),
+    "attn_pool.latent": ("attn_pool.latent", SAME),
+    "attn_pool.q.kernel": ("attn_pool.q.weight", DENSE),
+    "attn_pool.q.bias": ("attn_pool.q.bias", SAME),
+    "attn_pool.kv.kernel": ("attn_pool.kv.weight", DENSE),
+    "attn_pool.kv.bias": ("attn_pool.kv.bias", SAME),
+    "attn_pool.proj.kernel": ("attn_pool.proj.weight", DENSE),
+    "attn_pool.proj.bias": ("attn_pool.proj.bias", SAME),
+    "attn_pool.norm.scale": ("attn_pool.norm.weight", SAME),
+    "attn_pool.norm.bias": ("attn_pool.norm.bias", SAME),
+    "attn_pool.mlp.fc1.kernel": ("attn_pool.mlp.fc1.weight", DENSE),
+    "attn_pool.mlp.fc1.bias": ("attn_pool.mlp.fc1.bias", SAME),
+    "attn_pool.mlp.fc2.kernel": ("attn_pool.mlp.fc2.weight", DENSE),
+    "attn_pool.mlp.fc2.bias": ("attn_pool.mlp.fc2.bias", SAME),
+    "fc_norm.scale": ("fc_norm.weight", SAME),
+    "fc_norm.bias": ("fc_norm.bias", SAME),
     "head.kernel": ("head.weight", DENSE),
     "head.bias": ("head.bias", SAME),
     "head_dist.kernel": ("head_dist.weight", DENSE),
@@ -64,11 +87,16 @@ IGNORED = frozenset({"mask_token"})
 """Tensors of published files that only pre-training needs; timm ignores them too."""
 
 
-def timm_name(ours: str) -> tuple[str, Layout]:
-    """timm's name of our parameter, such as `blocks.3.norm1.scale`, and the layout between them."""
+def timm_name(ours: str, renamed: Iterable[tuple[str, str]] = ()) -> tuple[str, Layout]:
+    """timm's name of our parameter, such as `blocks.3.norm1.scale`, and the layout between them.
+
+    Args:
+        ours: the name.
+        renamed: of a family in which timm has other names: pairs of that of `NAMES` and that one.
+    """
     template, number = split_block(ours)
     timm, layout = NAMES[template]
-    return timm.format(number), layout
+    return dict(renamed).get(timm, timm).format(number), layout
 
 
 def split_block(name: str) -> tuple[str, int | None]:

@@ -15,6 +15,7 @@ from tiny import tiny_model, tiny_spec
 
 from renyi_jax.entropy import attention_entropy
 from renyi_jax.errors import UserError
+from renyi_jax.models.rotary import Rotary
 from renyi_jax.pruning import CRITERIA, FUSED, REDUCERS, PruningConfig
 
 IMAGES = np.random.default_rng(1).normal(size=(2, 16, 16, 3)).astype(np.float32)
@@ -48,9 +49,11 @@ def compiled(model):
     return jax.jit(forward)
 
 
-def check(pruning: PruningConfig, spec=None, alphas=(2.0,), key=None, random_scores=None):
+def check(
+    pruning: PruningConfig, spec=None, alphas=(2.0,), key=None, random_scores=None, images=IMAGES
+):
     spec = spec or tiny_spec()
-    images = IMAGES[:, : spec.image_size[0], : spec.image_size[1]]
+    images = images[:, : spec.image_size[0], : spec.image_size[1]]
     model = tiny_model(pruning, spec)
     forward = compiled(model)
     for alpha in alphas:
@@ -59,8 +62,7 @@ def check(pruning: PruningConfig, spec=None, alphas=(2.0,), key=None, random_sco
         expected = reference.forward(
             reference.weights_of(model),
             images,
-            patch_size=spec.patch_size,
-            num_heads=spec.num_heads,
+            spec=spec,
             stages=stages_of(pruning, alpha),
             random_scores=random_scores,
         )
@@ -117,6 +119,57 @@ def test_a_criterion_and_a_keep_rate_for_each_block_prune_as_the_plain_version()
 )
 def test_every_kind_of_model_is_pruned_as_the_plain_version(changes):
     check(pruned(criterion=("renyi", "received_attention", "cls_attention")), tiny_spec(**changes))
+
+
+# Every part that a model can be put together from, in four models.
+PARTS = {
+    "attention pooling": {"class_token": False, "pool": "map", "activation": "gelu_tanh"},
+    "mean of the patches": {
+        "class_token": False,
+        "pool": "mean",
+        "fc_norm": True,
+        "mlp_ratio": 3.6,
+    },
+    "rotary, gated": {
+        "pool": "mean",
+        "num_registers": 2,
+        "learned_positions": False,
+        "rotary": Rotary(base=100.0),
+        "activation": "swiglu",
+        "qkv_bias": "qv",
+        "layer_scale": 0.1,
+        "image_size": (12, 20),
+    },
+    "rotary and learned": {
+        "pool": "map",
+        "pool_heads": 4,
+        "pool_prefix": True,
+        "rotary": Rotary(10.0, reference=(6, 5), columns_first=True, interleaved=True),
+        "pre_norm": True,
+        "activation": "quick_gelu",
+        "qkv_bias": "",
+        "norm_eps": 1e-2,
+    },
+}
+
+
+@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize(
+    "fields",
+    [{"reducer": "fuse", "keep_mass": (1.0, 0.7, 0.7)}, {"reducer": ("merge", "fuse", "drop")}],
+    ids=["adaptive", "merged"],
+)
+def test_models_of_every_part_are_pruned_as_the_plain_version(part, fields):
+    spec = tiny_spec(**PARTS[part])
+    images = np.random.default_rng(1).normal(size=(2, *spec.image_size, 3)).astype(np.float32)
+    check(pruned(**fields), spec, images=images)
+
+
+@pytest.mark.parametrize("criterion", ["cls_attention", "head_variance", "head_mad"])
+def test_what_reads_the_class_token_is_refused_where_there_is_none(criterion):
+    spec = tiny_spec(class_token=False, pool="mean")
+    with pytest.raises(UserError, match=rf"{criterion}.*the model has none; choose renyi.* random"):
+        tiny_model(pruned(criterion=("renyi", criterion, "renyi")), spec)
 
 
 @pytest.mark.parametrize(
