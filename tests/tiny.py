@@ -12,6 +12,7 @@ from PIL import Image
 from renyi_jax.data.dataset import Dataset, Records
 from renyi_jax.data.fashion_mnist import CLASS_NAMES
 from renyi_jax.models import Forward, ModelSpec, VisionTransformer, weights_of
+from renyi_jax.models.rotary import Rotary
 from renyi_jax.pruning import PruningConfig
 
 
@@ -27,6 +28,38 @@ def tiny_spec(**changes: Any) -> ModelSpec:
         "crop_pct": 1.0,
     }
     return ModelSpec(**{**shape, **changes})
+
+
+# Every part that a model can be put together from, in four models.
+PARTS: dict[str, dict[str, Any]] = {
+    "attention pooling": {"class_token": False, "pool": "map", "activation": "gelu_tanh"},
+    "mean of the patches": {
+        "class_token": False,
+        "pool": "mean",
+        "fc_norm": True,
+        "mlp_ratio": 3.6,
+    },
+    "rotary, gated": {
+        "pool": "mean",
+        "num_registers": 2,
+        "learned_positions": False,
+        "rotary": Rotary(base=100.0),
+        "activation": "swiglu",
+        "qkv_bias": "qv",
+        "layer_scale": 0.1,
+        "image_size": (12, 20),
+    },
+    "rotary and learned": {
+        "pool": "map",
+        "pool_heads": 4,
+        "pool_prefix": True,
+        "rotary": Rotary(10.0, reference=(6, 5), columns_first=True, interleaved=True),
+        "pre_norm": True,
+        "activation": "quick_gelu",
+        "qkv_bias": "",
+        "norm_eps": 1e-2,
+    },
+}
 
 
 def tiny_model(

@@ -70,10 +70,9 @@ def expected_shapes(spec: ModelSpec) -> dict[str, Shape]:
 def source_grid(spec: ModelSpec, shapes: Mapping[str, Shape], noted: Size | None) -> Grid | None:
     """Returns the patch grid of a file's positional embedding, or None where it cannot be known.
 
-    Of a model without one it is what the file says.
-
     It is what the file says; else the default grid of the model or, as in timm, a square; and where
-    neither has as many patches, the grid of `spec`.
+    neither has as many patches, the grid of `spec`. Of a model without such an embedding it is what
+    the file says, or unknown.
 
     Args:
         spec: the model.

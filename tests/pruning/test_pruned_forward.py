@@ -11,11 +11,10 @@ import numpy as np
 import pytest
 import reference
 from flax import nnx
-from tiny import tiny_model, tiny_spec
+from tiny import PARTS, tiny_model, tiny_spec
 
 from renyi_jax.entropy import attention_entropy
 from renyi_jax.errors import UserError
-from renyi_jax.models.rotary import Rotary
 from renyi_jax.pruning import CRITERIA, FUSED, REDUCERS, PruningConfig
 
 IMAGES = np.random.default_rng(1).normal(size=(2, 16, 16, 3)).astype(np.float32)
@@ -119,38 +118,6 @@ def test_a_criterion_and_a_keep_rate_for_each_block_prune_as_the_plain_version()
 )
 def test_every_kind_of_model_is_pruned_as_the_plain_version(changes):
     check(pruned(criterion=("renyi", "received_attention", "cls_attention")), tiny_spec(**changes))
-
-
-# Every part that a model can be put together from, in four models.
-PARTS = {
-    "attention pooling": {"class_token": False, "pool": "map", "activation": "gelu_tanh"},
-    "mean of the patches": {
-        "class_token": False,
-        "pool": "mean",
-        "fc_norm": True,
-        "mlp_ratio": 3.6,
-    },
-    "rotary, gated": {
-        "pool": "mean",
-        "num_registers": 2,
-        "learned_positions": False,
-        "rotary": Rotary(base=100.0),
-        "activation": "swiglu",
-        "qkv_bias": "qv",
-        "layer_scale": 0.1,
-        "image_size": (12, 20),
-    },
-    "rotary and learned": {
-        "pool": "map",
-        "pool_heads": 4,
-        "pool_prefix": True,
-        "rotary": Rotary(10.0, reference=(6, 5), columns_first=True, interleaved=True),
-        "pre_norm": True,
-        "activation": "quick_gelu",
-        "qkv_bias": "",
-        "norm_eps": 1e-2,
-    },
-}
 
 
 @pytest.mark.parametrize("part", PARTS)

@@ -1,5 +1,8 @@
+import dataclasses
+
 import numpy as np
 import pytest
+import tiny
 from hypothesis import given
 from hypothesis import strategies as st
 from parity import KINDS, build, tiny_spec
@@ -12,7 +15,9 @@ from renyi_jax.weights.names import NAMES, PATCHES, split_block, timm_name
 
 
 def test_every_row_is_a_parameter_of_some_model_and_every_parameter_has_a_row():
-    names = {split_block(name)[0] for spec in MODELS.values() for name in expected_shapes(spec)}
+    specs = [*MODELS.values(), *(tiny.tiny_spec(**parts) for parts in tiny.PARTS.values())]
+    specs = [dataclasses.replace(spec, renamed=()) for spec in specs]
+    names = {split_block(name)[0] for spec in specs for name in expected_shapes(spec)}
     assert names == {timm for timm, _ in NAMES.values()}
 
 
