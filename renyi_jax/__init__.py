@@ -40,7 +40,10 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Imports `renyi_jax.inference` when it is asked for: it draws images, which takes a second."""
+    """Imports what takes a second only when it is asked for: `renyi_jax.inference` draws images,
+    and `renyi_jax.planning` figures."""
     if name == "inference":
         return importlib.import_module("renyi_jax.inference")
+    if name in ("Plan", "find_plan"):
+        return getattr(importlib.import_module("renyi_jax.planning"), name)
     raise AttributeError(f"module 'renyi_jax' has no attribute {name!r}")

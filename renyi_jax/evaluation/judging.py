@@ -130,7 +130,7 @@ def identify(
     """What decides the cells of these settings, as JSON has it."""
     common = {
         "version": __version__,
-        "weights": _digest(model),
+        "weights": weights_digest(model),
         "model": [config.model.name, config.model.image_size, config.model.dtype],
         "images": _fingerprint(dataset.test),
         "crop_pct": config.data.crop_pct,
@@ -276,7 +276,7 @@ def _fingerprint(records: Any) -> str:
         return fingerprint(records, sampled=len(records))
 
 
-def _digest(model: VisionTransformer) -> str:
+def weights_digest(model: VisionTransformer) -> str:
     """Names the weights by their content."""
     digest = hashlib.sha256()
     for path, parameter in nnx.to_flat_state(nnx.state(model, nnx.Param)):

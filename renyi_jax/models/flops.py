@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from renyi_jax.models.spec import ModelSpec
 from renyi_jax.models.vit import VisionTransformer
-from renyi_jax.pruning import PruningConfig
+from renyi_jax.pruning import PruningConfig, Stage
 
 
 def flops(model: VisionTransformer, image_size: int | tuple[int, int] | None = None) -> int:
@@ -39,7 +39,14 @@ def count_flops(
             its own tokens, as if the places that are masked did not exist. (One that keeps all
             its patches is counted as if it had fused one of them, `embed_dim` too many.)
     """
-    stages = pruning.by_block if pruning else {}
+    return count_stages(spec, pruning.stages if pruning else (), tokens)
+
+
+def count_stages(
+    spec: ModelSpec, pruned: Sequence[Stage], tokens: Sequence[int] | None = None
+) -> int:
+    """`count_flops` of pruned blocks that need not make a `PruningConfig`."""
+    stages = {stage.block: stage for stage in pruned}
     lefts = dict(zip(stages, tokens)) if tokens is not None else {}
     width, patches = spec.embed_dim, spec.num_patches
     total = patches * 3 * spec.patch_size**2 * width

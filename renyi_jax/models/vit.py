@@ -185,6 +185,14 @@ class VisionTransformer(nnx.Module):
         draws = self._draw_scores(images, rngs)
         return self._encode(images, alpha, None, draws, train=train, rngs=rngs)[0].values
 
+    def begin(self, images: Float[Array, "b height width 3"]) -> Tokens:
+        """The tokens that enter block 1; images and errors as in a call."""
+        return self._embed(images, train=False, rngs=None)
+
+    def finish(self, tokens: Tokens) -> Float[Array, "b outputs"]:
+        """The outputs of a call, of the tokens that left the last block."""
+        return self._classify(self.norm(tokens.values))
+
     def with_pruning(self, pruning: PruningConfig | None) -> "VisionTransformer":
         """The same weights under another pruning; None for no pruning.
 
@@ -212,7 +220,7 @@ class VisionTransformer(nnx.Module):
         traces, readings = [], []
         for number, block in enumerate(self.blocks, start=1):
             read_block = functools.partial(read, number) if read else None
-            run = functools.partial(_run_block, stages.get(number), read_block, train)
+            run = functools.partial(run_block, stages.get(number), read_block, train)
             run = REMATERIALIZATIONS[self.remat](run)
             tokens, trace, reading = run(block, tokens, orders.get(number), draws.get(number), rngs)
             readings.append(reading)
@@ -286,7 +294,7 @@ class VisionTransformer(nnx.Module):
         return jnp.broadcast_to(alphas, (len(default),))
 
 
-def _run_block(
+def run_block(
     stage: Stage | None,
     read: Callable[[Float[Array, "b h n n"]], Any] | None,
     train: bool,
@@ -296,6 +304,11 @@ def _run_block(
     draws: Float[Array, "b patches"] | None,
     rngs: nnx.Rngs | None,
 ):
+    """Runs one block, pruned by `stage` with this order.
+
+    Returns:
+        The tokens that leave it, its `PruningTrace` or None, and what `read` returned.
+    """
     stage = None if stage is None or order is None else stage.at(order)
     step = Step(stage, draws, Needs(logits=read is not None))
     tokens, trace, evidence = block(tokens, step, train=train, rngs=rngs)

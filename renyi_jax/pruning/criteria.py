@@ -82,6 +82,8 @@ def column_norm(
         norm_n(j) = (sum_i a_ij^n)^(1/n),    n = alpha
 
     Order 1 ranks like `received_attention`; inf takes the largest attention that a patch receives.
+    This is Col-Ln (Su, Zhang and Zhang 2026, arXiv 2603.27900), proposed for the first blocks,
+    where the class token still knows little.
 
     Args:
         evidence: with the logits.
@@ -127,6 +129,7 @@ class Criterion:
         is_entropy: whether the score is `-H`, in nats.
         sums_patches: whether it sums over the patches of an image, and so over masked ones.
         compares_heads: whether one head alone tells it nothing.
+        published: the method that prunes by it, as the field calls it, where there is one.
     """
 
     score: Callable[..., Scores]
@@ -138,6 +141,7 @@ class Criterion:
     is_entropy: bool = False
     sums_patches: bool = False
     compares_heads: bool = False
+    published: str | None = None
 
     def __str__(self) -> str:
         return self.score.__name__
@@ -173,7 +177,7 @@ CRITERIA: dict[str, Criterion] = {
     "renyi": _entropy(lambda alpha: alpha, "alpha"),
     "shannon": _entropy(lambda alpha: 1.0),
     "min_entropy": _entropy(lambda alpha: math.inf),
-    "cls_attention": Criterion(cls_attention, ("class_row",), _row_cost),
+    "cls_attention": Criterion(cls_attention, ("class_row",), _row_cost, published="EViT"),
     "received_attention": Criterion(
         received_attention,
         ("logits",),

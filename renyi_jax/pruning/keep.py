@@ -27,6 +27,21 @@ def keep_count(num_patches: int, keep_rate: float) -> int:
     return math.ceil(Fraction(str(float(keep_rate))) * num_patches)
 
 
+def keep_rate_of(num_patches: int, count: int) -> float:
+    """Returns the shortest decimal of which `keep_count` makes `count`, 1 where all stay.
+
+    Raises:
+        UserError: the count is not between 1 and `num_patches`.
+    """
+    if not 1 <= count <= num_patches:
+        raise UserError(f"count must lie between 1 and {num_patches}, got {count}.")
+    digits, rate = 0, Fraction(0)
+    while math.ceil(rate * num_patches) != count:
+        digits += 1
+        rate = Fraction(count * 10**digits // num_patches, 10**digits)
+    return float(rate)
+
+
 def keep_counts(
     num_patches: int, keep_rate: float | Sequence[float] = 0.7, stages: int = 3
 ) -> tuple[int, ...]:

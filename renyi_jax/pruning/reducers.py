@@ -122,6 +122,8 @@ class Reducer(NamedTuple):
         extra_tokens: tokens that it adds.
         own_criterion: what it goes by in the place of a criterion; None where a criterion scores.
         refuses: why it cannot do what a stage asks for, one sentence each.
+        published: the method that reduces so in every block, as the field calls it, where there is
+            one.
     """
 
     plan: Callable[[Any, Evidence, int, float], Any]
@@ -131,6 +133,7 @@ class Reducer(NamedTuple):
     extra_tokens: int = 0
     own_criterion: str | None = None
     refuses: Callable[[Any], Iterator[str]] = lambda stage: iter(())
+    published: str | None = None
 
 
 def _takes_rates(stage: Any) -> Iterator[str]:
@@ -178,5 +181,6 @@ REDUCERS: dict[str, Reducer] = {
         needs=("keys",),
         own_criterion="key_similarity",
         refuses=_merges,
+        published="ToMe",
     ),
 }

@@ -13,6 +13,7 @@ from reference import kept_indices
 
 from renyi_jax.errors import UserError
 from renyi_jax.pruning import keep_count, keep_counts, select
+from renyi_jax.pruning.keep import keep_rate_of
 
 rates = st.decimals(Decimal("0.001"), Decimal(1), places=3)
 
@@ -56,3 +57,12 @@ def test_selection_keeps_the_best_in_their_order_and_ties_go_to_the_lower_index(
     kept = select(jnp.asarray(scores), keep_count(9, float(rate)))
     for row, indices in zip(scores.tolist(), kept):
         assert indices.tolist() == kept_indices(row, str(rate))
+
+
+@given(st.integers(1, 3000), st.data())
+def test_a_count_has_a_shortest_keep_rate(num_patches, data):
+    count = data.draw(st.integers(1, num_patches))
+    rate = keep_rate_of(num_patches, count)
+    assert keep_count(num_patches, rate) == count
+    shorter = str(Decimal(str(rate)))[:-1].rstrip(".")
+    assert len(str(rate)) == 3 or keep_count(num_patches, float(shorter) or 1.0) != count

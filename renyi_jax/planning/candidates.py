@@ -1,0 +1,223 @@
+"""The prunings that a search tries: drawn at random, and changed a little."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from renyi_jax.errors import UserError
+from renyi_jax.models.spec import ModelSpec
+from renyi_jax.models.vit import check_blocks
+from renyi_jax.planning.cost import Budget, solve
+from renyi_jax.pruning import CRITERIA, PruningConfig, Stage
+from renyi_jax.pruning.config import BLOCKS
+from renyi_jax.pruning.reducers import REDUCERS
+
+ALPHAS = (0.1, 0.25, 0.5, 1.0, 2.0, 4.0, float("inf"))
+MOST_BLOCKS = 4
+LEVELS = 16
+"""Of the counts that blocks before the last keep: few, so that candidates share programs."""
+
+Method = dict[str, Any]
+"""The options that say how one block chooses and what becomes of the rest."""
+
+
+class Space(NamedTuple):
+    """What a search may choose from.
+
+    Attributes:
+        criteria: names in `CRITERIA`.
+        alphas: orders, where a criterion takes one.
+        reducers: names in `REDUCERS`.
+        keep_masses: adaptive keep counts; 1 is fixed ones.
+        blocks: that may be pruned, counted from 1; empty for all.
+        most_blocks: pruned at the most.
+    """
+
+    criteria: tuple[str, ...] = ()
+    alphas: tuple[float, ...] = ALPHAS
+    reducers: tuple[str, ...] = tuple(REDUCERS)
+    keep_masses: tuple[float, ...] = (1.0,)
+    blocks: tuple[int, ...] = ()
+    most_blocks: int = MOST_BLOCKS
+
+
+EVERYTHING = Space()
+
+
+class Candidate(NamedTuple):
+    """A pruning, and what the solver made it of.
+
+    Attributes:
+        pruning: spends the budget.
+        shape: how strongly each of its blocks prunes beside the others.
+    """
+
+    pruning: PruningConfig
+    shape: tuple[float, ...]
+
+
+def default_criteria() -> tuple[str, ...]:
+    """Returns the criteria that differ: none that draws, and none that is an order of another."""
+    general = {row.score for row in CRITERIA.values() if "alpha" in row.options}
+    return tuple(
+        name
+        for name, row in CRITERIA.items()
+        if "draws" not in row.needs and ("alpha" in row.options or row.score not in general)
+    )
+
+
+def methods(spec: ModelSpec, space: Space) -> list[Method]:
+    """Returns the pairs of a criterion and a reducer that the model can run.
+
+    Raises:
+        UserError: there is none.
+    """
+    criteria = space.criteria or default_criteria()
+    found, refused = [], []
+    for reducer in space.reducers:
+        own = REDUCERS[reducer].own_criterion
+        for criterion in (own,) if own else criteria:
+            method: Method = {"criterion": criterion, "reducer": reducer}
+            try:
+                check_blocks(PruningConfig(blocks=(1,), **method), spec)
+                found.append(method)
+            except UserError as error:
+                refused.append(str(error).removeprefix("PruningConfig: "))
+    if not found:
+        raise UserError("Nothing is left to search: " + " ".join(dict.fromkeys(refused)))
+    return found
+
+
+def baselines(spec: ModelSpec, budget: Budget) -> dict[str, PruningConfig]:
+    """Returns the published methods that the model can run, at the budget, by their names.
+
+    They keep an equal share in every block that they prune. One that cannot spend the budget, as
+    ToMe's, which leaves at least half in a block, is left out.
+    """
+    blocks = tuple(dict.fromkeys(max(1, round(each * spec.depth / 12)) for each in BLOCKS))
+    named = {"reference": PruningConfig(blocks=blocks)}
+    for name, row in CRITERIA.items():
+        if row.published:
+            named[row.published] = PruningConfig(criterion=name, blocks=blocks)
+    for name, row in REDUCERS.items():
+        if row.published:
+            everywhere = tuple(range(1, spec.depth + 1))
+            named[row.published] = PruningConfig(reducer=name, blocks=everywhere)
+    found = {}
+    for name, pruning in named.items():
+        solved = solve(pruning, (1.0,) * len(pruning.stages), budget, spec)
+        if solved is not None and _runs(solved, spec):
+            found[name] = solved
+    return found
+
+
+class Drawer:
+    """Draws candidates that spend one budget.
+
+    Args:
+        spec: of the model.
+        space: to choose from.
+        budget: to spend.
+        seed: decides what is drawn.
+
+    Raises:
+        UserError: the model can run nothing of the space.
+    """
+
+    def __init__(self, spec: ModelSpec, space: Space, budget: Budget, seed: int):
+        self._spec, self._space, self._budget = spec, space, budget
+        self._methods = methods(spec, space)
+        self._blocks = [
+            each for each in space.blocks or range(1, spec.depth + 1) if each <= spec.depth
+        ]
+        self._rng = np.random.default_rng(seed)
+
+    def draw(self) -> Candidate | None:
+        """Returns any candidate; None where what was drawn cannot spend the budget.
+
+        Half of them prune all their blocks equally strongly, and a third by one method.
+        """
+        rng = self._rng
+        count = int(rng.integers(1, min(self._space.most_blocks, len(self._blocks)) + 1))
+        blocks = np.sort(rng.choice(self._blocks, count, replace=False)).tolist()
+        is_equal = rng.random() < 1 / 2
+        shape = np.ones(count) if is_equal else rng.exponential(size=count) + 0.1
+        drawn = [self._method() for _ in blocks]
+        if rng.random() < 1 / 3:
+            drawn = drawn[:1] * count
+        return self._solved(blocks, drawn, shape.tolist())
+
+    def neighbour(self, near: Candidate) -> Candidate | None:
+        """Returns a candidate that differs from another in one respect; None where it cannot.
+
+        A block moves, goes or comes, has another method or order, or prunes more strongly or less
+        beside the others.
+        """
+        rng = self._rng
+        blocks = list(near.pruning.blocks)
+        drawn = [_method_of(stage) for stage in near.pruning.stages]
+        shape = list(near.shape)
+        place = int(rng.integers(len(blocks)))
+        free = sorted(set(self._blocks) - set(blocks), key=lambda each: abs(each - blocks[place]))
+        change = rng.choice(("move", "method", "order", "strength", "add", "remove"))
+        if change == "move" and free:
+            blocks[place] = free[int(rng.integers(min(3, len(free))))]
+        elif change == "method":
+            drawn[place] = self._method()
+        elif change == "order":
+            drawn[place] = drawn[place] | {"alpha": float(rng.choice(self._space.alphas))}
+        elif change == "strength":
+            shape[place] *= float(np.exp(rng.normal()))
+        elif change == "add" and free and len(blocks) < self._space.most_blocks:
+            blocks.append(int(rng.choice(free)))
+            drawn.append(self._method())
+            shape.append(shape[place])
+        elif change == "remove" and len(blocks) > 1:
+            del blocks[place], drawn[place], shape[place]
+        order = np.argsort(blocks).tolist()
+        blocks, drawn, shape = ([each[n] for n in order] for each in (blocks, drawn, shape))
+        return self._solved(blocks, drawn, shape)
+
+    def like(self, other: Candidate) -> Candidate | None:
+        """Returns the same blocks and methods at this budget; None where they cannot spend it."""
+        drawn = [_method_of(stage) for stage in other.pruning.stages]
+        return self._solved(other.pruning.blocks, drawn, other.shape)
+
+    def _method(self) -> Method:
+        method = self._methods[int(self._rng.integers(len(self._methods)))]
+        alpha = float(self._rng.choice(self._space.alphas))
+        return method | {
+            "alpha": alpha,
+            "keep_mass": float(self._rng.choice(self._space.keep_masses)),
+        }
+
+    def _solved(
+        self, blocks: Sequence[int], drawn: Sequence[Method], shape: Sequence[float]
+    ) -> Candidate | None:
+        options = {name: tuple(method[name] for method in drawn) for name in drawn[0]}
+        try:
+            pruning = PruningConfig(blocks=blocks, **options)
+        except UserError:  # as of adaptive counts by what is no entropy
+            return None
+        # Of an order that makes no difference there is one value, so that equals are equal.
+        alphas = [each.alpha if each.matters("alpha") else 1.0 for each in pruning.stages]
+        pruning = pruning.changed(alpha=tuple(alphas))
+        step = max(1, self._spec.num_patches // LEVELS)
+        solved = solve(pruning, shape, self._budget, self._spec, step)
+        if solved is None:
+            return None
+        strengths = dict(zip(blocks, shape))
+        return Candidate(solved, tuple(strengths[block] for block in solved.blocks))
+
+
+def _method_of(stage: Stage) -> Method:
+    return {name: getattr(stage, name) for name in ("criterion", "reducer", "alpha", "keep_mass")}
+
+
+def _runs(pruning: PruningConfig, spec: ModelSpec) -> bool:
+    try:
+        check_blocks(pruning, spec)
+    except UserError:
+        return False
+    return True

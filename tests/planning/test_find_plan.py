@@ -1,0 +1,158 @@
+"""The search for a plan."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from etils import epath
+from tiny import tiny_model, tiny_spec
+
+import renyi_jax
+from renyi_jax.errors import UserError
+from renyi_jax.evaluation.store import Store
+from renyi_jax.models import normalize_images
+from renyi_jax.planning import Space, find_plans
+from renyi_jax.planning.candidates import Candidate
+from renyi_jax.planning.cost import gmacs_of, share_budget
+from renyi_jax.planning.judge import ANGLE, DIVERGENCE, LIKELIHOOD, Judge, objective_of
+from renyi_jax.planning.search import images_needed, search
+from renyi_jax.pruning import PruningConfig
+
+SPACE = Space(criteria=("renyi", "cls_attention"), alphas=(1.0,), reducers=("drop",), most_blocks=2)
+BUDGET = share_budget(tiny_spec(), 0.7)
+PIXELS = np.random.default_rng(0).integers(0, 256, (32, 16, 16, 3), np.uint8)
+
+
+def find(budgets=(BUDGET,), **options):
+    return find_plans(
+        tiny_model(), PIXELS, budgets, candidates=16, space=SPACE, batch_size=2, **options
+    )
+
+
+@pytest.fixture(scope="module")
+def found():
+    return find()
+
+
+def test_a_plan_spends_its_budget_and_is_best_of_those_that_came_furthest(found):
+    for plan, judged in found:
+        share = plan.gmacs / gmacs_of(tiny_spec())(())
+        assert share <= float(plan.budget.split()[0])
+        furthest = [each for each in judged if len(each.losses) == len(judged[0].losses)]
+        means = [each.losses.mean() for each in furthest]
+        assert means[0] == min(means) and furthest[0].candidate.pruning == plan.pruning
+
+
+def test_few_images_are_seen_by_many_candidates_and_many_by_few(found):
+    sizes = [len(each.losses) for each in found[0].judged]
+    assert sorted(set(sizes)) == [2, 4, 16]
+    assert sizes.count(16) < sizes.count(16) + sizes.count(4) < len(sizes)
+
+
+def test_the_losses_are_those_of_the_model_under_the_pruning(found):
+    plan = found[0].plan
+    judge = Judge(tiny_model(), PIXELS, None, 8)
+    (losses,) = np.concatenate(list(judge([plan.pruning], 0, 32)), axis=1)
+    images = normalize_images(jnp.asarray(PIXELS), tiny_spec().mean, tiny_spec().std)
+    plain, pruned = (
+        np.asarray(jax.jit(tiny_model().with_pruning(each).__call__)(images), np.float64)
+        for each in (None, plan.pruning)
+    )
+    log = [each - np.log(np.exp(each).sum(1, keepdims=True)) for each in (plain, pruned)]
+    expected = (np.exp(log[0]) * (log[0] - log[1])).sum(1)
+    np.testing.assert_allclose(losses, expected, rtol=1e-3, atol=1e-5)
+
+
+def test_the_comparison_is_on_images_that_did_not_choose(found):
+    plan = found[0].plan
+    order = np.random.default_rng(0).permutation(32)
+    judge = Judge(tiny_model(), PIXELS[order], None, 8)
+    for row in plan.rows:
+        pruning = row["pruning"] and PruningConfig.from_json(row["pruning"])
+        losses = np.concatenate(list(judge([pruning], 16, 32)), axis=1)[0]
+        assert row["score"] == pytest.approx(losses.mean(), rel=1e-4, abs=1e-6)
+        if row["name"] != "plan":
+            low, high = row["difference_interval"]
+            assert low <= row["difference"] <= high
+    assert {row["name"] for row in plan.rows} >= {"plan", "reference", "EViT", "unpruned"}
+
+
+def test_a_saved_plan_is_read_as_a_pruning(found, tmp_path):
+    plan = found[0].plan
+    plan.save(tmp_path / "plan.json")
+    assert PruningConfig.load(tmp_path / "plan.json") == plan.pruning
+    held = json.loads((tmp_path / "plan.json").read_text())
+    assert held["made_from"]["judging"] == 16 and held["score"] == plan.score
+
+
+def test_finished_work_is_not_run_again(found, tmp_path, monkeypatch):
+    store = Store(epath.Path(tmp_path))
+    (first,) = find(store=store)
+    monkeypatch.setattr("renyi_jax.planning.walk.Walk.__call__", None)
+    (again,) = find(store=store)
+    assert again.plan == first.plan
+
+
+def test_the_best_of_one_budget_is_tried_at_the_next(found, monkeypatch):
+    tried = []
+
+    def remember(*_, starts, **__):
+        tried.append([each.pruning.blocks for each in starts])
+        return found[0].judged
+
+    monkeypatch.setattr("renyi_jax.planning.plan.search", remember)
+    find([BUDGET, share_budget(tiny_spec(), 0.65)])
+    assert found[0].plan.pruning.blocks in tried[1]
+
+
+def test_what_starts_is_among_what_is_judged():
+    start = Candidate(PruningConfig(blocks=(2,), keep_rate=0.25), (1.0,))
+    judge = Judge(tiny_model(), PIXELS, None, 8)
+    judged = search(
+        judge, tiny_spec(), SPACE, BUDGET, images=16, candidates=4, starts=[start], seed=1
+    )
+    assert start.pruning in [each.candidate.pruning for each in judged]
+
+
+def test_the_objective_is_what_can_be_judged():
+    assert objective_of(10, True) is LIKELIHOOD
+    assert objective_of(10, False) is DIVERGENCE
+    assert objective_of(0, True) is objective_of(0, False) is ANGLE
+
+
+def test_an_unpruned_model_has_no_divergence_and_no_angle():
+    for classes in (0, 10):
+        judge = Judge(tiny_model(spec=tiny_spec(num_classes=classes)), PIXELS, None, 8)
+        losses = np.concatenate(list(judge([None], 0, 12)), axis=1)
+        np.testing.assert_allclose(losses, 0, atol=1e-5)
+        assert losses.shape == (1, 12)
+
+
+@pytest.mark.parametrize("candidates", [1, 12, 200])
+def test_so_many_images_are_needed_that_one_sign_test_can_tell_the_best_apart(candidates):
+    needed = images_needed(candidates)
+    assert 2.0 ** (1 - needed) <= 0.05 / candidates < 2.0 ** (2 - needed)
+
+
+def test_too_few_images_are_told_with_the_number_needed():
+    with pytest.raises(UserError, match=r"^17 images cannot tell 12 candidates apart: .* 18"):
+        renyi_jax.find_plan(tiny_model(), PIXELS[:17], candidates=12)
+
+
+@pytest.mark.parametrize("images", [PIXELS[:, :8], PIXELS.astype(np.float32)])
+def test_images_of_another_size_or_type_are_refused(images):
+    with pytest.raises(UserError, match=r"expected uint8 pixels \[n, 16, 16, 3\]"):
+        renyi_jax.find_plan(tiny_model(), images, candidates=12)
+
+
+def test_a_space_that_cannot_spend_the_budget_is_refused():
+    space = Space(reducers=("merge",), most_blocks=1)
+    judge = Judge(tiny_model(), PIXELS, None, 8)
+    with pytest.raises(UserError, match=r"nothing costs 0\.4 of the multiply-adds"):
+        search(
+            *(judge, tiny_spec(), space, share_budget(tiny_spec(), 0.4)),
+            images=16,
+            candidates=4,
+        )

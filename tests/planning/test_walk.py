@@ -1,0 +1,60 @@
+"""Many prunings of one model, run together."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from tiny import tiny_model, tiny_spec
+
+from renyi_jax.models.vit import VisionTransformer
+from renyi_jax.planning.walk import Walk
+from renyi_jax.pruning import PruningConfig
+
+PRUNINGS = [
+    None,
+    PruningConfig(blocks=(1, 2), keep_rate=0.5),
+    PruningConfig(blocks=(1, 3), keep_rate=0.5),
+    PruningConfig(blocks=(1, 3), keep_rate=0.5, alpha=(2.0, 0.5)),
+    PruningConfig(blocks=(2,), keep_rate=0.4, criterion="cls_attention", reducer="fuse"),
+    PruningConfig(blocks=(2,), keep_rate=0.6, reducer="merge"),
+    PruningConfig(blocks=(2,), keep_rate=0.6, criterion="random"),
+]
+IMAGES = jnp.asarray(np.random.default_rng(1).normal(size=(3, 16, 16, 3)), jnp.float32)
+
+
+def test_prunings_that_run_together_give_what_each_gives_alone():
+    model = tiny_model()
+    together = Walk(model)(IMAGES, PRUNINGS)
+    for pruning, outputs in zip(PRUNINGS, together):
+        alone = jax.jit(model.with_pruning(pruning).__call__)(IMAGES)
+        np.testing.assert_allclose(outputs, alone, rtol=1e-4, atol=1e-5)
+
+
+def test_what_prunings_share_runs_once(monkeypatch):
+    walk, ran = Walk(tiny_model()), []
+    run = walk._run
+    monkeypatch.setattr(walk, "_run", lambda *args: ran.append(args[0]) or run(*args))
+    walk(IMAGES, PRUNINGS[:4])
+    # Unpruned 1, 2, 3; pruned 1; of the first pruned 2, 3; of both others plain 2, pruned 3 each.
+    assert sorted(ran) == [1, 1, 2, 2, 2, 3, 3, 3, 3]
+
+
+def test_another_order_block_or_weights_compile_nothing(count_compilations):
+    walk = Walk(tiny_model())
+    walk(IMAGES, [PruningConfig(blocks=(1,), keep_rate=0.5)])
+    others = [
+        PruningConfig(blocks=(1,), keep_rate=0.5, alpha=alpha) for alpha in (0.1, 1.0, float("inf"))
+    ]
+    others.append(PruningConfig(blocks=(2,), keep_rate=0.5))
+    with count_compilations() as compiled:
+        walk(IMAGES, others)
+        Walk(tiny_model(seed=1))(IMAGES, others)
+    assert not [name for name in compiled if "_block" in name]
+
+
+@pytest.mark.parametrize("num_classes", [0, 10])
+def test_a_model_without_a_head_gives_its_features(num_classes):
+    model = tiny_model(spec=tiny_spec(num_classes=num_classes))
+    (outputs,) = Walk(model)(IMAGES, [None])
+    assert isinstance(model, VisionTransformer)
+    assert outputs.shape == (3, num_classes or 16)
