@@ -191,7 +191,7 @@ class VisionTransformer(nnx.Module):
 
     def finish(self, tokens: Tokens) -> Float[Array, "b outputs"]:
         """The outputs of a call, of the tokens that left the last block."""
-        return self._classify(self.norm(tokens.values))
+        return self._classify(self._normed(tokens))
 
     def with_pruning(self, pruning: PruningConfig | None) -> "VisionTransformer":
         """The same weights under another pruning; None for no pruning.
@@ -226,9 +226,12 @@ class VisionTransformer(nnx.Module):
             readings.append(reading)
             if trace is not None:
                 traces.append(trace)
-        if self.norm is not None:
-            tokens = tokens._replace(values=self.norm(tokens.values))
-        return tokens, tuple(traces), tuple(readings)
+        return self._normed(tokens), tuple(traces), tuple(readings)
+
+    def _normed(self, tokens: Tokens) -> Tokens:
+        if self.norm is None:
+            return tokens
+        return tokens._replace(values=self.norm(tokens.values))
 
     def _draw_scores(self, images, rngs: nnx.Rngs | None) -> dict[int, Float[Array, "b patches"]]:
         """Uniform numbers for each block whose criterion draws its scores."""

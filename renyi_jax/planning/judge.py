@@ -11,10 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, UInt8
 
-from renyi_jax import __version__
+from renyi_jax.common.version import __version__
 from renyi_jax.evaluation.judging import weights_digest
 from renyi_jax.evaluation.store import Store
-from renyi_jax.models import VisionTransformer, normalize_images
+from renyi_jax.models import VisionTransformer
 from renyi_jax.planning.walk import Walk
 from renyi_jax.pruning import PruningConfig
 
@@ -82,7 +82,7 @@ class Judge:
         store: Store | None = None,
     ):
         self.objective = objective_of(model.spec.num_classes, labels is not None)
-        self._walk, self._spec = Walk(model), model.spec
+        self._walk = Walk(model)
         self._images, self._labels = images, labels
         self.batch_size, self._store = batch_size, store
         self.weights = weights_digest(model)
@@ -122,8 +122,7 @@ class Judge:
         images = np.concatenate([images, np.repeat(images[-1:], missing, axis=0)])
         if labels is not None:
             labels = jnp.asarray(np.concatenate([labels, np.repeat(labels[-1:], missing)]))
-        pixels = normalize_images(jnp.asarray(images), self._spec.mean, self._spec.std)
-        plain, *outputs = self._walk(pixels, [None, *prunings])
+        plain, *outputs = self._walk(images, [None, *prunings])
         losses = [_loss(self.objective.loss, each, plain, labels) for each in outputs]
         found = np.stack(jax.device_get(losses))[:, : stop - start]
         found = np.where(np.isfinite(found), found, np.inf).astype(np.float32)

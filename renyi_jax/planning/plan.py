@@ -9,8 +9,8 @@ import jax
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 
-from renyi_jax import __version__
 from renyi_jax.common.files import output_file, write_json
+from renyi_jax.common.version import __version__
 from renyi_jax.errors import UserError
 from renyi_jax.evaluation.statistics import interval
 from renyi_jax.evaluation.store import Store

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
+from renyi_jax.models.forward import Forward, Images, Weights, weights_of
 from renyi_jax.models.vit import VisionTransformer, run_block
 from renyi_jax.pruning import PruningConfig, Stage, Tokens
 
@@ -28,19 +29,19 @@ class Walk:
 
     def __init__(self, model: VisionTransformer):
         plain = model.with_pruning(None)
-        self._whole = nnx.split(plain)
+        self._forward, self._weights = Forward.of(plain), weights_of(plain)
         self._blocks = [nnx.split(block) for block in plain.blocks]
         self._patches = model.spec.num_patches
 
     def __call__(
         self,
-        images: Float[Array, "b height width 3"],
+        images: Images,
         prunings: Sequence[PruningConfig | None],
     ) -> list[Float[Array, "b outputs"]]:
         """Returns the outputs of the model under each pruning; None is none.
 
         Args:
-            images: normalised.
+            images: pixels, or floats that are normalised already.
             prunings: of the model's blocks.
         """
         outputs: list[Any] = [None] * len(prunings)
@@ -48,7 +49,7 @@ class Walk:
             _Ahead(place, pruning.stages if pruning else ())
             for place, pruning in enumerate(prunings)
         ]
-        self._go(_begin(*self._whole, images), 1, ahead, outputs)
+        self._go(_begin(self._forward, self._weights, images), 1, ahead, outputs)
         return outputs
 
     def _go(
@@ -71,7 +72,7 @@ class Walk:
                 tokens = self._run(number, tokens, None)
             number += 1
         if ahead:
-            output = _finish(*self._whole, tokens)
+            output = _finish(self._forward, self._weights, tokens)
             for each in ahead:
                 outputs[each.place] = output
 
@@ -97,13 +98,13 @@ class _Ahead(NamedTuple):
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _begin(graphdef: Any, params: Any, images: Float[Array, "b height width 3"]) -> Tokens:
-    return nnx.merge(graphdef, params).begin(images)
+def _begin(forward: Forward, weights: Weights, images: Images) -> Tokens:
+    return forward.model(weights).begin(forward.normalize(images))
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _finish(graphdef: Any, params: Any, tokens: Tokens) -> Float[Array, "b outputs"]:
-    return nnx.merge(graphdef, params).finish(tokens)
+def _finish(forward: Forward, weights: Weights, tokens: Tokens) -> Float[Array, "b o"]:
+    return forward.model(weights).finish(tokens)
 
 
 @functools.cache
