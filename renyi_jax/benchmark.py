@@ -40,7 +40,6 @@ from renyi_jax.measuring.speed import (
 from renyi_jax.models.registry import DTYPES, model_spec
 from renyi_jax.pruning import PruningConfig
 from renyi_jax.pruning.sweep import evaluation_settings
-from renyi_jax.training.timed import timed_train_step
 
 _SWEEP: Any = FIELDS["evaluate"]
 
@@ -55,14 +54,18 @@ _IMAGE_SIZE = define(
     several((), integer(224, 1, MAX_SIDE)),
     "Sides in pixels; the model's own by default.",
 )
-_BATCH_SIZE = define("batch_size", integer(16, 1, MAX_BATCH), "Images in a batch.")
+_BATCH_SIZE = define(
+    "batch_size",
+    several((16,), integer(16, 1, MAX_BATCH)),
+    "Images in a batch. With several numbers, latency is only told where 1 is one of them.",
+)
 _DTYPE = define("dtype", several(("float32",), one_of("float32", DTYPES)), "Of the computation.")
 _TRAIN = flags.DEFINE_bool("train", False, "Time train steps with AdamW, not forward passes.")
 _PEERS = flags.DEFINE_list(
     "peers",
     [],
-    "Who else runs, in eager PyTorch on the CPU: timm, and evit:PATH and tome:PATH, checkouts of"
-    " their published code.",
+    "Who else runs, in PyTorch on the same device: timm, timm_compiled (by torch.compile), and"
+    " evit:PATH and tome:PATH, checkouts of their published code.",
 )
 _PEERS_PYTHON = flags.DEFINE_string(
     "peers_python", sys.executable, "The Python that runs the peers: it needs torch and timm."
@@ -133,10 +136,14 @@ def _groups():
         for size in sizes:
             image_size = model_spec(model, image_size=size).image_size
             for dtype in _DTYPE.value:
-                yield Group(model, image_size, dtype, _BATCH_SIZE.value, _TRAIN.value)
+                for batch_size in _BATCH_SIZE.value:
+                    latency = batch_size == 1 or len(_BATCH_SIZE.value) == 1
+                    yield Group(model, image_size, dtype, batch_size, _TRAIN.value, latency)
 
 
 def _train_step(group: Group, setting: PruningConfig | None) -> Compiled:
+    from renyi_jax.training.timed import timed_train_step  # brings the libraries of training
+
     model = random_model(group, "float32").with_pruning(setting)
     return Compiled(*timed_train_step(model, group.batch_size))
 

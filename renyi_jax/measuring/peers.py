@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
+
 from renyi_jax.errors import UserError, nearest
 from renyi_jax.models.spec import ModelSpec
 from renyi_jax.pruning import PruningConfig
@@ -44,6 +46,7 @@ def _tome(spec: ModelSpec, keep_rates: Sequence[float]) -> list[Setting]:
 
 PEERS: dict[str, PeerKind] = {
     "timm": PeerKind(False, lambda spec, keep_rates: [None]),
+    "timm_compiled": PeerKind(False, lambda spec, keep_rates: [None]),
     "evit": PeerKind(True, _evit),
     "tome": PeerKind(True, _tome),
 }
@@ -116,6 +119,7 @@ def running(
         "depth": spec.depth,
         "num_heads": spec.num_heads,
         "dtype": dtype,
+        "device": "cuda" if jax.default_backend() == "gpu" else "cpu",
         "batch_size": batch_size,
         "train": train,
         "peers": [

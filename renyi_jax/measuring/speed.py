@@ -26,13 +26,14 @@ Row = dict[str, Any]
 
 
 class Group(NamedTuple):
-    """What shares a model and images, and is timed by turns."""
+    """What shares a model and images, and is timed by turns; `latency` also times one image."""
 
     model: str
     image_size: tuple[int, int]
     dtype: str
     batch_size: int
     train: bool = False
+    latency: bool = True
 
 
 class Peers(NamedTuple):
@@ -186,11 +187,12 @@ def forward_pass(group: Group, setting: PruningConfig | None) -> Compiled:
     batch = jnp.asarray(images, jnp.float32)
     forward = jax.jit(Forward.of(model))
     compiled = forward.lower(weights, batch, alpha).compile()
-    return Compiled(
-        compiled,
-        functools.partial(compiled, weights, batch, alpha),
-        functools.partial(forward, weights, batch[:1], alpha),
-    )
+    run = functools.partial(compiled, weights, batch, alpha)
+    if not group.latency:
+        return Compiled(compiled, run)
+    if group.batch_size == 1:
+        return Compiled(compiled, run, run)
+    return Compiled(compiled, run, functools.partial(forward, weights, batch[:1], alpha))
 
 
 def _our_program(group: Group, setting: PruningConfig | None, build: Build) -> Program:
@@ -206,7 +208,7 @@ def _peer_program(group: Group, peer: Peer) -> Program:
     return Program(
         _row(group, peer.setting, peer.name),
         functools.partial(peer.run, group.batch_size),
-        None if group.train else functools.partial(peer.run, 1),
+        functools.partial(peer.run, 1) if group.latency and not group.train else None,
     )
 
 

@@ -1,4 +1,4 @@
-"""Runs other people's models in eager PyTorch, each once for every line that it reads.
+"""Runs other people's models in PyTorch, each once for every line that it reads.
 
 A program of its own, which knows nothing of this package: any Python that has torch and timm runs
 it, `renyi_jax.measuring.peers` talks to it, and its threads are not ours. The first line is a
@@ -24,6 +24,12 @@ def timm(request: Request, entrant: dict[str, Any]):
     if request["model"] not in library.list_models():
         raise LookupError(f"timm has no model {request['model']!r}.")
     return library.create_model(request["model"], img_size=tuple(request["image_size"]))
+
+
+def timm_compiled(request: Request, entrant: dict[str, Any]):
+    """timm's model, by `torch.compile` for each shape."""
+    torch = importlib.import_module("torch")
+    return torch.compile(timm(request, entrant), dynamic=False)
 
 
 def evit(request: Request, entrant: dict[str, Any]):
@@ -60,6 +66,7 @@ def tome(request: Request, entrant: dict[str, Any]):
 
 BUILDERS: dict[str, Callable[[Request, dict[str, Any]], Any]] = {
     "timm": timm,
+    "timm_compiled": timm_compiled,
     "evit": evit,
     "tome": tome,
 }
@@ -96,7 +103,7 @@ def forward(model, request: Request) -> Callable[[Any], Any]:
     import torch
 
     dtype = getattr(torch, request["dtype"])
-    model = model.eval().to(dtype)
+    model = model.eval().to(request["device"], dtype)
 
     def run(images):
         with torch.inference_mode():
@@ -109,13 +116,13 @@ def train_step(model, request: Request) -> Callable[[Any], Any]:
     """One step of AdamW on float32 weights; under autocast where the dtype is another."""
     import torch
 
-    model = model.train()
+    model = model.train().to(request["device"])
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.05)
     dtype = getattr(torch, request["dtype"])
 
     def run(images):
-        labels = torch.arange(len(images))
-        with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+        labels = torch.arange(len(images), device=request["device"])
+        with torch.autocast(request["device"], dtype, enabled=dtype != torch.float32):
             loss = torch.nn.functional.cross_entropy(model(images).float(), labels)
         optimizer.zero_grad()
         loss.backward()
@@ -130,18 +137,22 @@ def main() -> None:
     warnings.simplefilter("ignore")  # old code, new libraries
     request = json.loads(sys.stdin.readline())
     try:
+        torch = importlib.import_module("torch")
+        if request["device"] == "cuda" and not torch.cuda.is_available():
+            raise LookupError("Its torch sees no GPU.")
+        torch.set_float32_matmul_precision("high")  # TF32 on a GPU, which is what XLA does there
         kind = train_step if request["train"] else forward
         calls = [kind(BUILDERS[each["peer"]](request, each), request) for each in request["peers"]]
     except (ImportError, LookupError) as error:
         print(json.dumps({"error": str(error)}), file=answers, flush=True)
         return
-    import torch
-
-    images = torch.randn(request["batch_size"], 3, *request["image_size"])
+    images = torch.randn(request["batch_size"], 3, *request["image_size"], device=request["device"])
     print("{}", file=answers, flush=True)
     for line in sys.stdin:
         number, count = map(int, line.split())
         calls[number](images[:count])
+        if request["device"] == "cuda":
+            torch.cuda.synchronize()
         print(file=answers, flush=True)
 
 

@@ -1,0 +1,29 @@
+"""cuDNN's fused attention, by `jax.nn.dot_product_attention`: for blocks that nothing is asked of.
+
+It returns no entropy: its logsumexp is rounded to the dtype of the operands and has no gradient.
+"""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+WIDEST_HEAD = 128
+
+
+def takes(query: Float[Array, "b n h d"]) -> bool:
+    """Whether this process has a GPU whose library takes such queries."""
+    dtypes = (jnp.bfloat16, jnp.float16)
+    width = query.shape[-1]
+    return (
+        jax.default_backend() == "gpu"
+        and query.dtype in dtypes
+        and width % 8 == 0
+        and width <= WIDEST_HEAD
+    )
+
+
+def attention(
+    query: Float[Array, "b n h d"], key: Float[Array, "b n h d"], value: Float[Array, "b n h d"]
+) -> Float[Array, "b n h d"]:
+    """Returns the attended values, as `plain.attention` does."""
+    return jax.nn.dot_product_attention(query, key, value, implementation="cudnn")
