@@ -4,8 +4,9 @@
 
 One table for each number of tokens and dtype: milliseconds of a call, forward and with the
 gradient, with no entropy and with one of order 2, of as many images as `--budget` tokens are.
-`plain` holds the logits, `chunked` is XLA, `pallas` the Triton kernel, `cudnn` the library's fused
-attention. `attention/backend.py` chooses by these tables.
+`plain` holds the logits, `chunked` is XLA, `pallas` the Triton kernel with the side of its tiles
+and its warps, `cudnn` the library's fused attention. `attention/backend.py` chooses by these
+tables.
 """
 
 import concurrent.futures
@@ -53,13 +54,20 @@ def _cudnn(query, key, value, entropy_of):
     return library.attention(query, key, value), None
 
 
-_PALLAS = tuple(map(streaming.with_scalars, (pallas_gpu.forward, pallas_gpu.backward)))
+def _pallas(tile, warps, query, key, value, entropy_of):
+    pallas_gpu.TILE, pallas_gpu.WARPS = tile, warps
+    kernels = tuple(map(streaming.with_scalars, (pallas_gpu.forward, pallas_gpu.backward)))
+    return _streaming(kernels, query, key, value, entropy_of)
+
+
 IMPLEMENTATIONS: dict[str, Any] = {
     "plain": _plain,
     "chunked": functools.partial(_streaming, (chunked.forward, chunked.backward)),
 }
 if jax.default_backend() == "gpu":
-    IMPLEMENTATIONS |= {"pallas": functools.partial(_streaming, _PALLAS), "cudnn": _cudnn}
+    IMPLEMENTATIONS["cudnn"] = _cudnn
+    for tile, warps in ((64, 4), (64, 8), (32, 4), (128, 8)):
+        IMPLEMENTATIONS[f"pallas {tile} {warps}"] = functools.partial(_pallas, tile, warps)
 
 
 def main() -> None:
@@ -75,11 +83,11 @@ def main() -> None:
         times = _times(calls, operands)
         print(f"\n{tokens} tokens, batch {batch}, {dtype}: ms a call")
         names = sorted({name for name, *_ in calls})
-        print(" " * 22 + "".join(f"{name:>10}" for name in names))
+        print(" " * 22 + "".join(f"{name:>14}" for name in names))
         for direction, entropy in itertools.product(_DIRECTIONS.value, (False, True)):
             ms = {name: times.get((name, direction, entropy)) for name in names}
             words = f"{direction}, {'entropy' if entropy else 'nothing'}"
-            print(f"{words:22}" + "".join(f"{_cell(ms[name]):>10}" for name in names), flush=True)
+            print(f"{words:22}" + "".join(f"{_cell(ms[name]):>14}" for name in names), flush=True)
             rows += [
                 {"tokens": tokens, "batch": batch, "dtype": dtype, "direction": direction,
                  "entropy": entropy, "implementation": name, "ms": value}

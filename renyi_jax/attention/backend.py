@@ -1,10 +1,12 @@
 """Which implementation of attention runs: the one place where it is decided, and why."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Float32
 
-from renyi_jax.attention import plain, streaming, xla_cpu
+from renyi_jax.attention import library, pallas_gpu, plain, streaming, xla_cpu
 from renyi_jax.attention.evidence import RowEntropy
 
 PLAIN_TOKENS = 640
@@ -25,10 +27,14 @@ def attention(
     entropy_of: RowEntropy | None,
 ) -> tuple[Float[Array, "b n h d"], Float32[Array, "b h m"] | None]:
     """Attention, and the entropy of the patches' rows per head if it is asked for."""
-    if query.shape[1] > PLAIN_TOKENS:
-        return streaming.attention(query, key, value, num_prefix, entropy_of)
+    long = query.shape[1] > PLAIN_TOKENS
     if entropy_of is None:
-        return plain.attention(query, key, value)[0], None
+        held_or_streamed = _streamed if long else _held
+        fused = {"cuda": library.attention} if pallas_gpu.ENABLED and library.takes(query) else {}
+        run = functools.partial(jax.lax.platform_dependent, default=held_or_streamed, **fused)
+        return run(query, key, value), None
+    if long:
+        return streaming.attention(query, key, value, num_prefix, entropy_of)
 
     def run(implementation):
         def with_alpha(query, key, value, alpha):
@@ -38,7 +44,8 @@ def attention(
         return with_alpha
 
     # On CPU it takes less time to multiply queries and keys once more for the entropy than to have
-    # the logits written (docs/speed.md). Accelerators share them.
+    # the logits written (docs/speed.md). TPUs share them, and on GPUs the kernel writes none.
+    kernel = {"cuda": run(streaming.attention)} if pallas_gpu.ENABLED else {}
     return jax.lax.platform_dependent(
         query,
         key,
@@ -46,4 +53,13 @@ def attention(
         jnp.asarray(entropy_of.alpha, jnp.float32),
         cpu=run(xla_cpu.attention),
         default=run(plain.attention_and_entropy),
+        **kernel,
     )
+
+
+def _held(query, key, value):
+    return plain.attention(query, key, value)[0]
+
+
+def _streamed(query, key, value):
+    return streaming.attention(query, key, value, 0, None)[0]

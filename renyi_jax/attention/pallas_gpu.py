@@ -11,6 +11,7 @@ difference of two such numbers is no entropy.
 
 import functools
 import math
+import os
 from typing import Any
 
 import jax
@@ -22,8 +23,14 @@ from jaxtyping import Array, Float
 from renyi_jax.attention.chunked import logit_cotangents
 from renyi_jax.attention.running import MASKED, RowStatistics, fold, no_keys, order_from, statistics
 
+ENABLED = os.environ.get("RENYI_JAX_GPU_KERNELS", "1") != "0"
+"""Whether a GPU runs these kernels and its library's; RENYI_JAX_GPU_KERNELS=0 leaves all to XLA."""
+
 TILE = 64
-"""Queries, and keys, of a tile: a program of four warps keeps 64 x 64 logits in registers."""
+"""Queries, and keys, of a tile, whose logits a program keeps in registers."""
+
+WARPS = 4
+"""Of a program."""
 
 SMALLEST_WIDTH = 16
 """Of a product's operands, for tensor cores."""
@@ -201,7 +208,7 @@ def _call(kernel, scalars, operands, outputs, interpret: bool) -> Any:
         ],
         out_specs=[spec(*output) for output in outputs],
         out_shape=[shape for shape, _ in outputs],
-        compiler_params=triton.CompilerParams(num_warps=4, num_stages=2),
+        compiler_params=triton.CompilerParams(num_warps=WARPS, num_stages=2),
         interpret=interpret,
     )(scalars, *(array for array, _ in operands))
 

@@ -57,8 +57,8 @@ def forward(*arguments: Any) -> Any:
     return jax.lax.platform_dependent(
         *arguments,
         tpu=with_scalars(pallas_tpu.forward),
-        cuda=with_scalars(pallas_gpu.forward),
         default=chunked.forward,
+        **({"cuda": with_scalars(pallas_gpu.forward)} if pallas_gpu.ENABLED else {}),
     )
 
 
@@ -67,8 +67,8 @@ def backward(*arguments: Any) -> Any:
     return jax.lax.platform_dependent(
         *arguments,
         tpu=with_scalars(pallas_tpu.backward),
-        cuda=with_scalars(pallas_gpu.backward),
         default=chunked.backward,
+        **({"cuda": with_scalars(pallas_gpu.backward)} if pallas_gpu.ENABLED else {}),
     )
 
 
