@@ -30,8 +30,9 @@ def attention(
     long = query.shape[1] > PLAIN_TOKENS
     if entropy_of is None:
         held_or_streamed = _streamed if long else _held
-        fused = {"cuda": library.attention} if pallas_gpu.ENABLED and library.takes(query) else {}
-        run = functools.partial(jax.lax.platform_dependent, default=held_or_streamed, **fused)
+        fused = library.attention if library.takes(query) else _streamed
+        on_gpu = {"cuda": fused} if pallas_gpu.ENABLED else {}
+        run = functools.partial(jax.lax.platform_dependent, default=held_or_streamed, **on_gpu)
         return run(query, key, value), None
     if long:
         return streaming.attention(query, key, value, num_prefix, entropy_of)

@@ -54,11 +54,11 @@ PEERS: dict[str, PeerKind] = {
 
 
 class Peer(NamedTuple):
-    """An entrant: its name, its setting, and a call on so many images."""
+    """An entrant: its name, its setting, and what runs it on so many images, so many times."""
 
     name: str
     setting: Setting
-    run: Callable[[int], None]
+    run: Callable[[int, int], None]
 
 
 def check_peers(names: Sequence[str]) -> None:
@@ -153,8 +153,8 @@ def _options(setting: Setting) -> dict[str, Any]:
     return {"keep_rate": setting.keep_rate, "blocks": setting.blocks, "r": setting.r}
 
 
-def _run(process: subprocess.Popen, number: int, images: int) -> None:
-    if not _ask(process, f"{number} {images}"):
+def _run(process: subprocess.Popen, number: int, images: int, calls: int) -> None:
+    if not _ask(process, f"{number} {images} {calls}"):
         raise RuntimeError("The process of the peers has ended; what it said is above.")
 
 

@@ -2,8 +2,8 @@
 
 A program of its own, which knows nothing of this package: any Python that has torch and timm runs
 it, `renyi_jax.measuring.peers` talks to it, and its threads are not ours. The first line is a
-request in JSON, answered by `{}` or by `{"error": ...}`; every other is an entrant's number and how
-many images it gets, answered by an empty line.
+request in JSON, answered by `{}` or by `{"error": ...}`; every other is an entrant's number, how
+many images it gets and how often, answered by an empty line once all is done.
 """
 
 import importlib
@@ -149,8 +149,9 @@ def main() -> None:
     images = torch.randn(request["batch_size"], 3, *request["image_size"], device=request["device"])
     print("{}", file=answers, flush=True)
     for line in sys.stdin:
-        number, count = map(int, line.split())
-        calls[number](images[:count])
+        number, count, times = map(int, line.split())
+        for _ in range(times):
+            calls[number](images[:count])
         if request["device"] == "cuda":
             torch.cuda.synchronize()
         print(file=answers, flush=True)

