@@ -6,15 +6,16 @@
 # Tests attention on the device, times its implementations beside each other, then whole models
 # beside timm, eager and compiled, and beside EViT's code where a checkout of it is given. Leaves
 # tables (*.txt) and JSON in OUT. Needs Python with JAX and PyTorch, and no network: WHEELS names a
-# folder of wheels for what is missing, PYTHON the interpreter. STEPS picks some of the steps.
+# folder of wheels for what is missing, PYTHON the interpreter, STEPS the steps: "batches sizes tests
+# attention" if not given, float32 and train beside them.
 set -uo pipefail
-cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
+cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." || exit
 
 out="${1:?Give a folder for the results: bash benchmarks/gpu.sh OUT [EVIT]}"
 peers="timm,timm_compiled${2:+,evit:$2}"
 python="${PYTHON:-python3}"
 model="${MODEL:-deit_small_patch16_224}"
-steps="${STEPS:-tests attention batches sizes float32 train}"
+steps="${STEPS:-batches sizes tests attention}"
 mkdir -p -- "$out"
 export XLA_PYTHON_CLIENT_PREALLOCATE=false PYTHONUNBUFFERED=1 PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}"
 if [[ -n ${WHEELS:-} ]]; then
@@ -40,10 +41,10 @@ benchmark() {
     --keep_rates=0.7 --criteria=renyi,cls_attention,random --budget=0.5 --out="$out/$name" "$@"
 }
 
+benchmark batches 230 --dtype=bfloat16 --batch_size=64,1,256
+benchmark sizes 90 --dtype=bfloat16 --batch_size=16 --image_size=1024
 step tests 120 env JAX_PLATFORMS=cuda,cpu "$python" -m pytest -q -n 8 -p no:cacheprovider \
   tests/attention/test_on_gpu.py
 step attention 150 "$python" benchmarks/gpu_attention.py --out="$out/attention.json"
-benchmark batches 150 --dtype=bfloat16 --batch_size=1,64,256
-benchmark sizes 150 --dtype=bfloat16 --batch_size=16 --image_size=448,1024
-benchmark float32 100 --dtype=float32 --batch_size=64
-benchmark train 100 --dtype=bfloat16 --batch_size=64 --train
+benchmark float32 90 --dtype=float32 --batch_size=64
+benchmark train 90 --dtype=bfloat16 --batch_size=64 --train

@@ -34,19 +34,22 @@ def test_every_setting_is_timed_beside_the_plain_model_and_written_down(tmp_path
         "--model=vit_nano_patch4_56",
         "--keep_rates=0.5",
         "--criteria=renyi,random",
-        "--batch_size=2",
+        "--batch_size=2,1",
         "--budget=0",
         f"--out={tmp_path}",
     )
     assert finished.returncode == 0, finished.stderr
     results = json.loads((tmp_path / "results.json").read_text())
     rows = results["rows"]
-    assert [program_name(row) for row in rows] == ["unpruned", "renyi 2 at 0.5", "random at 0.5"]
-    assert rows[0]["against_unpruned"] == 1
+    names = ["unpruned", "renyi 2 at 0.5", "random at 0.5"]
+    assert [program_name(row) for row in rows] == 2 * names
+    assert [row["batch_size"] for row in rows] == [2, 2, 2, 1, 1, 1]
+    assert rows[0]["against_unpruned"] == rows[3]["against_unpruned"] == 1
+    assert [row["latency_ms"] is None for row in rows] == [True] * 3 + [False] * 3
     for row in rows:
         assert f"{row['images_per_second']:.3g}" in finished.stdout
         assert row["share_of_matmul_peak"] > 0
-        for field in ("images_per_second", "latency_ms", "gmacs", "temporary_mib"):
+        for field in ("images_per_second", "gmacs", "temporary_mib"):
             assert np.isfinite(row[field]) and row[field] > 0
     assert rows[1]["gmacs"] < rows[0]["gmacs"]
     assert (tmp_path / "speed.png").stat().st_size > 1000
@@ -129,8 +132,8 @@ def test_peers_prune_as_their_settings_say():
 def test_timm_runs_in_its_own_process():
     with entrants(sys.executable) as (peer,):
         assert (peer.name, peer.setting) == ("timm", None)
-        peer.run(1)
-        peer.run(1)
+        peer.run(1, 1)
+        peer.run(1, 2)
 
 
 @needs_timm

@@ -28,10 +28,11 @@ def attention(
 ) -> tuple[Float[Array, "b n h d"], Float32[Array, "b h m"] | None]:
     """Attention, and the entropy of the patches' rows per head if it is asked for."""
     long = query.shape[1] > PLAIN_TOKENS
+    has_kernel = pallas_gpu.ENABLED and streaming.is_counted(query)
     if entropy_of is None:
         held_or_streamed = _streamed if long else _held
         fused = library.attention if library.takes(query) else _streamed
-        on_gpu = {"cuda": fused} if pallas_gpu.ENABLED else {}
+        on_gpu = {"cuda": fused} if has_kernel else {}
         run = functools.partial(jax.lax.platform_dependent, default=held_or_streamed, **on_gpu)
         return run(query, key, value), None
     if long:
@@ -46,7 +47,7 @@ def attention(
 
     # On CPU it takes less time to multiply queries and keys once more for the entropy than to have
     # the logits written (docs/speed.md). TPUs share them, and on GPUs the kernel writes none.
-    kernel = {"cuda": run(streaming.attention)} if pallas_gpu.ENABLED else {}
+    kernel = {"cuda": run(streaming.attention)} if has_kernel else {}
     return jax.lax.platform_dependent(
         query,
         key,

@@ -54,22 +54,26 @@ def attention(
 
 def forward(*arguments: Any) -> Any:
     """Runs `chunked.forward`, or the kernel that stands in for it on the platform compiled for."""
-    return jax.lax.platform_dependent(
-        *arguments,
-        tpu=with_scalars(pallas_tpu.forward),
-        default=chunked.forward,
-        **({"cuda": with_scalars(pallas_gpu.forward)} if pallas_gpu.ENABLED else {}),
-    )
+    return _by_platform(chunked.forward, pallas_tpu.forward, pallas_gpu.forward, arguments)
 
 
 def backward(*arguments: Any) -> Any:
     """Runs `chunked.backward`, or the kernel that stands in for it on the platform compiled for."""
-    return jax.lax.platform_dependent(
-        *arguments,
-        tpu=with_scalars(pallas_tpu.backward),
-        default=chunked.backward,
-        **({"cuda": with_scalars(pallas_gpu.backward)} if pallas_gpu.ENABLED else {}),
-    )
+    return _by_platform(chunked.backward, pallas_tpu.backward, pallas_gpu.backward, arguments)
+
+
+def _by_platform(default, tpu, cuda, arguments):
+    query, kernels = arguments[0], {}
+    if is_counted(query):
+        kernels["tpu"] = with_scalars(tpu)
+        if pallas_gpu.ENABLED:
+            kernels["cuda"] = with_scalars(cuda)
+    return jax.lax.platform_dependent(*arguments, default=default, **kernels)
+
+
+def is_counted(query: Float[Array, "b *rest"]) -> bool:
+    """Whether kernels can run: their grids count images, which an artifact leaves open."""
+    return all(isinstance(size, int) for size in query.shape)
 
 
 def with_scalars(kernel: Callable[..., Any]) -> Callable[..., Any]:
