@@ -23,7 +23,7 @@ from absl import flags
 from renyi_jax.attention import backend
 from renyi_jax.cli import commands
 from renyi_jax.config import check_config, default_config
-from renyi_jax.measuring.roofline import read_program, stand_in_devices
+from renyi_jax.measuring.roofline import read_program, topology_devices
 from renyi_jax.parallel import make_mesh
 from renyi_jax.training.lowering import abstract_model
 from renyi_jax.training.measure import steps_of
@@ -42,7 +42,7 @@ SHARE = 1 / 8
 
 def main() -> None:
     config = _config()
-    mesh = make_mesh(config.mesh.to_dict(), stand_in_devices(_TOPOLOGY.value)[:1])
+    mesh = make_mesh(config.mesh.to_dict(), topology_devices(_TOPOLOGY.value)[:1])
     model = abstract_model(config, num_classes=1000)
     tokens = model.spec.num_patches + model.spec.num_prefix
     print(f"{_MODEL.value}, {_IMAGE_SIZE.value} pixels, {tokens} tokens, {_TOPOLOGY.value}")

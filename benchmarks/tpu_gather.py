@@ -19,7 +19,7 @@ from absl import flags
 from jax.sharding import SingleDeviceSharding
 
 from renyi_jax.cli import commands
-from renyi_jax.measuring.roofline import read_program, stand_in_devices
+from renyi_jax.measuring.roofline import read_program, topology_devices
 from renyi_jax.pruning import keep_counts
 
 _TOPOLOGY = flags.DEFINE_string("topology", "v5e:2x2", "Of which one chip is compiled for.")
@@ -55,7 +55,7 @@ def with_gradient(take: Callable[..., jax.Array]) -> Callable[..., tuple[jax.Arr
 
 
 def main() -> None:
-    device = SingleDeviceSharding(stand_in_devices(_TOPOLOGY.value)[0])
+    device = SingleDeviceSharding(topology_devices(_TOPOLOGY.value)[0])
 
     def shape(*sizes: int, dtype=jnp.bfloat16) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct(sizes, dtype, sharding=device)

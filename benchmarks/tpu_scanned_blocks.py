@@ -25,7 +25,7 @@ from jax.sharding import SingleDeviceSharding
 
 from renyi_jax.attention import Needs
 from renyi_jax.cli import commands
-from renyi_jax.measuring.roofline import read_program, stand_in_devices
+from renyi_jax.measuring.roofline import read_program, topology_devices
 from renyi_jax.models.block import Block, Step
 from renyi_jax.models.registry import model_spec
 from renyi_jax.pruning import PruningConfig, Stage, Tokens
@@ -58,7 +58,7 @@ def one_block(block: Any, stage: Stage | None, tokens: Tokens, state: Any) -> tu
 
 
 def main() -> None:
-    device = SingleDeviceSharding(stand_in_devices(_TOPOLOGY.value)[0])
+    device = SingleDeviceSharding(topology_devices(_TOPOLOGY.value)[0])
     spec = model_spec(_MODEL.value)
     block, state = nnx.split(
         nnx.eval_shape(lambda: Block(spec, 0.0, 0.0, jnp.bfloat16, nnx.Rngs(0)))

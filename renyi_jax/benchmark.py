@@ -16,7 +16,6 @@ from absl import flags
 from etils import epath
 
 from renyi_jax.analysis.page import encode
-from renyi_jax.analysis.speed import speed_bars
 from renyi_jax.cli import commands
 from renyi_jax.cli.values import define
 from renyi_jax.common.fields import MAX_BATCH, MAX_SIDE, integer, number, one_of, several, text
@@ -24,9 +23,10 @@ from renyi_jax.common.files import output_folder, write_bytes
 from renyi_jax.common.provenance import write_results
 from renyi_jax.config import FIELDS, default_config
 from renyi_jax.errors import UserError
+from renyi_jax.measuring.bars import throughput_bars
 from renyi_jax.measuring.first_result import seconds_to_first_result
 from renyi_jax.measuring.peers import check_peers
-from renyi_jax.measuring.speed import (
+from renyi_jax.measuring.side_by_side import (
     Compiled,
     Group,
     Peers,
@@ -119,7 +119,7 @@ def main() -> None:
     if out is None:
         return
     results = {"rows": rows, "first_result_seconds": first_results}
-    write_bytes(out / "speed.png", encode(speed_bars(rows), "png"))
+    write_bytes(out / "speed.png", encode(throughput_bars(rows), "png"))
     write_results(out / "results.json", results)
     print(f"Results: {out / 'results.json'}")
 

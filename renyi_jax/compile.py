@@ -22,7 +22,7 @@ from renyi_jax.common.progress import phase
 from renyi_jax.common.provenance import write_results
 from renyi_jax.config import pruning_config, to_json
 from renyi_jax.data import count_classes
-from renyi_jax.measuring.roofline import describe, parse_topology, stand_in_devices, verdict
+from renyi_jax.measuring.roofline import describe, parse_topology, topology_devices, verdict
 from renyi_jax.parallel import make_mesh
 from renyi_jax.training.lowering import abstract_model
 from renyi_jax.training.measure import measure, steps_of
@@ -41,7 +41,7 @@ def main() -> None:
     config: Any = read_config(_CONFIG)
     chip, num_chips = parse_topology(_TOPOLOGY.value)
     folder = output_folder("--out", _OUT.value) if _OUT.value is not None else None
-    mesh = make_mesh(config.mesh, stand_in_devices(_TOPOLOGY.value))
+    mesh = make_mesh(config.mesh, topology_devices(_TOPOLOGY.value))
     slice_name = f"{_TOPOLOGY.value} ({num_chips} chips), {config.model.name}"
     print(f"{slice_name}, mesh {dict(mesh.shape)}. All sizes are those of one chip.\n")
     model = abstract_model(config, config.model.num_classes or count_classes(config.data))

@@ -1,7 +1,7 @@
-"""Names what is in pictures, with a model that prunes.
+"""Names what is in images, with a model that prunes.
 
-Prints the most probable classes of each picture. --image takes a file or a folder, and may be
-repeated; further arguments are pictures too, so that a pattern of the shell works. A picture that
+Prints the most probable classes of each image. --image takes a file or a folder, and may be
+repeated; further arguments are images too, so that a pattern of the shell works. An image that
 cannot be read is told at the end, with exit status 2, once all others are done.
 
   python -m renyi_jax.predict --model=deit_small_patch16_224 --weights=deit_small.safetensors \\
@@ -57,7 +57,7 @@ def main() -> None:
     names = read_class_names(_CLASS_NAMES.value) if _CLASS_NAMES.value is not None else None
     files, refused = find_images(_IMAGES.value)
     model, noted_names = _load_model()
-    # Of few pictures the next power of 2: few programs to compile, and few places to fill up.
+    # Of few images the next power of 2: few programs to compile, and few places to fill up.
     batch_size = min(_BATCH_SIZE.value, 1 << max(0, len(files) - 1).bit_length())
     require_forward(model.spec, batch_size, f"--batch_size={batch_size}")
     classifier = Classifier(model, names or noted_names, batch_size)
@@ -94,7 +94,7 @@ def main() -> None:
 
 
 def _save_overlay(folder: Any, name: str, prediction: Prediction) -> str:
-    """Writes the picture as the model saw it, where it is small enlarged to whole pixels."""
+    """Writes the image as the model saw it, where it is small enlarged to whole pixels."""
     overlay = Image.fromarray(grey_out(prediction.pixels, prediction.kept))
     factor = max(1, _OVERLAY_SIDE // max(overlay.size))
     overlay = overlay.resize(

@@ -1,7 +1,7 @@
 """Draws what pruning sees and does: one page to look about in, and figures as PNG and SVG.
 
-For each picture: the entropy of its patches in every block, for every order of --alphas, and the
-patches that each of --criteria keeps, on the page at each of --keep_rates. For all pictures
+For each image: the entropy of its patches in every block, for every order of --alphas, and the
+patches that each of --criteria keeps, on the page at each of --keep_rates. For all images
 together: how entropy is spread and where it is cut, and how it goes with the distance that
 attention reaches. From the results.json of renyi_jax.main or renyi_jax.evaluate: accuracy against
 multiply-adds and against throughput, and every row with its interval and its paired test.
@@ -36,7 +36,7 @@ from renyi_jax.analysis.distributions import (
 from renyi_jax.analysis.figures import curves
 from renyi_jax.analysis.panels import entropy_panels, kept_panels
 from renyi_jax.analysis.photo import Entropies, photo_card
-from renyi_jax.analysis.pictures import (
+from renyi_jax.analysis.readings import (
     AttentionReading,
     name_of_pruning,
     prunes_by_score,
@@ -85,7 +85,7 @@ _OWN = (_IMAGES, _ALPHAS, _CRITERIA, _KEEP_RATES, _RESULTS, _OUT, _DPI)
 
 
 class Picture(NamedTuple):
-    """A picture as the model sees it, the file that it is of, and what its figures are called."""
+    """An image as the model sees it, the file that it is of, and what its figures are called."""
 
     name: str
     file: Path
@@ -158,7 +158,7 @@ def _draw_pictures(
     rates: Sequence[float],
     class_names: Sequence[str] | None,
 ) -> Drawn:
-    """A card for each picture, and the figures of its entropy and of what is kept of it."""
+    """A card for each image, and the figures of its entropy and of what is kept of it."""
     pixels = np.stack([picture.pixels for picture in pictures])
     by_picture, shown = [[] for _ in pictures], 0
     if model.pruning is not None:
@@ -189,7 +189,7 @@ _EXPLANATION = (
 
 
 def _predict(file: Path) -> str:
-    """The command that classifies the picture with the same model."""
+    """The command that classifies the image with the same model."""
     own = {flag.name for flag in _OWN}
     given = {name: flags.FLAGS[name] for name in flags.FLAGS if flags.FLAGS[name].present}
     of_model = [flag.serialize() for name, flag in given.items() if name not in own]
@@ -210,7 +210,7 @@ def _compared(pruning: PruningConfig) -> dict[str, PruningConfig]:
 def _draw_all_pictures(
     model: VisionTransformer, pixels: np.ndarray, reading: AttentionReading, alphas: Sequence[float]
 ) -> Drawn:
-    """How entropy is spread over all pictures, and how it goes with distance."""
+    """How entropy is spread over all images, and how it goes with distance."""
     figures = {}
     if model.pruning is not None:
         scored = prunes_by_score(model.pruning)

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from renyi_jax.errors import UserError
-from renyi_jax.measuring.peers import PEERS, TOME_R, check_peers, running
-from renyi_jax.measuring.speed import program_name
+from renyi_jax.measuring.peers import PEERS, TOME_R, check_peers, start_peers
+from renyi_jax.measuring.side_by_side import program_name
 from renyi_jax.models.flops import count_flops
 from renyi_jax.models.registry import model_spec
 
@@ -83,7 +83,7 @@ def test_a_peer_whose_code_is_not_where_it_should_be_is_refused(name):
 
 
 def entrants(python, model="deit_tiny_patch16_224"):
-    return running(
+    return start_peers(
         ["timm"],
         model_spec(model),
         model=model,

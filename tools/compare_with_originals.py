@@ -24,7 +24,7 @@ import numpy as np
 from flax import nnx
 
 from renyi_jax import PruningConfig
-from renyi_jax.measuring.speed import Group, random_model
+from renyi_jax.measuring.side_by_side import Group, random_model
 from renyi_jax.measuring.torch_peers import import_timm
 from renyi_jax.models.weights import fill
 from renyi_jax.weights import Checkpoint

@@ -18,12 +18,7 @@ from renyi_jax.pruning.sweep import (
 
 
 def comparison(rows: Sequence[Evaluation], baseline: str = "none") -> Iterator[str]:
-    """The parts of a page that compare prunings.
-
-    Args:
-        rows: of results.json; fields that none of them has are left out.
-        baseline: the criterion that `difference` is from; "none" is the unpruned model.
-    """
+    """Yields the parts of a page that compare the rows of results.json with `baseline`."""
     against = "no pruning" if baseline == "none" else baseline
     yield page.grid("tiles", _tiles(rows, against))
     yield "<h2>What pruning costs and saves</h2>\n"

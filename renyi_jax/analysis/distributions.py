@@ -30,14 +30,11 @@ DEPTH = "Mean entropy and mean distance of attention, by block and head, and the
 
 
 def entropy_histograms(by_order: Mapping[float, Sequence[Sequence[StageMap]]]) -> Figure:
-    """How the entropy of the patches is spread in each pruned block, and where it is cut
-    (arXiv 2604.03803, figure 5).
+    """Draws the entropy of the patches in each pruned block, and where it is cut (arXiv 2604.03803,
+    figure 5).
 
-    Every picture is cut at an entropy of its own: the line is the median of the cuts, and the band
-    about it spans all of them.
-
-    Args:
-        by_order: the maps of each order's pruned model: for each picture, its pruned blocks.
+    Each image has its own cut: the line is their median, the band their range. `by_order` holds,
+    for each order and image, the maps of the pruned blocks.
     """
     orders = list(by_order)
     blocks = [stage.block for stage in by_order[orders[0]][0]]
@@ -89,13 +86,8 @@ def depth_figure(
     distances: Float[np.ndarray, "blocks heads"],
     alphas: Sequence[float],
 ) -> Figure:
-    """Entropy and distance of the attention by block and head, and how they go together
-    (arXiv 2604.03803, figure 7).
-
-    Args:
-        entropies: in nats, means over patches and pictures.
-        distances: in pixels, likewise.
-        alphas: the orders.
+    """Draws entropy (nats) against attention distance (pixels), by block and head (arXiv
+    2604.03803, figure 7).
     """
     columns = 1 + len(alphas)
     figure = Figure(figsize=(2.7 * columns + 0.6, 5.4), layout="constrained")

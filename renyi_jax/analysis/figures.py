@@ -45,18 +45,11 @@ QUANTITIES = {
 
 
 def curves(evaluations: Sequence[Evaluation], x: str, y: str) -> Figure:
-    """`y` over `x`: one line for each criterion, reducer and options, from the plain model on.
+    """Draws `y` over `x`, both of `QUANTITIES`: a line for each criterion, reducer and options.
 
-    Of several alphas at one keep rate, the line takes that of the trained setting or, if it is not
-    there, the first that comes, and a pale bar spans what all of them reach. Where rows have an
-    interval of `y` (`top1_interval`), whiskers show it: prunings that cost the same then stand a
-    few points apart over the multiply-adds, or their whiskers would hide each other. A ring marks
-    the trained setting, if it is among the rows.
-
-    Args:
-        evaluations: rows of results.json.
-        x: a name in `QUANTITIES`.
-        y: another.
+    At one keep rate the line takes the alpha of the trained setting, or else the first, and a pale
+    bar spans all of them. Whiskers show the interval of `y` if rows have one; over multiply-adds,
+    equal costs are then drawn a few points apart. A ring marks the trained setting.
     """
     figure, axes = _figure(QUANTITIES[x].label, QUANTITIES[y].label)
     plain = [row for row in evaluations if is_plain(row)]

@@ -22,12 +22,8 @@ from renyi_jax.analysis.style import ENTROPY_MAP, spots
 
 
 class Cell(NamedTuple):
-    """A cell of a table.
-
-    Attributes:
-        content: HTML.
-        value: by what it is sorted; None, which comes last, where it is not known.
-        title: what is told of it to those who point there.
+    """A cell of a table: its HTML, the value that it is sorted by (None comes last), its
+    tooltip.
     """
 
     content: str
@@ -97,12 +93,7 @@ def grid(kind: str, cells: Iterable[str]) -> str:
 
 
 def plot(figure: Figure, alt: str) -> str:
-    """A figure within the page, as SVG, with its marked spots.
-
-    Args:
-        figure: what to draw.
-        alt: what it shows, for those who do not see it.
-    """
+    """Returns a figure as SVG within the page, with its marked spots; `alt` describes it."""
     data = base64.b64encode(encode(figure, "svg", transparent=True)).decode()
     # A small figure on a wide page would have larger letters than all others.
     width = round(130 * figure.get_figwidth())

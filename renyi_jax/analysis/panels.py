@@ -1,4 +1,4 @@
-"""Figures of one picture: what each block makes of its patches, and which of them stay."""
+"""Figures of one image: what each block makes of its patches, and which of them stay."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -22,21 +22,16 @@ _MAPS_PER_ROW = 6
 def entropy_panels(
     image: Picture, maps: Float[np.ndarray, "orders blocks rows columns"], alphas: Sequence[float]
 ) -> Figure:
-    """The entropy of every patch in every block, for each order (arXiv 2604.03803, figures 1, 2).
+    """Draws the entropy of every patch in every block and order (arXiv 2604.03803, figures 1, 2).
 
-    The blocks of one order share their colours, so that what changes with the depth shows.
-
-    Args:
-        image: as it was before normalisation.
-        maps: of `entropy_maps`, for this image; hatched where they are NaN.
-        alphas: the orders.
+    The blocks of one order share a colour scale. Patches are hatched where `maps` is NaN.
     """
     height, width, _ = image.shape
     num_blocks = maps.shape[1]
     columns = min(_MAPS_PER_ROW, num_blocks)
     rows = math.ceil(num_blocks / columns)
     side = 1.3 * height / width
-    # The picture stands beside the maps, as high as all their rows where that is not too wide.
+    # The image stands beside the maps, as high as all their rows where that is not too wide.
     photo = min(rows, 2)
     figure = Figure(
         figsize=(1.3 * (columns + photo) + 0.9, len(alphas) * (rows * (side + 0.25) + 0.35)),
@@ -63,13 +58,9 @@ def entropy_panels(
 
 
 def kept_panels(image: Picture, by_criterion: Mapping[str, Sequence[StageMap]]) -> Figure:
-    """The patches left after each pruned block, one row for each criterion (figure 4).
+    """Draws the patches left after each pruned block, one row for each criterion (figure 4).
 
-    How many are left stands above each column, and in every row where criteria differ in it.
-
-    Args:
-        image: as it was before normalisation.
-        by_criterion: what each criterion decided in the same blocks.
+    The number left stands above each column, and in every row if criteria differ in it.
     """
     height, width, _ = image.shape
     stages = next(iter(by_criterion.values()))

@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, UInt8
 from renyi_jax.pruning import PruningConfig, PruningTrace, on_grid
 
 GONE_TONES = (208, 211, 216), (148, 153, 163)
-"""RGB of the stripes over a dropped patch: two, as one would be lost on a picture of that grey."""
+"""RGB of the stripes over a dropped patch: two, as one would be lost on an image of that grey."""
 
 GONE_OPACITY = 0.85
 
@@ -19,7 +19,7 @@ class StageMap(NamedTuple):
 
     Attributes:
         block: its number, counted from 1.
-        values: what the patches that entered were judged by, NaN where a patch was gone already.
+        values: the scores, or entropies, of the patches that entered; NaN for patches gone before.
         kept: the patches that left.
         quantity: what `values` are, with their unit.
     """

@@ -1,6 +1,6 @@
-"""One picture on a page: what pruning leaves of it, at every keep rate that it was run at.
+"""One image on a page: what pruning leaves of it, at every keep rate that it was run at.
 
-The picture is in the page once. What is drawn over it is small: stripes over the dropped patches,
+The image is in the page once. What is drawn over it is small: stripes over the dropped patches,
 and maps of values, a grey level for each patch, which the page colours, and from which it reads the
 value under the pointer.
 """
@@ -24,18 +24,14 @@ _TOP_LEVEL = 254
 """The grey level of the highest value; that above it is of a patch without one."""
 
 _TINY = 128
-"""Pixels. The side from which on a picture is a photograph, and smooth when it is enlarged."""
+"""Pixels. The side from which on an image is a photograph, and smooth when it is enlarged."""
 
 Limits = tuple[float, float]
 
 
 class Stop(NamedTuple):
-    """A keep rate that a picture was run at, and what came of it.
-
-    Attributes:
-        rate: in words.
-        stages: the maps of the pruned blocks.
-        answer: what the model took the picture for, in words; empty where it has no classes.
+    """A keep rate, in words, that an image was run at: the maps, and the predicted class in
+    words.
     """
 
     rate: str
@@ -44,7 +40,7 @@ class Stop(NamedTuple):
 
 
 class Row(NamedTuple):
-    """One way of pruning: its name, and the same keep rates as in the picture's other rows."""
+    """One way of pruning: its name, and the same keep rates as in the image's other rows."""
 
     name: str
     stops: Sequence[Stop]
@@ -68,14 +64,13 @@ def photo_card(
     on_object: Bool[np.ndarray, "rows columns"] | None = None,
     below: str = "",
 ) -> str:
-    """All that is known of one picture, as HTML.
+    """Returns all that is known of one image, as HTML.
 
     Args:
-        number: of the picture on its page.
-        pixels: as the model saw it.
+        number: of the image on its page.
         heading: HTML.
         rows: the prunings to compare; none for a model that is not pruned.
-        shown: the place among the stops of what is shown at first, and without JavaScript.
+        shown: index of the stop that is shown at first, and without JavaScript.
         entropies: of the model without pruning.
         on_object: the patches on the labelled object.
         below: HTML at the end.
@@ -147,7 +142,7 @@ def _panel(caption: str, media: str) -> str:
 
 
 def _which(row: int, stage: int) -> str:
-    """Which of the picture's rows and stages it is whose patches are shown."""
+    """Which of the image's rows and stages it is whose patches are shown."""
     return f'data-row="{row}" data-stage="{stage}"'
 
 

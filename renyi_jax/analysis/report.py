@@ -1,7 +1,6 @@
 """The report of a run: report/index.html, one page that shows what pruning did to the model."""
 
 import html
-import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -10,11 +9,10 @@ from etils import epath
 
 from renyi_jax.analysis import page
 from renyi_jax.analysis.comparison import comparison, criterion_words
-from renyi_jax.analysis.report_pictures import pictures
+from renyi_jax.analysis.report_images import pictures
 from renyi_jax.analysis.results import Evaluation, is_plain, trained_row
 from renyi_jax.analysis.style import text_of
-from renyi_jax.common.files import write_text
-from renyi_jax.config import to_json
+from renyi_jax.common.files import json_text, write_text
 from renyi_jax.data import Dataset
 from renyi_jax.models import VisionTransformer
 from renyi_jax.pruning.sweep import keep_words
@@ -38,12 +36,9 @@ def write_report(
     Args:
         folder: of the run.
         rows: the evaluations of results.json.
-        model: with its weights; its pruning is shown on test images.
-        dataset: where these images come from.
-        config: of the run.
+        model: with its weights; its pruning is shown on the first test images.
         baseline: the criterion that the rows are compared with; "none" is the unpruned model.
-        weights: what `renyi_jax.predict` loads the model by; by default `folder`, where training
-            left its weights there, or else those of the config.
+        weights: what `renyi_jax.predict` loads; by default `folder`, or else those of the config.
     """
     folder = epath.Path(folder)
     if weights is None:
@@ -58,7 +53,7 @@ def write_report(
         *pictures(model, dataset, config, rows),
         *(_use(weights) if weights else ()),
         "<details><summary>The config of this run</summary>"
-        f"<pre>{html.escape(json.dumps(to_json(config), indent=2))}</pre></details>\n",
+        f"<pre>{html.escape(json_text(config.to_dict(), indent=2))}</pre></details>\n",
     ]
     write_text(folder / "report" / "index.html", page.page(title, parts))
 

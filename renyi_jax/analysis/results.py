@@ -91,15 +91,10 @@ REQUIRED = ("criterion", "top1", "gmacs", "images_per_second")
 
 
 def read_results(path: str | os.PathLike, option: str = "--results") -> list[Evaluation]:
-    """The rows of a results.json, as `check_row` returns them.
-
-    Args:
-        path: of the file.
-        option: what the user gave it to.
+    """Returns the rows of the results.json that `option` names, as `check_row` does.
 
     Raises:
-        UserError: the file cannot be read, or is no results.json of an evaluation; says the row
-            and the field, and what was expected there.
+        UserError: the file cannot be read, or is no results.json of an evaluation.
     """
     text = read_text(option, path)
     try:
@@ -118,7 +113,7 @@ def read_results(path: str | os.PathLike, option: str = "--results") -> list[Eva
 
 
 def check_row(row: Any, place: str) -> Evaluation:
-    """Returns the fields of a row that have a value, each as `FIELDS` has it.
+    """Returns the fields of a row that have a value, parsed as in `FIELDS`.
 
     Raises:
         UserError: a field has another value; `place` says where the row stands.

@@ -1,4 +1,4 @@
-"""How all figures look alike: colours that the colour-blind tell apart, axes, and pictures."""
+"""How all figures look alike: colours that the colour-blind tell apart, axes, and images."""
 
 import math
 from collections.abc import Sequence
@@ -43,12 +43,9 @@ def words(name: str) -> str:
 
 
 def criterion_style(criterion: str, others: Sequence[str] = ()) -> tuple[str, str]:
-    """Colour and marker: a criterion looks the same in every figure, whichever others are in it.
+    """Returns colour and marker of a criterion, which are the same in every figure.
 
-    Args:
-        criterion: its name.
-        others: what is no criterion by itself, as several are that follow each other, in the order
-            that the figure has them.
+    `others` are names in the figure that are no criteria, in their order.
     """
     names = [*CRITERIA, *others]
     number = names.index(criterion) if criterion in names else len(names)
@@ -88,10 +85,8 @@ def spots(figure: Figure) -> list[tuple[float, float, str]]:
 
 
 def show(axes: Axes, pixels: Any, title: str, size: tuple[int, int], **colours: Any) -> Any:
-    """Draws pixels, or values of patches, over the (height, width) of the picture they belong to.
-
-    Returns:
-        What a colour bar is made of.
+    """Draws pixels or patch values over an image of (height, width); returns what a colour bar
+    takes.
     """
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set_visible(False)

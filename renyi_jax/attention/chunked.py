@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from renyi_jax.attention.running import RowStatistics
+from renyi_jax.attention.online_softmax import RowStatistics
 from renyi_jax.entropy import Order, order_of, row_sums, slope_in_logits, slope_in_order
 
 QUERIES = 256
@@ -21,13 +21,9 @@ def forward(
     value: Float[Array, "b h m d"],
     alpha: Float[Array, ""] | None = None,
 ) -> tuple[Float[Array, "b h n d"], RowStatistics]:
-    """Attention and the statistics of its rows, `[b, h, n]`.
+    """Returns attention on scaled queries, and the statistics of its rows `[b, h, n]`.
 
-    Args:
-        query: scaled queries.
-        key: keys.
-        value: values; the output has their dtype.
-        alpha: order of the entropy; None where no entropy is asked for.
+    Without an order alpha no entropy is computed.
     """
     order = None if alpha is None else order_of(alpha)
 
@@ -49,17 +45,11 @@ def backward(
     d_entropy: Float[Array, "b h n"],
     alpha: Float[Array, ""] | None = None,
 ) -> tuple[Float[Array, "b h n d"], Float[Array, "b h m d"], Float[Array, "b h m d"]]:
-    """The cotangents of query, key and value; the logits are computed again.
+    """Returns the cotangents of query, key and value; the logits are computed again.
 
     Args:
-        query: as in `forward`, like key, value and alpha.
-        key: see there.
-        value: see there.
         rows: what `forward` returned.
-        d_attended: cotangent of the output.
         shift: what is taken from `d_attended . value` in every logit's cotangent.
-        d_entropy: cotangent of the entropy.
-        alpha: see there.
     """
     order = None if alpha is None else order_of(alpha)
 
@@ -90,15 +80,12 @@ def logit_cotangents(
     d_entropy: Float[Array, "*rows"],
     order: Order | None,
 ) -> tuple[Float[Array, "*part"], Float[Array, "*part"]]:
-    """The attention, and the cotangent of the logits, of one part of the keys.
+    """Returns the attention, and the cotangent of the logits, of one part of the keys.
 
     Args:
         t: logits less the maximum of their row.
         d_weights: cotangent of the attention, `d_attended . value`.
-        rows: results of the rows, with an axis of length one for the keys; so the next two.
-        shift: as in `backward`.
-        d_entropy: as in `backward`.
-        order: of the entropy, or None.
+        rows: with an axis of length one for the keys, as `shift` and `d_entropy`.
     """
     if order is None:
         weights = jnp.exp(t - rows.log_z)

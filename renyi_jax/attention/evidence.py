@@ -8,13 +8,8 @@ _ABSENT: Any = None
 
 
 class RowEntropy(NamedTuple):
-    """Which Rényi entropy of the attention that each patch pays; see `entropy.attention_entropy`.
-
-    Attributes:
-        alpha: the order, in (0, inf]; may be traced.
-        normalize: renormalise each row over the patch keys.
-        heads: "mean" for one entropy per head, "average_first" for that of the mean attention.
-        prefix_keys: count the attention to the prefix tokens too.
+    """Which Rényi entropy of the attention that each patch pays, as in
+    `entropy.attention_entropy`.
     """
 
     alpha: float | Float[Array, ""]

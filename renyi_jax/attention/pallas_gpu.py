@@ -21,7 +21,14 @@ from jax.experimental.pallas import triton
 from jaxtyping import Array, Float
 
 from renyi_jax.attention.chunked import logit_cotangents
-from renyi_jax.attention.running import MASKED, RowStatistics, fold, no_keys, order_from, statistics
+from renyi_jax.attention.online_softmax import (
+    MASKED,
+    RowStatistics,
+    fold,
+    no_keys,
+    order_from,
+    statistics,
+)
 
 ENABLED = os.environ.get("RENYI_JAX_GPU_KERNELS", "1") != "0"
 """Whether a GPU runs these kernels and its library's; RENYI_JAX_GPU_KERNELS=0 leaves all to XLA."""

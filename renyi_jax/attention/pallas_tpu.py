@@ -17,10 +17,10 @@ from jax.experimental.pallas import tpu as pltpu
 from jaxtyping import Array, Float
 
 from renyi_jax.attention.chunked import logit_cotangents
-from renyi_jax.attention.running import (
+from renyi_jax.attention.online_softmax import (
     MASKED,
     RowStatistics,
-    Running,
+    RunningSums,
     fold,
     no_keys,
     order_from,
@@ -42,14 +42,8 @@ def forward(
     *,
     interpret: bool = False,
 ) -> tuple[Float[Array, "b h n d"], RowStatistics]:
-    """As `chunked.forward`.
-
-    Args:
-        query: as there, and so the next two.
-        key: see there.
-        value: see there.
-        scalars: of `running.order_scalars`; None where no entropy is asked for.
-        interpret: run the kernel on any device, slowly.
+    """As `chunked.forward`; `scalars` are of `order_scalars`, and `interpret` runs on any
+    device.
     """
     tiles = _Tiles.of(query, key)
     outputs = pl.pallas_call(
@@ -178,7 +172,7 @@ def _forward_kernel(
         for i, each in enumerate(no_keys((1, sums.shape[1]))):
             running_ref[i : i + 1, :] = each
 
-    running = Running(*(running_ref[i : i + 1, :] for i in range(4)))
+    running = RunningSums(*(running_ref[i : i + 1, :] for i in range(4)))
     logits = _masked(_dot(key[0], query[0]), block, num_keys)
     running, z, shrink = fold(running, logits, order, axis=0)
     sums[...] = sums[...] * shrink + _dot(value[0], z.astype(value.dtype))

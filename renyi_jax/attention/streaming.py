@@ -18,7 +18,7 @@ from jaxtyping import Array, Float, Float32
 
 from renyi_jax.attention import chunked, pallas_gpu, pallas_tpu
 from renyi_jax.attention.evidence import RowEntropy
-from renyi_jax.attention.running import order_scalars
+from renyi_jax.attention.online_softmax import order_scalars
 from renyi_jax.entropy import unnormalised_entropy
 
 
@@ -93,16 +93,8 @@ def stream(
     value: Float[Array, "b h m d"],
     alpha: Float[Array, ""] | None = None,
 ) -> tuple[Float[Array, "b h n d"], Float32[Array, "b h n"], Float32[Array, "b h n"]]:
-    """Attention over all of the keys given, and of each query the logsumexp and the entropy.
-
-    Args:
-        query: scaled queries.
-        key: keys.
-        value: values; the output has their dtype.
-        alpha: order of the entropy, in (0, inf]; None where none is asked for.
-
-    Returns:
-        The attended values, `LSE(s)`, and `H_alpha` (without an order, zero).
+    """Returns attention over all keys given, and `LSE(s)` and `H_alpha` (0 without alpha) per
+    query.
     """
     return _stream_forward(query, key, value, alpha)[0]
 

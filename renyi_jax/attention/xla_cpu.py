@@ -43,12 +43,8 @@ def attention(
 def row_entropy(
     query: Float[Array, "b h n d"], key: Float[Array, "b h m d"], alpha: Float[Array, ""]
 ) -> Float32[Array, "b h n"]:
-    """Rényi entropy, in nats, of softmax(query . key) over the keys, to 1e-5.
-
-    Args:
-        query: scaled queries.
-        key: the keys that the attention is over.
-        alpha: the order, in (0, inf]; may be traced, and is not looked at by the compiler.
+    """Rényi entropy, in nats, of softmax(query . key) over the keys, to 1e-5; queries are
+    scaled.
     """
     # XLA of JAX 0.10.2 computes nonsense where several orders that are mapped over are constants.
     alpha = jax.lax.optimization_barrier(alpha)

@@ -44,14 +44,12 @@ _PYTHON = platform.python_version()
 def run(main: Callable[[], None], parse: Parse = flags.FLAGS, heeds_signals: bool = False) -> None:
     """Parses the command line and calls `main`.
 
-    A `UserError`, or a wrong flag, is printed on standard error, and the exit status is 2. Of an
-    error that nobody foresaw one sentence is printed, with the file that has the full report, and
-    the exit status is 1.
+    A `UserError` or a wrong flag is printed on standard error, with exit status 2. Of an unexpected
+    error one sentence is printed, with the file that has the full report, and the status is 1.
 
     Args:
-        main: reads its flags by their holders.
-        parse: parses the flags of the command line, and returns what is left of it.
-        heeds_signals: whether `main` hears of SIGINT and SIGTERM by itself.
+        parse: parses the flags of the command line, and returns the rest of it.
+        heeds_signals: whether `main` handles SIGINT and SIGTERM itself.
     """
 
     device = flags.DEFINE_enum(
@@ -148,11 +146,7 @@ def _explain(error: BaseException) -> tuple[int, str]:
 
 
 def _write_report(error: BaseException) -> Path | None:
-    """Writes the traceback of an error, and what somebody needs who looks for its cause.
-
-    Returns:
-        The file; None where nothing can be written.
-    """
+    """Writes a traceback and the versions; returns the file, or None if nothing can be written."""
     versions = [
         f"{name} {importlib.metadata.version(name)}" for name in ("jax", "jaxlib", "flax", "numpy")
     ]
@@ -186,10 +180,8 @@ def _keep_compilations() -> None:
 
 
 def _quiet_libraries() -> None:
-    """Logs what this project says, and the warnings of others, unless --verbosity asks for more.
-
-    Orbax warns of checkpoints without metrics, and prints the trace of what it raises too;
-    `training.checkpoints` tells what matters of it.
+    """Logs what this project says, and warnings of others but Orbax, unless --verbosity asks for
+    more.
     """
     if flags.FLAGS["verbosity"].present:
         return

@@ -38,13 +38,10 @@ def define_config(values: flags.FlagValues = flags.FLAGS) -> Holder:
 
 
 def parse_flags(argv: list[str], values: flags.FlagValues = flags.FLAGS) -> list[str]:
-    """Parses the command line, which `sys.argv` is, for `commands.run`.
-
-    Returns:
-        What is left of `argv`: the command, and the arguments that are no flags.
+    """Parses the command line; returns the command and the arguments that are no flags.
 
     Raises:
-        UserError: unknown fields, values that a field does not take, and a config file that is
+        UserError: an unknown field, a value that a field does not take, or a config file that is
             missing or raises.
         flags.Error: the same of other flags.
     """
@@ -64,10 +61,8 @@ def parse_flags(argv: list[str], values: flags.FlagValues = flags.FLAGS) -> list
 
 
 def read_config(holder: Holder) -> ml_collections.FrozenConfigDict:
-    """The config that the flags of `define_config` give, checked.
-
-    Raises:
-        UserError: as `check_config`, and where there is no config.
+    """Returns the checked config of `define_config`; raises UserError without one, or as
+    `check_config`.
     """
     if holder.value is None:
         raise UserError("Give --config=FILE, a file whose get_config() returns a config.")

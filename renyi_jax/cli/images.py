@@ -1,4 +1,4 @@
-"""The flag --image of the commands that take pictures."""
+"""The flag --image of the commands that take images."""
 
 import os
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ def define_images() -> flags.FlagHolder:
 
 
 def parse_images(argv: Sequence[str]) -> list[str]:
-    """Parses a command line whose arguments that are no flags are pictures too."""
+    """Parses a command line whose arguments that are no flags are images too."""
     program, *more = flags.FLAGS(argv)
     images = flags.FLAGS["image"]
     images.value = [*(images.value or ()), *more]
@@ -30,11 +30,7 @@ def parse_images(argv: Sequence[str]) -> list[str]:
 
 
 def find_images(sources: Sequence[str]) -> tuple[list[Path], list[UserError]]:
-    """The files that the values of --image stand for, and why others stand for none.
-
-    Raises:
-        UserError: without any value.
-    """
+    """Returns the files that the values of --image stand for, and why others stand for none."""
     if not sources:
         raise UserError("No picture is given: --image=FILE, or a folder; several may follow.")
     parts = []
@@ -51,7 +47,7 @@ def find_images(sources: Sequence[str]) -> tuple[list[Path], list[UserError]]:
 
 
 def tell_refused(refused: Sequence[UserError], count: int) -> None:
-    """Raises one `UserError` for all pictures that were refused, of `count` in all."""
+    """Raises one `UserError` for all images that were refused, of `count` in all."""
     if len(refused) == 1 == count:
         raise refused[0]
     if refused:

@@ -43,8 +43,7 @@ def define_state() -> flags.FlagHolder:
 def define_model(required: bool = True) -> Callable[[], Loaded]:
     """Defines the flags, and returns what loads the model that they describe.
 
-    Args:
-        required: whether the command cannot do without; otherwise loading complains.
+    `required` is whether --help and the parser insist on --weights.
     """
     defaults = PruningConfig()
     name = flags.DEFINE_string("model", None, "Name of the model; that noted in the weights.")

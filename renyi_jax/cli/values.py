@@ -11,13 +11,9 @@ flags.disclaim_key_flags()
 
 
 def define(name: str, field: Field, help: str, default: Any = ...) -> flags.FlagHolder[Any]:
-    """Defines a flag that takes what `field` takes.
+    """Defines a flag that takes what `field` takes; lists are written with commas.
 
-    Args:
-        name: of the flag.
-        field: its range; of `fields.several` the values have commas between.
-        help: what it is for.
-        default: that of `field` by default; None where something else decides.
+    The default is that of `field`; None leaves it to something else.
     """
     default = field.default if default is ... else default
     return flags.DEFINE(_Parser(field), name, default, help, serializer=_Serializer())

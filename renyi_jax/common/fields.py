@@ -32,13 +32,11 @@ class Field:
     """One field: its default, and what it takes.
 
     Attributes:
-        default: its value where a config says nothing.
         expected: what it takes, in words.
         parse: gives the value in its one spelling, and raises ValueError for any other value.
-        decides: whether the course of the training depends on it, so that a run cannot be resumed
-            with another value.
-        pretrained: its value, or a function from the config to it, where a config says nothing and
-            `model.weights` are given; None if they make no difference.
+        decides: whether training depends on it, so that a run cannot resume with another value.
+        pretrained: the default, or a function from the config to it, where `model.weights` are
+            given; None if they make no difference.
     """
 
     default: Any

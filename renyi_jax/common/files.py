@@ -35,14 +35,11 @@ _KINDS = {
 
 
 def path_of(option: str, value: str | os.PathLike) -> epath.Path:
-    """Returns the path that the user gave to `option`, `~` expanded.
-
-    Args:
-        option: as the user spells it: "--out", "config.data.data_dir".
-        value: a path on a disk, or `gs://BUCKET/...`.
+    """Returns the path, on a disk or `gs://BUCKET/...`, that the user gave to `option`, `~`
+    expanded.
 
     Raises:
-        UserError: it is empty, or nothing that could be the path of a file.
+        UserError: it is empty, or cannot be the path of a file.
     """
     text = os.fspath(value)
     if not text.strip() or "\0" in text:
@@ -67,10 +64,7 @@ def local_path(option: str, value: str | os.PathLike) -> Path:
 def output_folder(option: str, value: str | os.PathLike, *, is_globbed: bool = False) -> epath.Path:
     """Returns the folder that `option` names, which can be written to; it need not exist yet.
 
-    Args:
-        option: as the user spells it: "--out".
-        value: what it was given.
-        is_globbed: whether files in it are found by patterns, so that its path may have none.
+    With `is_globbed`, files in it are found by patterns, so that its path may contain none.
 
     Raises:
         UserError: it is no folder, or cannot be written to; and as `path_of`.
@@ -89,8 +83,8 @@ def output_file(option: str, value: str | os.PathLike) -> epath.Path:
     """Returns the file that `option` names, which can be written; it need not exist yet.
 
     Raises:
-        UserError: it is a folder, a device, a pipe, or in a folder that cannot be written to; and
-            as `path_of`.
+        UserError: it is a folder, a device or a pipe, or its folder cannot be written to; and as
+            `path_of`.
     """
     path = path_of(option, value).absolute()
     if os.fspath(value).endswith("/"):
@@ -155,7 +149,7 @@ def write_json(path: epath.PathLike, value: Any) -> None:
 
 def json_text(value: Any, indent: int | None = None) -> str:
     """Returns JSON that every reader takes: infinities are "inf" and "-inf", NaN is null."""
-    return json.dumps(_plain(value), indent=indent, allow_nan=False)
+    return json.dumps(plain(value), indent=indent, allow_nan=False)
 
 
 def append_text(path: epath.Path, text: str) -> None:
@@ -171,15 +165,10 @@ def append_text(path: epath.Path, text: str) -> None:
 
 
 def read_text(option: str, value: str | os.PathLike, max_bytes: int = 16 << 20) -> str:
-    """Reads the file of text that the user gave to `option`, without a byte-order mark.
-
-    Args:
-        option: as the user spells it: "--class_names".
-        value: what it was given.
-        max_bytes: the largest file that makes sense.
+    """Reads the text file that the user gave to `option`, without a byte-order mark.
 
     Raises:
-        UserError: there is no such file, it is no regular one, too large, or not UTF-8.
+        UserError: it is missing, no regular file, larger than `max_bytes`, or not UTF-8.
     """
     path = local_path(option, value)
     try:
@@ -263,13 +252,14 @@ def _reason(error: OSError) -> str:
     return error.strerror or str(error) or type(error).__name__
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """Returns a value as JSON can hold it; see `json_text`."""
     if isinstance(value, dict):
-        return {key: _plain(entry) for key, entry in value.items()}
+        return {key: plain(entry) for key, entry in value.items()}
     if isinstance(value, np.ndarray | np.generic):
-        return _plain(value.tolist())
+        return plain(value.tolist())
     if isinstance(value, tuple | list):
-        return [_plain(entry) for entry in value]
+        return [plain(entry) for entry in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None if math.isnan(value) else str(value)
     return value

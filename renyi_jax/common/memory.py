@@ -8,11 +8,9 @@ from renyi_jax.errors import UserError
 
 
 def require_memory(needed_bytes: int | float, what: str) -> None:
-    """Raises `UserError` where the device has less memory than `needed_bytes`.
+    """Raises `UserError` where the device has less memory than `needed_bytes`, a lower bound.
 
-    Args:
-        needed_bytes: a lower bound.
-        what: needs them, and the flags or fields that decide it, as in "--batch_size=16".
+    `what` needs them, and names the flags or fields that decide it, as in "--batch_size=16".
     """
     held = device_bytes()
     if needed_bytes > held:

@@ -27,12 +27,7 @@ _TERMINAL_SECONDS, _LOG_SECONDS = 1.0, 60.0
 
 @contextlib.contextmanager
 def phase(name: str, seconds: float | None = None) -> Iterator[None]:
-    """Shows how long the body has been running.
-
-    Args:
-        name: what is done, as in "Compiling the training step".
-        seconds: that it takes, where that is known.
-    """
+    """Shows how long the body, called `name`, has been running; of about `seconds`, if known."""
     total = "" if seconds is None else f" of about {tqdm.format_interval(seconds)}"
     with _shown(name, "{desc} ... {elapsed}" + total) as bar:
         yield
@@ -44,11 +39,7 @@ def progress(
 ) -> Iterator[Item]:
     """Yields `items`, and shows how many are done and how much time is left.
 
-    Args:
-        items: an item is done when the next one is asked for.
-        name: what is done with them, as in "Evaluating".
-        unit: one of them, as in "batch".
-        total: their number; by default their length, if they have one.
+    An item is done when the next one is asked for; `total` is their number, if they have no length.
     """
     if total is None:
         total = getattr(items, "__len__", lambda: None)()
@@ -65,9 +56,7 @@ def progress_bar(
     """Shows a bar, which the body moves by `update`.
 
     Args:
-        name: what is done, as in "Training".
         total: number of items; None where it is not known.
-        unit: one of them, as in "step".
         initial: items that were done before.
         smoothing: share that the latest item has in the rate; 0 takes the mean of all.
     """

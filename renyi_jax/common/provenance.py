@@ -25,13 +25,11 @@ def write_results(path: epath.Path, results: Mapping[str, Any]) -> None:
 
 
 def made_by() -> dict[str, Any]:
-    """Tells what computed the results of this process.
+    """Returns what computed the results of this process.
 
-    Returns:
-        `version` of this project, and its `commit` (ending in -dirty if files were changed since)
-        if it runs from a git checkout; `python` and `jax`, their versions; `device`, its kind,
-        `num_devices`, and the `machine` that they are in; the `command`; the `date` (UTC, ISO
-        8601); and the `seconds` since the start.
+    `version` and, from a git checkout, `commit` (ending in -dirty if files changed); the versions
+    `python` and `jax`; `device` (its kind), `num_devices`, `machine`; the `command`; the `date`
+    (UTC, ISO 8601); and the `seconds` since the start.
     """
     devices = jax.devices()
     return {

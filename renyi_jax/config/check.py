@@ -1,12 +1,12 @@
 """Checks a config against the table of its fields, and compares two configs."""
 
-import math
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 import ml_collections
 
 from renyi_jax.common.fields import Field
+from renyi_jax.common.files import plain
 from renyi_jax.config.fields import FIELDS, Config
 from renyi_jax.errors import UserError, nearest
 from renyi_jax.models.registry import model_spec
@@ -17,11 +17,11 @@ from renyi_jax.pruning.sweep import evaluation_settings
 
 
 def check_config(config: Config) -> ml_collections.FrozenConfigDict:
-    """The config in its one spelling, with the defaults of fields that it does not have.
+    """Returns the config in its one spelling, with the defaults of fields that it does not have.
 
     Raises:
-        UserError: unknown groups and fields, with the nearest name; values of the wrong type or out
-            of range; a pruning or an image size that the model cannot take. All are told at once.
+        UserError: all problems at once: unknown groups and fields, with the nearest name; values of
+            the wrong type or out of range; a pruning or an image size that the model cannot take.
     """
     problems: list[str] = []
     checked = _checked_node(config, FIELDS, "config", problems)
@@ -49,15 +49,7 @@ def pruning_config(config: Config) -> PruningConfig:
 
 
 def to_json(config: Config) -> dict[str, Any]:
-    """The config as JSON can hold it: lists for tuples, and "inf", which `check_config` reads."""
-
-    def plain(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {name: plain(entry) for name, entry in value.items()}
-        if isinstance(value, (tuple, list)):
-            return [plain(entry) for entry in value]
-        return "inf" if value == math.inf else value
-
+    """Returns the config as JSON holds it: lists for tuples, and "inf" for infinity."""
     return plain(config.to_dict())
 
 

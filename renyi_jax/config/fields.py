@@ -186,12 +186,11 @@ FIELDS: dict[str, Field | dict[str, Field]] = {
 
 
 def default_config() -> Config:
-    """A config with every field at its default.
+    """Returns a config with every field at its default.
 
-    A field whose default depends on `model.weights` is None, until `check_config` gives it the
-    value from scratch or that of fine-tuning. Any value can be set to any field; `check_config`
-    tells what is wrong, all of it at once. Fields that are not strings are read from the command
-    line as Python literals, so that a number can give way to a tuple.
+    A field whose default depends on `model.weights` is None until `check_config` fills it in. Any
+    value can be set; `check_config` tells what is wrong. Fields that are not strings are read from
+    the command line as Python literals, so that a number can give way to a tuple.
     """
 
     def leaf(field: Field) -> Any:

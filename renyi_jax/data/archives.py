@@ -24,13 +24,13 @@ _PATIENCE = 10
 
 
 def find_file(builder: tfds.core.DatasetBuilder, dl_manager: Any, url: str) -> epath.Path:
-    """The file of that URL: from `manual_dir` by its published name, else downloaded.
+    """Returns the file of a URL: from `manual_dir` by its published name, else downloaded.
 
-    A download must have the registered size and checksum. A file that the user brought need not,
-    since people trim data sets: there another one is a warning.
+    A download must have the registered size and checksum; of a file that the user brought another
+    one is a warning, since people trim data sets.
 
     Raises:
-      UserError: if its server cannot be reached, or does not have it.
+        UserError: its server cannot be reached, or does not have it.
     """
     published = (builder.url_infos or {})[url]
     folder = manual_dir(dl_manager)
@@ -87,10 +87,10 @@ def list_files(folder: epath.Path) -> list[PurePosixPath]:
 def iter_files(
     path: epath.Path, wanted: Callable[[PurePosixPath], bool]
 ) -> Iterator[tuple[PurePosixPath, bytes]]:
-    """Names and contents of the wanted files in a tar archive (of any compression) or a folder.
+    """Yields names and contents of the wanted files in a folder or a tar archive of any
+    compression.
 
-    Raises:
-      UserError: for a file that is no tar archive, or one that was cut short.
+    Raises UserError for what is no whole tar archive.
     """
     if path.is_dir():
         for name in list_files(path):

@@ -21,8 +21,8 @@ _TOLD = 20
 class WholeImages(grain.MapDataset):
     """Replaces each broken image by the next whole one.
 
-    So an element is still a function of its position alone, on any number of workers. `broken` of
-    an element is the index of the broken record that belongs at its position, or -1.
+    An element is still a function of its position alone, on any number of workers. Its `broken` is
+    the index of the broken record at its position, or -1.
     """
 
     def __len__(self) -> int:
@@ -44,22 +44,15 @@ class WholeImages(grain.MapDataset):
 
 
 class CountedBroken(grain.DatasetIterator):
-    """Batches without `broken`, of which it logs what is new, and counts it.
+    """Batches without `broken`, of which it logs and counts what is new; too many raise a
+    UserError.
 
-    It counts as batches are taken, not as workers meet them: whether and where too many end the
-    iteration is a function of the position alone. The loaders of one split count together, those
-    of other processes and of a resumed run by themselves.
-
-    Raises, on iteration:
-      UserError: for a split with too many broken images.
+    It counts as batches are taken, not as workers meet them, so that the end is a function of the
+    position alone. The loaders of one split count together, those of other processes do not.
     """
 
     def __init__(self, batches: grain.DatasetIterator, records: Records, instead: str):
-        """Args:
-        batches: with the field `broken` of `WholeImages`.
-        records: which these indices count.
-        instead: what is done about a broken image, as a sentence.
-        """
+        """Counts indices of `records`; `instead` says what happens to a broken image."""
         super().__init__(batches)
         self._records, self._instead = records, instead
         self._limit = min(max(FEW, int(SHARE * len(records))), len(records) // 2)

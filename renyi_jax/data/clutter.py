@@ -14,10 +14,9 @@ NUM_FRAGMENTS = 8
 
 
 def canvas_rng(seed: int, epoch: int, index: int) -> np.random.Generator:
-    """The random stream of one canvas, a function of three non-negative integers alone.
+    """Returns the random stream of one canvas, a function of three non-negative integers alone.
 
-    Philox is counter-based: streams of different triples never meet, and any worker composes the
-    same canvas in any order.
+    Philox is counter-based: streams never meet, and any worker composes the same canvas.
     """
     key = np.array([seed, epoch], np.uint64)
     return np.random.Generator(np.random.Philox(key=key, counter=[0, 0, 0, index]))
@@ -35,15 +34,8 @@ def cluttered_canvas(
     Fragments that meet merge by their maximum; the garment hides what lies under it wherever its
     grey level is above 0.
 
-    Args:
-      rng: decides places and crops; the canvas depends on nothing else.
-      garment: grey levels; 0 is background.
-      others: one garment for each fragment; with none there is no clutter.
-      canvas_size: side of the square canvas in pixels.
-      fragment_size: side of the square fragments in pixels.
-
     Returns:
-      The canvas in grey levels, and the mask of the pixels that belong to the garment.
+        The canvas in grey levels, and the mask of the pixels that belong to the garment.
     """
     height, width = garment.shape
     # Places that each corner may take: crops and fragments (y, x), then the garment (y, x). All

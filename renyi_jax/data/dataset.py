@@ -22,11 +22,7 @@ DataConfig = Any
 
 
 def manual_folder(config: DataConfig) -> epath.Path | None:
-    """`config.data.manual_dir`, where it says one.
-
-    Raises:
-      UserError: if it is no folder.
-    """
+    """Returns `config.data.manual_dir`, if given; raises UserError if it is no folder."""
     if not config.manual_dir:
         return None
     folder = path_of("config.data.manual_dir", config.manual_dir)
@@ -53,19 +49,17 @@ class Records:
     """The examples of a split, decoded on access.
 
     Each is a dict of `image` uint8 [h, w, 3] (grey levels are repeated), `label` int32 and, where
-    the data set has one, `object_mask` bool [h, w].
+    the data set has one, `object_mask` bool [h, w]. An image that cannot be decoded raises
+    BrokenImageError.
 
     Args:
-      source: examples as dicts with random access, of which `image` and the mask are encoded.
-      split: what they are called in messages.
-      object_mask: the feature that is non-zero on the labelled object's pixels, if there is one.
-      edit: applied to each decoded image.
+        source: examples as dicts with random access, of which `image` and the mask are encoded.
+        split: what they are called in messages.
+        object_mask: the feature that is non-zero on the labelled object, if there is one.
+        edit: applied to each decoded image.
 
     Attributes:
-      broken: the names of the images that loaders found broken so far, by their indices.
-
-    Raises, on access:
-      BrokenImageError: for an image that cannot be decoded.
+        broken: the names of the images that loaders found broken so far, by their indices.
     """
 
     def __init__(
@@ -141,15 +135,10 @@ class _Relabelled(Sequence):
 
 
 def fingerprint(records: Records, sampled: int = 10_000) -> str:
-    """Digests what a split holds, whatever its files are called and wherever they lie.
+    """Returns a SHA-256 of what a split holds, whatever its files are called and wherever they lie.
 
-    Args:
-      records: of the split.
-      sampled: examples of which the content is read, evenly spaced where there are more.
-
-    Returns:
-      A hexadecimal SHA-256 of the number of examples and of the encoded features, labels among
-      them, of the sampled examples in their order.
+    It covers the number of examples, and the encoded features and labels of up to `sampled` of
+    them, evenly spaced.
     """
     source = records.source
     digest = hashlib.sha256("\n".join(records.outline()).encode())
@@ -170,14 +159,13 @@ class Dataset:
     """A data set as the loaders take it.
 
     Attributes:
-      name: as in the registry.
-      class_names: in the order of the labels.
-      image_shape: (height, width, 3) of the stored images, None where they differ.
-      has_object_masks: whether test examples carry `object_mask`.
-      train: the training split, without masks; empty where a folder has none.
-      test: the test split.
-      read_garments: reads the bare garments of the training split, an object with `images` and
-        `labels` and the random access of a source; None where there are none.
+        name: as in the registry.
+        class_names: in the order of the labels.
+        image_shape: (height, width, 3) of the stored images, None where they differ.
+        has_object_masks: whether test examples carry `object_mask`.
+        train: the training split, without masks; empty where a folder has none.
+        read_garments: reads the bare garments of the training split, with `images`, `labels` and
+            random access; None where there are none.
     """
 
     name: str
@@ -194,10 +182,8 @@ class Dataset:
 
     @functools.cached_property
     def garments(self) -> Any:
-        """The garments of the training split, read at the first use.
-
-        Raises:
-          UserError: if this data set has none.
+        """The garments of the training split, read at first use; raises UserError if there are
+        none.
         """
         if self.read_garments is None:
             raise UserError(

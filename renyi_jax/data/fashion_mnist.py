@@ -44,10 +44,9 @@ def embedded_dir() -> epath.Path:
 def read_split(
     images: epath.PathLike, labels: epath.PathLike
 ) -> tuple[UInt8[np.ndarray, "n 28 28"], UInt8[np.ndarray, "n"]]:
-    """Reads a split's images (grey levels) and labels (0 to 9, indices into `CLASS_NAMES`).
+    """Reads a split's images (grey levels) and labels (indices into `CLASS_NAMES`).
 
-    Raises:
-      UserError: for files that are not gzipped IDX, cut short, or do not belong together.
+    Raises UserError for files that are not whole gzipped IDX, or do not belong together.
     """
     pixels, classes = read_idx(images), read_idx(labels)
     if pixels.ndim != 3 or pixels.shape[1:] != (28, 28):
@@ -63,14 +62,10 @@ def read_split(
 
 
 def read_idx(path: epath.PathLike) -> UInt8[np.ndarray, "..."]:
-    """Reads a gzipped IDX file of unsigned bytes.
+    """Reads a gzipped IDX file of unsigned bytes; raises UserError for anything else.
 
     The format: two zero bytes, the element type (8: unsigned byte), the number of dimensions, each
     dimension as a big-endian 32-bit integer, then the elements, last dimension fastest.
-
-    Raises:
-      UserError: if there is no such file, or it is not of that format, or of another length than
-        its header says.
     """
     try:
         with epath.Path(path).open("rb") as file, gzip.open(file) as data:

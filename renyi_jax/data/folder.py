@@ -33,8 +33,8 @@ class ImageFolder:
         """Lists what is in the folder now; an image is read when it is asked for.
 
         Raises:
-          UserError: for a folder without images by class, an unknown or empty split, and a class
-            that only the test split has.
+            UserError: no images by class, an unknown or empty split, or a class of the test split
+                alone.
         """
         if config.builder_config:
             raise UserError(

@@ -20,23 +20,20 @@ def mixup_cutmix(
     probability: float = 1.0,
     cutmix_probability: float = 0.5,
 ) -> tuple[Float[Array, "b h w c"], Float[Array, "b classes"]]:
-    """Mixes neighbours: the images 0 and 1 of the batch, 2 and 3, and so on.
+    """Mixes neighbours: the images 0 and 1 of the batch, 2 and 3, and so on; an odd last one stays.
 
-    A shuffled batch has no better partners than neighbours, and both lie on the same device. Of an
-    odd number the last image stays as it is.
-
-    Mixup (Zhang et al., arXiv 1710.09412) takes `lam * x + (1 - lam) * x'`; CutMix (Yun et al.,
-    arXiv 1905.04899) puts a rectangle of `x'`, of the share `1 - lam` of the area, into `x`. Labels
-    are mixed by the same `lam`; for a rectangle that the border cuts, by what is left of it.
+    A shuffled batch has no better partners, and both lie on the same device. Mixup (Zhang et al.,
+    arXiv 1710.09412) takes `lam * x + (1 - lam) * x'`; CutMix (Yun et al., arXiv 1905.04899) puts a
+    rectangle of `x'`, of the share `1 - lam` of the area, into `x`. Labels are mixed by the same
+    `lam`; for a rectangle that the border cuts, by what is left of it.
 
     Args:
-      key: decides; one draw for the whole batch.
-      images: normalised or not; both mixtures are linear.
-      labels: one-hot or smoothed.
-      mixup: `lam` is drawn from Beta(mixup, mixup); 0 is no mixup.
-      cutmix: likewise; 0 is no CutMix.
-      probability: with which anything is mixed.
-      cutmix_probability: with which CutMix is it, where both are on.
+        key: one draw for the whole batch.
+        images: normalised or not; both mixtures are linear.
+        labels: one-hot or smoothed.
+        mixup: `lam` is drawn from Beta(mixup, mixup); 0 is no mixup. Likewise cutmix.
+        probability: with which anything is mixed.
+        cutmix_probability: with which CutMix is it, where both are on.
     """
     if not mixup and not cutmix:
         return images, labels

@@ -62,11 +62,7 @@ def write_contact_sheet(path: Any, batches: list[Batch], count: int = 64) -> Non
 
 
 def images_per_second(batches: Iterator[Batch], num_batches: int, warmup: int = 2) -> float:
-    """What a loader gives when nothing else is done; its first batches are not counted.
-
-    Raises:
-      UserError: if it ends too early.
-    """
+    """Times a loader alone, without its first batches; raises UserError if it ends too early."""
     if len(list(itertools.islice(batches, warmup))) < warmup:
         raise UserError("The training split has too few batches to measure on.")
     start, images = time.perf_counter(), 0
@@ -76,12 +72,8 @@ def images_per_second(batches: Iterator[Batch], num_batches: int, warmup: int = 
 
 
 def waiting_share(batches: Iterator[Batch], step: Callable[[Batch], None], num_steps: int) -> float:
-    """The share of the time of some steps that is spent on waiting for their batches.
-
-    Args:
-      batches: of a training loader.
-      step: works on a batch, and returns when it is done.
-      num_steps: how many are timed, after a first one that is not.
+    """Returns the share of the time of `num_steps` that waits for batches, after one that is not
+    timed.
     """
     step(next(batches))
     waited, start = 0.0, time.perf_counter()

@@ -46,33 +46,25 @@ def train_loader(
     process_index: int = 0,
     process_count: int = 1,
 ) -> grain.DatasetIterator:
-    """Shuffled, augmented training batches: `image` uint8 [b, h, w, 3], `label` int32 [b], and
-    `index` int64 [b], the places of the examples in the training split.
+    """Yields shuffled, augmented batches: `image` uint8 [b, h, w, 3], `label` int32 [b], `index`
+    int64 [b].
 
-    The concatenation of all processes' rows, in their order, is the same global batch on any
-    number of processes. Each epoch has its own order and its own augmentation, and leaves out
-    what does not fill a batch. `get_state` and `set_state` (or `grain.checkpoint`) resume it.
-
-    An image that cannot be decoded is logged, and the next one of the epoch takes its place; too
-    many of them end the iteration with a UserError, as `CountedBroken` has it.
+    The rows of all processes together are the same global batch on any number of processes. Each
+    epoch has its own order and augmentation, and leaves out what does not fill a batch. `get_state`
+    and `set_state` resume it. The next image replaces one that cannot be decoded (`WholeImages`).
 
     Args:
-      dataset: of `load_dataset`.
-      options: `config.data`; the fields of `augment.TRANSFORMS`, and those that they read.
-      batch_size: of the global batch; each process gets its part.
-      image_size: side, or (height, width), in pixels.
-      seed: decides order and augmentation.
-      mean: what the model takes off the pixels (in [0, 1]); the colour that augmentation fills
-        with.
-      std: what the model divides by; the spread of the noise that augmentation fills with.
-      num_epochs: None never ends.
-      num_workers: worker processes; 0 prepares batches in threads of this process.
-      process_index: which part of each batch to give.
-      process_count: the number of parts.
+        options: `config.data`: the fields of `augment.TRANSFORMS`, and those that they read.
+        batch_size: of the global batch; each process gets its part.
+        seed: decides order and augmentation.
+        mean: of pixels in [0, 1]; the colour that augmentation fills with.
+        std: the spread of the noise that augmentation fills with.
+        num_epochs: None never ends.
+        num_workers: worker processes; 0 prepares batches in threads of this process.
 
     Raises:
-      UserError: if the split does not fill one batch, or the batch does not divide by the
-        processes, or an option asks of the data set what it lacks.
+        UserError: the split fills no batch, the batch does not divide by the processes, or the data
+            set lacks what an option asks for.
     """
     if not 0 <= seed < 2**32:
         raise UserError(f"config.seed={seed} is out of range; expected 0 to 2**32 - 1.")
@@ -109,22 +101,17 @@ def eval_loader(
     process_index: int = 0,
     process_count: int = 1,
 ) -> grain.DatasetIterator:
-    """The test split once, in order: `image`, `label`, `index`, `valid` bool [b], and where the
-    data set has it `object_mask` bool [b, h, w].
+    """Yields the test split once, in order: `image`, `label`, `index`, `valid` bool [b], and where
+    the data set has it `object_mask` bool [b, h, w].
 
-    Every process gets the same number of batches of the same size. The last one is filled up with
-    repetitions of the last example whose `valid` is False, so each example is valid exactly once
-    over all processes.
-
-    Args and errors: as for `train_loader`, and
+    All processes get as many batches of the same size. The last one is filled up with examples that
+    are not `valid`, so that each example is valid once; one that cannot be decoded is not valid
+    either. Args and errors as in `train_loader`.
 
     Args:
-      crop_pct: share of the shorter side that the crop from the middle takes, once the image is
-        resized.
-      interpolation: "bicubic" or "bilinear"; masks take the nearest pixel.
-
-    An image that cannot be decoded is logged and not valid: the next one stands in its place, with
-    its label. Too many of them end the iteration with a UserError, as in training.
+        crop_pct: share of the shorter side that the crop takes from the middle of the resized
+            image.
+        interpolation: "bicubic" or "bilinear"; masks take the nearest pixel.
     """
     _check_batch_size(batch_size, process_count)
     examples = WholeImages(grain.MapDataset.source(_FilledUp(_Pictures(dataset.test), batch_size)))

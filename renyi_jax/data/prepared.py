@@ -36,14 +36,12 @@ class Prepared:
     """A data set with a TFDS builder, and which of its features mean what.
 
     The prepared data lie under `config.data.data_dir`, in TFDS' layout. They are built beside and
-    renamed when whole, so an interrupted build leaves nothing that looks prepared.
+    renamed when whole.
 
     Attributes:
-      builder: the TFDS builder.
-      object_mask: the feature that is non-zero on the labelled object's pixels, if there is one.
-      edit: what is done to each image as it is decoded.
-      read_garments: reads from the records of a split the garments from which training may compose
-        fresh canvases, where there are any.
+        object_mask: the feature that is non-zero on the labelled object, if there is one.
+        edit: what is done to each image as it is decoded.
+        read_garments: reads from the records of a split its bare garments, where there are any.
     """
 
     builder: type[tfds.core.DatasetBuilder]
@@ -52,11 +50,10 @@ class Prepared:
     read_garments: Callable[[Sequence[dict[str, Any]]], Any] | None = None
 
     def load(self, config: DataConfig) -> Dataset:
-        """Opens the data set, and prepares it first where it is not.
+        """Opens the data set, and prepares it first where needed.
 
         Raises:
-          UserError: for an unknown builder config or split, for data that are missing, and for
-            prepared data that are damaged.
+            UserError: an unknown builder config or split, or missing or damaged data.
         """
         with _quiet():
             builder = self._prepared(config)
@@ -225,11 +222,10 @@ def _damaged(folder: epath.Path, reason: str) -> str:
 
 
 def open_prepared(name: str, folders: Sequence[epath.Path]) -> tfds.core.DatasetBuilder:
-    """The newest version of a data set (one without builder configs) from the first folder that
-    has it.
+    """Returns the newest version of a data set in the first folder that has it.
 
     Raises:
-      UserError: if none has it, or only in a format without random access.
+        UserError: if none has it, or only in a format without random access.
     """
     for folder in folders:
         versions = [
@@ -251,10 +247,8 @@ def open_prepared(name: str, folders: Sequence[epath.Path]) -> tfds.core.Dataset
 
 
 def check_random_access(builder: tfds.core.DatasetBuilder) -> None:
-    """Whether the records of a prepared data set can be read in any order.
-
-    Raises:
-      UserError: if they cannot, with the command that converts them.
+    """Raises UserError, with the command that converts them, if records cannot be read in any
+    order.
     """
     formats = {file_format.value for file_format in builder.info.available_file_formats()}
     if FILE_FORMAT not in formats:

@@ -115,11 +115,8 @@ def rand_augment(
     """Draws `num_layers` operations, and applies each with probability one half.
 
     Args:
-        image: RGB.
-        rng: decides.
-        magnitude: mean of the magnitudes, each of which is drawn anew; 0 to `MAX_MAGNITUDE`.
+        magnitude: mean of the magnitudes, 0 to `MAX_MAGNITUDE`, each drawn anew.
         magnitude_std: their standard deviation; draws beyond 0 and `MAX_MAGNITUDE` are cut.
-        num_layers: how many operations are drawn; the same may come twice.
         fill: colour of the pixels that come from outside the image.
         resamplings: of which each operation that moves pixels takes one.
     """

@@ -39,16 +39,12 @@ def synonyms(name: str) -> tuple[str, ...]:
 
 
 def resolve_split(expression: str, sizes: Mapping[str, int], field: str, owner: str) -> list[Part]:
-    """The examples that an expression stands for.
+    """Returns the examples that an expression in TFDS' syntax stands for.
 
-    Args:
-      expression: as TFDS has it.
-      sizes: the number of examples of each split.
-      field: of `config.data`, for messages.
-      owner: whose splits they are, for messages.
+    `sizes` are those of all splits; `field` and `owner` are named in messages.
 
     Raises:
-      UserError: for an expression that cannot be read, an unknown split, and no examples.
+        UserError: an expression that cannot be read, an unknown split, or no examples.
     """
     where = f"config.data.{field}={expression!r}"
     have = ", ".join(f"{name} ({size})" for name, size in sizes.items()) or "none"

@@ -71,8 +71,7 @@ def _end_with(parent: Any) -> None:
 class WorkerBatches(grain.DatasetIterator):
     """The batches of worker processes, which the signals to this one do not reach.
 
-    Raises, on iteration:
-      UserError: for a worker that was ended by a signal.
+    Raises UserError, on iteration, once a worker was ended by a signal.
     """
 
     def __init__(self, batches: grain.DatasetIterator):

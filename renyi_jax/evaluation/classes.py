@@ -20,17 +20,15 @@ def in_classes_of(
     names: Sequence[str] | None = None,
     num_classes: int = 0,
 ) -> Dataset:
-    """Returns the data set with the labels that the weights have for its classes.
+    """Returns the data set relabelled by the classes of the weights, of which it may have only
+    some.
 
     Args:
-        checkpoint: the weights.
-        dataset: its classes are the weights', or some of them by name.
         names: of the weights' classes; those that they note by default.
-        num_classes: that the config names; the data set's labels then need no names.
+        num_classes: of the config; with as many, the data set's labels need no names.
 
     Raises:
-        UserError: the weights have no classifier, or not one of the data set's classes, or not as
-            many classes as there are names.
+        UserError: no classifier, an unknown class, or not as many names as classes.
     """
     count = num_classes_of(checkpoint)
     if names is not None:

@@ -20,8 +20,7 @@ class Baseline(NamedTuple):
     """Which rows others are compared with.
 
     Attributes:
-        criterion: of the baseline, with slashes between the blocks where it changes; "none" is the
-            plain model, whatever the keep rate.
+        criterion: with slashes between blocks; "none" is the plain model, whatever the keep rate.
         alpha: its order, where several were swept.
     """
 
@@ -30,11 +29,7 @@ class Baseline(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> "Baseline":
-        """Reads `CRITERION` or `CRITERION:ALPHA`.
-
-        Raises:
-            UserError: alpha is no number.
-        """
+        """Reads `CRITERION` or `CRITERION:ALPHA`; raises UserError if alpha is no number."""
         criterion, colon, alpha = text.partition(":")
         try:
             return cls(criterion, float(alpha) if colon else None)
@@ -44,10 +39,9 @@ class Baseline(NamedTuple):
             ) from None
 
     def of(self, row: Row, rows: Sequence[Row]) -> int | None:
-        """The place in `rows` of what `row` is compared with; None for a baseline itself.
+        """Returns the index of the row that `row` is compared with; None for a baseline itself.
 
-        It has the row's keep rate, and its blocks and its reducer if those were run; of several,
-        the first is taken.
+        It is the first with the same keep rate and, where there are such, blocks and reducer.
         """
         fits = [number for number, other in enumerate(rows) if self._names(other)]
         if self.criterion != "none":
@@ -87,12 +81,9 @@ def _name(row: Row) -> str:
 
 
 class Runs(NamedTuple):
-    """What the runs of one setting get right.
+    """Which images the runs of one setting get right, and the names of what each run evaluated.
 
-    Attributes:
-        right: which images.
-        names: of what was judged in each run. The same name twice is one cell, which counts once:
-            a seed makes no difference to a setting that draws nothing.
+    The same name twice counts once: a seed makes no difference to a setting that draws nothing.
     """
 
     right: Bool[np.ndarray, "runs images"]
@@ -105,16 +96,11 @@ class Runs(NamedTuple):
 
 
 def merge_runs(rows: Sequence[Row], runs: Runs) -> Row:
-    """One row of the same setting's runs: their means, and how sure top-1 is.
-
-    Args:
-        rows: of `measured_row`, one for each run.
-        runs: likewise.
+    """Merges the rows of one setting's runs.
 
     Returns:
-        The fields of the rows, each the mean over the distinct runs, `num_runs`, their number,
-        `top1_interval` (95 %, by bootstrap), and `top1_std`, the standard deviation of top-1
-        between the runs; None of one alone.
+        The mean of each field over the distinct runs, their number `num_runs`, `top1_interval` (95
+            %, by bootstrap), and `top1_std` between the runs (None for one).
     """
     distinct = runs.distinct()
     rows, right = [rows[number] for number in distinct], runs.right[distinct]
@@ -133,18 +119,12 @@ def merge_runs(rows: Sequence[Row], runs: Runs) -> Row:
 
 
 def compare(rows: Sequence[Row], runs: Sequence[Runs], baseline: Baseline) -> list[Row]:
-    """The rows, and how their top-1 differs from the baseline's on the same images and runs.
-
-    Args:
-        rows: of `merge_runs`.
-        runs: of each row.
-        baseline: what they are compared with.
+    """Compares the top-1 of each row with the baseline's, on the same images and runs.
 
     Returns:
-        Each row with `difference` in top-1, its 95 % `difference_interval` by bootstrap, the
-        `p_value` of `paired_p_value`, `p_corrected` (Holm, over all rows that are compared), and
-        whether the difference is `real`: `p_corrected` below 0.05. All are None for a row that is
-        not compared.
+        Each row with `difference`, its 95 % `difference_interval` by bootstrap, `p_value` (paired),
+            `p_corrected` (Holm, over all compared rows), and `real`: `p_corrected` below 0.05. All
+            are None for a row that is not compared.
 
     Raises:
         UserError: no row is the baseline's.

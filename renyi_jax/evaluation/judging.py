@@ -40,12 +40,7 @@ TOGETHER = 5
 
 
 class Reading(NamedTuple):
-    """What is read of every image.
-
-    Attributes:
-        read: as `Programs` takes it.
-        shapes: the shapes and types of what it gives of one image under a setting.
-    """
+    """What is read of every image, as `Programs` takes it, and the shapes of that for one image."""
 
     read: Read
     shapes: Callable[[Setting], Any]
@@ -67,26 +62,20 @@ def judge(
     fuses: bool = False,
     compute: bool = True,
 ) -> list[Any]:
-    """Reads every test image under every setting, or finds what was read before.
+    """Reads every test image under every setting, or loads what was read before.
 
     Args:
-        model: whose weights are taken.
-        dataset: whose test split is judged.
-        config: the fields read are `model`, `data.num_workers`, `data.crop_pct` (0 is the model's
-            own) and `evaluate.batch_size`.
-        settings: the prunings.
+        config: read are `model`, `data.num_workers`, `data.crop_pct` and `evaluate.batch_size`.
         seed: decides what criteria draw.
-        store: where finished cells are found, and new ones saved; without one, nothing is kept.
+        store: of finished cells; None keeps nothing.
         programs: of this model or another of its shape, for the same reading.
-        reading: what is read.
-        fuses: compile all settings of a pass as one program, in which they share what they compute
-            alike; else each has a program, which other weights and `timing` find compiled.
+        fuses: compile all settings of a pass as one program that shares what they have in common;
+            else each has a program, which other weights and `timing` reuse.
         compute: whether missing cells are computed.
 
     Returns:
-        For each setting what was read, as numpy arrays in the order of the test split, without the
-        images that cannot be decoded. None stands for a cell that is missing, and, where several
-        processes run, in all but the first for one that was found.
+        For each setting what was read, in the order of the test split, without undecodable images.
+            None where a cell is missing and, in all processes but the first, where it was loaded.
 
     Raises:
         UserError: an empty test split.
@@ -156,10 +145,9 @@ def agreed_missing(found: Sequence[Any]) -> list[int]:
 def evaluation_batches(
     model: VisionTransformer, dataset: Dataset, config: Config, programs: Programs
 ) -> Iterator[Batch]:
-    """The batches of the test split, placed on the mesh.
+    """Returns the batches of the test split on the mesh, of a size that its devices can share.
 
-    They grow to a multiple of the devices. What fills them up, and what cannot be decoded, is not
-    `valid`.
+    What fills them up, and what cannot be decoded, is not `valid`.
     """
     shards = spread(programs.mesh)
     place = BatchPlacement(programs.mesh, -(-config.evaluate.batch_size // shards) * shards)

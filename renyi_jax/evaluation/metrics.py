@@ -18,14 +18,12 @@ class Outcomes(NamedTuple):
     Attributes:
         predicted: the class with the highest logit; ties go to the lower class.
         top1: whether it is the label; False where the logits are not finite.
-        top5: whether the label is among the five highest, or among all where there are fewer;
-            likewise.
+        top5: whether the label is among the five highest, likewise.
         nll: the negative log likelihood of the label, in nats.
-        kept: the patches that leave each pruned block; a fused token is none.
-        on_object: of the patches left after the last, those that lie on the labelled object; 0
-            where the objects are not known.
-        tokens: that leave each pruned block: patches, and what was made of patches; prefix tokens
-            and places that an image does not need are not counted.
+        kept: the patches that leave each pruned block, fused tokens not counted.
+        on_object: of the patches left at the end, those on the labelled object; 0 if unknown.
+        tokens: patches and merged or fused tokens that leave each pruned block, without masked
+            ones.
     """
 
     predicted: Int[Array | np.ndarray, "b"]
@@ -52,14 +50,12 @@ def judge(
     positions: Sequence[Int[Array, "b _"]],
     on_object: Bool[Array, "b n"] | None,
 ) -> Outcomes:
-    """The outcomes of one batch.
+    """Returns the outcomes of one batch.
 
     Args:
-        logits: of the model.
-        labels: true classes.
-        positions: the patches that leave each pruned block, as positions in the patch grid; below
-            0 for tokens that are no patch. Empty for the plain model.
-        on_object: whether each patch lies on the object, or None where the objects are not known.
+        positions: of the patches that leave each pruned block, in the patch grid; below 0 for
+            tokens that are no patch.
+        on_object: whether each patch lies on the object; None where that is not known.
     """
     _, ranked = jax.lax.top_k(logits, min(5, logits.shape[1]))
     log_likelihood = jnp.take_along_axis(jax.nn.log_softmax(logits), labels[:, None], axis=1)
@@ -90,19 +86,13 @@ def _counts(stages: Sequence[Bool[Array, "b _"]], images: int) -> Int[Array, "b 
 def summarize(
     outcomes: Outcomes, plain: Outcomes | None, *, num_patches: int, has_object_masks: bool
 ) -> dict[str, Any]:
-    """The metrics of one setting over the test split, as JSON holds them.
-
-    Args:
-        outcomes: of the setting.
-        plain: of the same weights without pruning, where they are known.
-        num_patches: of the whole patch grid.
-        has_object_masks: whether `kept_on_object` means something.
+    """Returns the metrics of one setting over the test split, as JSON holds them.
 
     Returns:
-        `top1`, `top5`, `num_examples`, `nll` (its mean; None where it is not finite), `mean_kept`
-        (patches that leave each pruned block, mean over images), with `plain` the `agreement`
-        (share of the images that both give the same class), and with masks `kept_on_object` (of
-        the patches left over all images, the share that lies on the object).
+        `top1`, `top5`, `num_examples`, mean `nll` (None if not finite) and `mean_kept` (patches
+            after each pruned block); with `plain`, the outcomes without pruning, `agreement`: the
+            share of images that get the same class; with masks `kept_on_object`: the share of the
+            patches left, over all images, that lie on the object.
     """
     number = len(outcomes.top1)
     nll = float(np.mean(outcomes.nll, dtype=np.float64))

@@ -23,12 +23,9 @@ Read = Callable[..., Any]
 
 
 class Program(NamedTuple):
-    """A compiled step: normalisation, model and judgement of a batch under some settings.
+    """A compiled step: `run(weights, batch, key)` gives what is read under each setting.
 
-    Attributes:
-        run: `(params, batch, key)` to what is read under each of the settings, in their order.
-        peak_memory: bytes of device memory that it needs at once, weights and batch included, as
-            the compiler planned them; None where the compiler does not tell.
+    `peak_memory` is in bytes, weights and batch included; None where XLA does not say.
     """
 
     run: Callable[[Any, Batch, Any], list[Any]]
@@ -48,15 +45,9 @@ def evaluate_batch(forward: Forward, weights: Any, batch: Batch, alphas: Any, ke
 
 
 class Programs:
-    """The programs of one model, each compiled when it is first asked for.
+    """The programs of one model, compiled when first asked for; weights are an argument.
 
-    Attributes:
-        mesh: what they run on: batches are spread over it, weights and outcomes whole everywhere.
-
-    Args:
-        model: its shape; weights are an argument of the programs.
-        sizes: of the axes of the mesh.
-        read: what is read of a batch.
+    Batches are spread over `mesh`; weights and outcomes lie whole on every device.
     """
 
     def __init__(
@@ -67,11 +58,10 @@ class Programs:
         self._compiled: dict[tuple[Setting, ...], Any] = {}
 
     def get(self, settings: Sequence[Setting], params: Any, batch: Batch, key: Any) -> Program:
-        """One program for the settings; the arrays show the shapes that it will run on.
+        """Returns one program for the settings; the arrays give the shapes.
 
-        Settings of the same blocks compute the same until the first cut: the compiler finds what
-        they share, and the orders of one criterion run as one batch from there on. An order is a
-        run-time value, so that another one compiles nothing.
+        Settings of the same blocks share what they compute up to the first cut, and the orders of
+        one criterion run as one batch from there. Another order compiles nothing.
         """
         name = tuple(map(program_of, settings))
         programs = list(dict.fromkeys(name))

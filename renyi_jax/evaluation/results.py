@@ -29,15 +29,11 @@ def write_evaluation(
     weights: str | None = None,
     more: Mapping[str, Any] | None = None,
 ) -> None:
-    """Writes report/index.html, results.csv, results.md and curves; last results.json; and prints
-    the table.
+    """Writes report/index.html, results.csv, results.md, curves, and last results.json; prints the
+    table.
 
     Args:
-        folder: where to.
-        rows: of `evaluate_runs`.
-        model: whose pruning the page shows on the first test images.
-        dataset: where these come from.
-        config: of the run.
+        model: its pruning is shown on the first test images.
         baseline: what the rows are compared with, as the user named it.
         weights: where the model's weights are; in `folder` by default.
         more: what else results.json holds.

@@ -36,8 +36,8 @@ class Evaluation(NamedTuple):
     """The rows of results.json.
 
     Attributes:
-        rows: one for each setting, over all runs, as `compare` gives them; `trained` says whether
-            the model was trained so. Empty, with a store, in all processes but the first.
+        rows: one for each setting, by `compare`; `trained` says whether the model was trained so.
+            With a store, empty in all processes but the first.
         by_run: of each run the rows of `measured_row`.
     """
 
@@ -64,12 +64,8 @@ def evaluate_runs(
     """Evaluates every run under every setting, on the same images and clock.
 
     Args:
-        dataset: its test split is read.
-        config: the fields read are those of `judge`, and the lists of `evaluate`.
-        runs: at least one.
         load: gives the model of a run; all are of one shape and pruning, that of the first row.
-        store: where finished work is found, and kept.
-        baseline: what the rows are compared with.
+        store: of finished work.
         is_trained: whether the models were trained with their pruning.
 
     Raises:
@@ -116,14 +112,11 @@ def measured_row(
     model: VisionTransformer,
     dataset: Dataset,
 ) -> Row:
-    """What a setting does to the images.
+    """Returns the setting (`describe`), the metrics (`summarize`), and the multiply-adds.
 
-    - The setting, as `describe` has it. The plain model is the row of keep rate 1, with criterion
-      "none".
-    - The metrics of `summarize`.
-    - `gmacs`: 10^9 multiply-adds of one image, by `flops`; under adaptive keep counts the mean over
-      the images, each with its own tokens. `gmacs_padded` counts the places that are masked, which
-      are computed too: what the compiled program spends.
+    `gmacs` are 10^9 multiply-adds of one image; with adaptive keep counts the mean over the images,
+    each with its own tokens, while `gmacs_padded` counts the masked places that are computed too.
+    The plain model has keep rate 1 and criterion "none".
     """
     return {
         **describe(setting),

@@ -15,10 +15,9 @@ RESAMPLES = 2000
 def interval(
     values: Shaped[np.ndarray, "runs images"], level: float = 0.95, seed: int = 0
 ) -> tuple[float, float]:
-    """The bootstrap percentile interval of the mean over runs and images.
+    """Returns the bootstrap percentile interval of the mean over runs and images.
 
-    Images are drawn with replacement, and so are runs where there are several: the interval tells
-    what other test images, and other trainings, could have given.
+    Both are drawn with replacement: other test images and other trainings.
     """
     rng = np.random.default_rng(seed)
     runs, images = values.shape
@@ -37,11 +36,10 @@ def paired_p_value(
     baseline: Shaped[np.ndarray, "runs images"],
     seed: int = 0,
 ) -> float:
-    """The two-sided probability of such a difference between two methods that are equally good.
+    """Returns the two-sided p-value of a difference between two methods on the same images.
 
-    Of one run it is McNemar's exact test on the images that just one of the two gets right. Of
-    several it is a permutation test that swaps the two methods image by image, for all runs at
-    once, and speaks of these runs.
+    For one run, McNemar's exact test; for several, a permutation test that swaps the methods image
+    by image for all runs at once, and speaks of these runs.
     """
     difference = (right.astype(np.float64) - baseline).mean(axis=0)
     unequal = difference[difference != 0]

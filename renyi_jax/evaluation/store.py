@@ -17,10 +17,9 @@ Identity = dict[str, Any]
 
 
 class Store:
-    """The files in a folder, one `.npz` each.
+    """A folder with one `.npz` for each piece of finished work.
 
-    A file is named by a digest of the identity of what it holds, which stands in it in words too
-    (`identity`, JSON), so that anyone can read it with numpy alone.
+    Its name is a digest of its identity, which it also holds as JSON, so that numpy alone reads it.
     """
 
     def __init__(self, folder: epath.Path):

@@ -30,12 +30,7 @@ def to_csv(rows: Sequence[Row]) -> str:
 
 
 def to_markdown(rows: Sequence[Row], baseline: str) -> str:
-    """A table of the rows, and below it what its columns mean.
-
-    Args:
-        rows: of `compare`.
-        baseline: what they are compared with, in words.
-    """
+    """Returns a table of the rows, and what its columns mean; `baseline` is in words."""
     options = varying_options(rows)
     columns: dict[str, Callable[[Row], str]] = {
         "criterion": lambda row: _words(row["criterion"]),

@@ -21,13 +21,9 @@ from renyi_jax.pruning.sweep import describe, program_of
 
 
 class Timing(NamedTuple):
-    """What was measured of one program, on one batch that lies on the device already.
+    """The median throughput of a program's step, and of the unpruned model's in turns with it.
 
-    Attributes:
-        images_per_second: of the evaluation step (normalisation, model, judgement), by its median
-            time.
-        plain_images_per_second: of the unpruned model's step, in turns with it.
-        peak_memory: bytes of device memory of the step, as `Program` has them.
+    `peak_memory` is in bytes, as in `Program`.
     """
 
     images_per_second: float
@@ -46,17 +42,13 @@ def time_programs(
     store: Store | None,
     programs: Programs,
 ) -> dict[Setting, Timing]:
-    """Times the program of every setting, or finds what was measured before.
+    """Times the program of every setting, or loads what was measured before.
 
-    Weights do not matter, nor do orders. Programs that were timed at different times are told
-    apart by how much faster than the unpruned model beside them they ran, not by what else the
-    machine did.
-
-    Args and errors: as for `judging.judge`.
+    Weights and orders do not matter. Programs timed at different times are compared by their
+    speed-up over the unpruned model beside them, not by what else the machine did.
 
     Returns:
-        The timings by program, as `program_of` has it; where several processes run, those that were
-        found are told in the first alone.
+        The timings by program (`program_of`); loaded ones in process 0 alone.
     """
     names = list(dict.fromkeys(map(program_of, settings)))
     identities = [_identity(name, model, config, programs) for name in names]

@@ -26,14 +26,7 @@ _HELD = 2**27
 def crop_picture(
     image: Image.Image, size: Size, crop_pct: float = 1.0, interpolation: str = "bicubic"
 ) -> UInt8[np.ndarray, "height width 3"]:
-    """The middle of an RGB image of any shape, as a model takes it; see `center_crop`.
-
-    Args:
-        image: of any shape.
-        size: (height, width) of the result.
-        crop_pct: share of the shorter side.
-        interpolation: "bicubic" or "bilinear".
-    """
+    """Returns the middle of an RGB image of any shape, as a model takes it; see `center_crop`."""
     return np.asarray(center_crop(image, size, crop_pct, *INTERPOLATIONS[interpolation]))
 
 
@@ -43,11 +36,11 @@ def center_crop(
     crop_pct: float = 1.0,
     resampling: Image.Resampling = Image.Resampling.BICUBIC,
 ) -> Image.Image:
-    """The middle of the image, of which it takes the share `crop_pct` of the shorter side.
+    """Returns the middle of the image, of the share `crop_pct` of its shorter side.
 
-    The whole image is resized first, its shape kept, until its shorter side is `size / crop_pct`.
-    The roundings are timm's (`transforms_imagenet_eval`), so that the pixels are the same. Where
-    the whole would not fit into memory only its middle is made, whose pixels may differ a little.
+    The image is first resized, its aspect kept, until its shorter side is `size / crop_pct`, with
+    timm's roundings (`transforms_imagenet_eval`) and so its pixels. If the whole would not fit into
+    memory, only the middle is resized, whose pixels may differ a little.
     """
     height, width = size
     full_height, full_width = math.floor(height / crop_pct), math.floor(width / crop_pct)
@@ -97,15 +90,10 @@ def random_resized_crop(
     ratio: tuple[float, float],
     resamplings: Sequence[Image.Resampling],
 ) -> Image.Image:
-    """A random part of the image, resized to `size` (Szegedy et al., arXiv 1409.4842, section 6).
+    """Resizes a random part of the image to `size` (Szegedy et al., arXiv 1409.4842, section 6).
 
-    Args:
-        image: of any shape.
-        rng: decides.
-        size: (height, width) of the result.
-        scale: range of the part's area as a share of the image's.
-        ratio: range of the part's width over its height, drawn evenly in the logarithm.
-        resamplings: of which one is drawn.
+    `scale` is the range of its share of the area, `ratio` that of its width over its height, drawn
+    evenly in the logarithm.
     """
     left, top, width, height = _random_box(image.size, rng, scale, ratio)
     part = image.crop((left, top, left + width, top + height))

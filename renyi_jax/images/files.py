@@ -28,11 +28,8 @@ _LITTER = ("thumbs.db", "desktop.ini", "__macosx")
 
 
 class ImageFiles(NamedTuple):
-    """What a folder and its folders hold.
-
-    Attributes:
-        names: the images, as paths within the folder with "/", sorted.
-        skipped: how many entries were left out, by what they are.
+    """The images in a folder and its folders, as sorted paths within it; and what was skipped,
+    counted.
     """
 
     names: list[str]
@@ -42,8 +39,8 @@ class ImageFiles(NamedTuple):
 def find_image_files(folder: str | os.PathLike) -> ImageFiles:
     """Lists the images in a folder and its folders.
 
-    Links are followed, and a folder is read once, whatever leads to it: by its own place if it has
-    one, and never from inside itself.
+    Links are followed, and each folder is read once: by its own place if it has one, and never from
+    inside itself.
     """
     root = os.fspath(folder)
     names: list[str] = []
@@ -88,10 +85,9 @@ def list_folders(folder: str | os.PathLike) -> list[str]:
 
 
 def find_pictures(source: str | Path) -> list[Path]:
-    """The file that `source` names, or the images in a folder and its folders, by name.
+    """Returns the file `source`, or the images in that folder and its folders.
 
-    Raises:
-        UserError: there is no image in the folder.
+    Raises UserError if a folder has none.
     """
     path = Path(source)
     if not path.is_dir():

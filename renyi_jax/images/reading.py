@@ -44,10 +44,9 @@ _PNG_START = b"\x89PNG\r\n\x1a\n"
 
 
 def read_picture(source: Source) -> Image.Image:
-    """Decodes an image to RGB, as a viewer would show it but for transparency.
+    """Decodes an image to RGB, upright by its EXIF tag, without transparency.
 
-    16 bits become 8, of an animation the first frame is taken, a photograph is turned upright by
-    its EXIF tag, and transparency is dropped.
+    16 bits become 8; of an animation the first frame is taken.
 
     Args:
         source: a file, its content, a Pillow image, or an array of uint8 or uint16: `[h, w]`, or
@@ -69,11 +68,7 @@ def read_picture(source: Source) -> Image.Image:
 
 
 def decode(encoded: bytes) -> Image.Image:
-    """Decodes the content of a file as `read_picture` does.
-
-    Raises:
-        UserError: with the reason alone, as "it is empty".
-    """
+    """Decodes the content of a file as `read_picture`; its UserError has the reason alone."""
     try:
         return _load(encoded)
     except UserError:
@@ -92,11 +87,7 @@ def decode_levels(encoded: bytes) -> UInt8[np.ndarray, "h w"]:
 
 
 def read_file(path: str | Path) -> bytes:
-    """Reads a regular file.
-
-    Raises:
-        UserError: with the reason alone: there is no such file, or it is a folder or a pipe.
-    """
+    """Reads a regular file; its UserError has the reason alone."""
     path = Path(path)
     try:
         mode = path.stat().st_mode

@@ -1,4 +1,4 @@
-"""A trained model at work: pictures to classes, and the artifact that runs without this package."""
+"""A trained model at work: images to classes, and the artifact that runs without this package."""
 
 from renyi_jax.images import crop_picture, find_pictures, read_picture
 from renyi_jax.inference.artifact import describe_artifact, export_model

@@ -24,14 +24,12 @@ def export_model(
     input_dtype: str = "float32",
     platforms: Sequence[str] = ("cpu", "cuda", "tpu"),
 ) -> jax.export.Exported:
-    """The model as a program with its weights in it, for any batch size.
+    """Exports the model as a program with its weights in it, for any batch size.
 
     Args:
-        model: with its pruning.
-        alpha_input: whether the order of the entropy is a second argument, a float32 scalar; else
-            it is the model's.
-        input_dtype: "float32": images normalised by the mean and deviation of `model.spec`;
-            "uint8": pixels from 0 to 255, which the program normalises.
+        alpha_input: make the order alpha a second argument, a float32 scalar.
+        input_dtype: "float32" for normalised images; "uint8" for pixels, which the program
+            normalises.
         platforms: where it shall run, of `PLATFORMS`.
 
     Raises:
@@ -59,7 +57,7 @@ def describe_artifact(
     exported: jax.export.Exported,
     class_names: Sequence[str] | None = None,
 ) -> dict[str, Any]:
-    """All that has to be known to give the artifact pictures, as JSON holds it."""
+    """All that has to be known to give the artifact images, as JSON holds it."""
     images, *alpha = exported.in_avals
     meanings = {
         "float32": "RGB, each channel as (pixel / 255 - mean) / std",

@@ -1,4 +1,4 @@
-"""Pictures to classes, through one compiled program."""
+"""Images to classes, through one compiled program."""
 
 import dataclasses
 import itertools
@@ -20,12 +20,11 @@ from renyi_jax.pruning import on_grid
 
 @dataclasses.dataclass(frozen=True)
 class Prediction:
-    """What a model says of one picture.
+    """What a model says of one image.
 
     Attributes:
-        pixels: the picture as the model saw it.
-        probabilities: one per class.
-        class_names: likewise.
+        pixels: the image as the model saw it.
+        probabilities: one per class of `class_names`.
         kept: the patches that the last pruned block left; all of them without pruning.
     """
 
@@ -41,13 +40,11 @@ class Prediction:
 
 
 class Classifier:
-    """Classifies pictures of any kind and shape.
+    """Classifies images of any kind and shape, `batch_size` in each call of one compiled program.
 
     Args:
         model: with a head; its pruning acts.
         class_names: one per class; "class 0" and so on by default.
-        batch_size: pictures of one call of the compiled program. The last batch is filled up, so
-            that nothing is compiled twice.
 
     Raises:
         UserError: the model has no head, or not as many classes as there are names.
@@ -82,17 +79,13 @@ class Classifier:
     def __call__(
         self, sources: Iterable[Source], alpha: float | Sequence[float] | None = None
     ) -> Iterator[Prediction | UserError]:
-        """One prediction for each picture, in order, as their batches are done.
+        """Yields one prediction for each image, in order, as their batches are done.
 
-        Args:
-            sources: what `read_picture` takes.
-            alpha: another order of the entropy than the model's; nothing is compiled again.
+        An image that cannot be read gives the `UserError` that says why. Another order `alpha` than
+        the model's compiles nothing.
 
         Raises:
             UserError: an order outside (0, inf].
-
-        Yields:
-            A `Prediction`, or for a picture that cannot be read the `UserError` that says why.
         """
         for batch in _batched(sources, self.batch_size):
             read = [self._read(source) for source in batch]
@@ -125,8 +118,7 @@ class Classifier:
 
 
 def read_class_names(path: str | Path) -> list[str]:
-    """The class names of a text file, one a line, in the order of the classes; "imagenet" is none,
-    but stands for ImageNet's 1,000.
+    """Returns the class names of a text file, one a line; "imagenet" stands for ImageNet's 1,000.
 
     Raises:
         UserError: the file cannot be read, or has an empty line between two names.

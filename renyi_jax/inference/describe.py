@@ -1,4 +1,4 @@
-"""What has to be known of a model to give it pictures, as JSON holds it."""
+"""What has to be known of a model to give it images, as JSON holds it."""
 
 from typing import Any
 

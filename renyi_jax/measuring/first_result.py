@@ -1,4 +1,4 @@
-"""How long a new process takes until it has named what is in a picture."""
+"""How long a new process takes until it has named what is in an image."""
 
 import os
 import subprocess
@@ -14,15 +14,8 @@ from renyi_jax.models import VisionTransformer, save_weights
 
 
 def seconds_to_first_result(model: VisionTransformer, name: str, image_size: tuple[int, int]):
-    """Seconds of `python -m renyi_jax.predict`, with nothing compiled before, and once more.
-
-    The second process finds in the compilation cache what the first one has put there. Both begin
-    with the start of Python, and end with its end.
-
-    Args:
-        model: whose weights are read.
-        name: of the model.
-        image_size: (height, width) of the picture.
+    """Times `python -m renyi_jax.predict` from start to end, without and with the compilation
+    cache.
     """
     with tempfile.TemporaryDirectory() as folder:
         weights, picture = Path(folder, "weights.safetensors"), Path(folder, "picture.png")

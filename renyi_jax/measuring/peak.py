@@ -26,14 +26,9 @@ class Product(NamedTuple):
 
 
 def product_calls(own: Product, dtype: Any) -> dict[Product, Callable[[], Any]]:
-    """Compiles the products that are timed: squares, and the largest of the model's own.
+    """Compiles the products that are timed: squares, and `own`, the largest of the model.
 
-    Squares grow until one takes long enough to be worth its start on this machine. All have run
-    once.
-
-    Args:
-        own: the product that the model spends most of its time in.
-        dtype: of both factors.
+    Squares grow until one takes long enough to hide its start. All have run once.
     """
     calls = {own: _call(own, dtype)}
     side = _SMALLEST_SIDE
@@ -49,11 +44,7 @@ def product_calls(own: Product, dtype: Any) -> dict[Product, Callable[[], Any]]:
 
 
 def peak_rate(times: Mapping[Product, Sequence[float]]) -> float:
-    """The highest FLOP/s of any turn of any product.
-
-    Args:
-        times: seconds of every turn.
-    """
+    """Returns the highest FLOP/s of any turn of any product, from their seconds."""
     return max(product.flops / min(seconds) for product, seconds in times.items())
 
 

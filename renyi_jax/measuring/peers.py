@@ -26,7 +26,7 @@ class PeerKind(NamedTuple):
 
     Attributes:
         has_path: whether it is in a folder that the user names, and not installed.
-        settings: what it is run as, given a model and the keep rates, as our own pruning says it.
+        settings: what it runs, in terms of our own pruning, for a model and the keep rates.
     """
 
     has_path: bool
@@ -77,7 +77,7 @@ def check_peers(names: Sequence[str]) -> None:
 
 
 @contextlib.contextmanager
-def running(
+def start_peers(
     names: Sequence[str],
     spec: ModelSpec,
     *,
@@ -88,13 +88,9 @@ def running(
     train: bool,
     python: str,
 ) -> Iterator[list[Peer]]:
-    """The peers, in a process that lives as long as the context.
+    """Runs the peers, checked by `check_peers`, in a process that lives as long as the context.
 
     Args:
-        names: that `check_peers` lets pass.
-        spec: of our own model.
-        model: its name.
-        dtype: that they compute in.
         batch_size: images at most in a call.
         keep_rates: of those that prune by a rate.
         train: time their train step in place of their forward pass.

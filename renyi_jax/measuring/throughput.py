@@ -24,16 +24,10 @@ def times_per_call(
     max_rounds: int = 30,
     clock: Callable[[], float] = time.perf_counter,
 ) -> dict[Name, list[float]]:
-    """The time of every turn of each call until its result is ready, in seconds.
+    """Times every turn of each call until its result is ready, in seconds.
 
-    The calls take turns, so that what slows the machine for a while slows all of them alike.
-
-    Args:
-        calls: what to time, each of which returns arrays and has run before: every round counts.
-        budget: seconds for each call in all; no round begins after `budget * len(calls)` seconds.
-        min_rounds: rounds at least, whatever the budget.
-        max_rounds: rounds at most.
-        clock: tells the time in seconds.
+    The calls, which have run before, take turns, so that a busy machine slows all alike. No round
+    but the first `min_rounds` begins after `budget * len(calls)` seconds.
     """
     times: dict[Name, list[float]] = {name: [] for name in calls}
     begin = clock()

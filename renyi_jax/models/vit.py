@@ -26,8 +26,8 @@ from renyi_jax.models.embed import (
     prefixed,
 )
 from renyi_jax.models.head import POOLS, AttentionPool
-from renyi_jax.models.in_parts import in_parts
 from renyi_jax.models.layers import Linear, layer_norm
+from renyi_jax.models.microbatch import in_microbatches
 from renyi_jax.models.spec import ModelSpec
 from renyi_jax.parallel import BATCH_AXES, constrain
 from renyi_jax.pruning import CRITERIA, PruningConfig, Stage, Tokens, drop
@@ -146,7 +146,7 @@ class VisionTransformer(nnx.Module):
         if train:
             outputs, trace = run(inputs)
         else:
-            outputs, trace = in_parts(run, inputs, spec.num_prefix + spec.num_patches)
+            outputs, trace = in_microbatches(run, inputs, spec.num_prefix + spec.num_patches)
         return (outputs, trace) if return_trace else outputs
 
     def read_attention(

@@ -12,13 +12,11 @@ from renyi_jax.parallel.mesh import BATCH_AXES
 
 
 class BatchPlacement:
-    """Spreads the images of a batch over the devices of a mesh.
+    """Spreads the images of a global batch over the devices of a mesh.
 
     Attributes:
-        batch_size: of the global batch.
-        index: which of `count` equal parts of each batch this process prepares. Processes whose
+        index: which of `count` equal parts of each batch this process prepares; processes whose
             devices hold the same images prepare the same part.
-        count: the number of parts.
     """
 
     def __init__(self, mesh: Mesh, batch_size: int):

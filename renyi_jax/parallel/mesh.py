@@ -24,11 +24,9 @@ Axes = Sequence[str | tuple[str, ...] | None]
 
 
 def make_mesh(sizes: Mapping[str, int], devices: Sequence[Any] | None = None) -> Mesh:
-    """The mesh of `config.mesh`, laid over the devices so that neighbours are near.
+    """Returns the mesh of `config.mesh`, laid over the devices so that neighbours are near.
 
-    Args:
-        sizes: of each of `AXES`; one may be -1, which takes the devices that the others leave.
-        devices: of all processes; `jax.devices()` by default.
+    One of the `sizes` of `AXES` may be -1, which takes the devices that the others leave.
 
     Raises:
         UserError: the sizes do not multiply to the number of devices.
@@ -54,12 +52,10 @@ def on_mesh(mesh: Mesh) -> contextlib.AbstractContextManager[Any]:
 def constrain(
     array: Shaped[Array, "*shape"], *axes: str | tuple[str, ...] | None
 ) -> Shaped[Array, "*shape"]:
-    """Spreads an activation over the mesh of `on_mesh`; outside, the array as it is.
+    """Spreads an activation over the mesh of `on_mesh`; outside, returns the array as it is.
 
-    Args:
-        array: any.
-        axes: for each dimension the axis, or axes, of the mesh, or None for a whole dimension. One
-            that does not divide its dimension is left out.
+    `axes` are the axis or axes of the mesh for each dimension; None keeps it whole, as does an axis
+    that does not divide it.
     """
     mesh = jax.sharding.get_abstract_mesh()
     if mesh.empty:
@@ -74,16 +70,14 @@ def per_shard(
     results: Any = None,
     whole: Any = None,
 ) -> Any:
-    """`function` of a batch, of which each device runs what it holds.
+    """Calls `function` on a batch, of which each device runs what it holds.
 
-    XLA's partitioner gathers the whole batch on every device for what it cannot split: the `top_k`
-    of CPUs and GPUs, and kernels.
+    XLA's partitioner would gather the whole batch on every device for `top_k` and for kernels.
 
     Args:
-        function: of the arrays and, if there is one, of `whole`. Works on each image by itself, and
+        function: of the arrays and, if there is one, of `whole`; works on each image by itself, and
             on each head if `axes` cut them.
-        arrays: to cut alike.
-        axes: of the mesh, for each of their dimensions, as in `constrain`.
+        axes: of the mesh, for each dimension of the arrays, as in `constrain`.
         results: a `PartitionSpec` of the same axes for each result; by default the batch is cut.
         whole: a pytree that every device gets whole.
     """

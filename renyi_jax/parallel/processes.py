@@ -28,21 +28,17 @@ def join_processes(
     num_processes: int | None = None,
     process_id: int | None = None,
 ) -> None:
-    """Joins the other processes of a run, by `jax.distributed.initialize`, if there are others.
-
-    To be called before JAX is asked for its devices.
+    """Joins the other processes of a run, if there are any, before JAX is asked for its devices.
 
     Args:
-        distributed: join, and let JAX find out about the others. Where the environment tells of
-            several processes (Slurm, a Cloud TPU slice on GKE, Open MPI), they join without it.
-        coordinator_address: HOST:PORT of process 0, for any other cluster; with it come the two
-            that follow.
+        distributed: let JAX find the others; under Slurm, GKE's TPU slices and Open MPI they join
+            without it.
+        coordinator_address: HOST:PORT of process 0, on any other cluster; needs the other two.
         num_processes: of the run.
         process_id: of this one, from 0.
 
     Raises:
-        UserError: only some of the three are given, they or the environment are not what they
-            should be, or the others cannot be found or reached.
+        UserError: only some of the three are given, one is wrong, or the others cannot be reached.
     """
     by_hand = {
         "coordinator_address": coordinator_address,
@@ -73,11 +69,7 @@ def join_processes(
 
 
 def all_or_none(act: Callable[[], None]) -> None:
-    """Lets process 0 act for all; a `UserError` of it ends the others too.
-
-    Raises:
-        UserError: of `act`; the other processes say who has the reason.
-    """
+    """Runs `act` in process 0 for all; its `UserError` is raised there, and ends the others too."""
     problem = None
     if jax.process_index() == 0:
         try:

@@ -26,16 +26,10 @@ lies whole on every device. An axis that does not divide its dimension is left o
 
 
 def state_shardings(mesh: Mesh | AbstractMesh, state: Any) -> Any:
-    """The sharding of every array of a state.
+    """Returns the `NamedSharding` of every array of a state, in the same tree.
 
-    Args:
-        mesh: of `make_mesh`, or its shape alone.
-        state: any pytree with the names of the model's parameters at the end of its paths, as those
-            of the weights, of the optimiser's moments and of their moving average. Its leaves are
-            arrays, or have their shapes.
-
-    Returns:
-        The same tree with a `NamedSharding` at each leaf.
+    Paths end with the names of the model's parameters, as in the weights, the optimiser's moments
+    and their moving average. Leaves are arrays, or have their shapes.
     """
 
     def sharding(path: Any, leaf: Any) -> NamedSharding:

@@ -52,12 +52,7 @@ def head_mad(evidence: Evidence) -> Scores:
 
 
 def received_attention(evidence: Evidence, *, normalize: bool = True) -> Scores:
-    """Returns what each patch receives from the patches, mean over heads and queries.
-
-    Args:
-        evidence: with the logits.
-        normalize: renormalise each row over the patch keys.
-    """
+    """Returns what each patch receives from the patches, mean over heads and queries."""
     return jnp.exp(_log_attention_of_patches(evidence, normalize)).mean(axis=(1, 2))
 
 
@@ -82,15 +77,9 @@ def column_norm(
         norm_n(j) = (sum_i a_ij^n)^(1/n),    n = alpha
 
     Order 1 ranks like `received_attention`; inf takes the largest attention that a patch receives.
+    `heads` is "mean" of the per-head norms, or "average_first": the norm of the mean attention.
     This is Col-Ln (Su, Zhang and Zhang 2026, arXiv 2603.27900), proposed for the first blocks,
     where the class token still knows little.
-
-    Args:
-        evidence: with the logits.
-        alpha: the order n, in (0, inf].
-        normalize: renormalise each row over the patch keys.
-        heads: "mean" of the per-head norms, or "average_first": the norm of the head-averaged
-            attention.
     """
     log_attention = _log_attention_of_patches(evidence, normalize)
     if heads == "average_first":

@@ -45,15 +45,9 @@ def keep_rate_of(num_patches: int, count: int) -> float:
 def keep_counts(
     num_patches: int, keep_rate: float | Sequence[float] = 0.7, stages: int = 3
 ) -> tuple[int, ...]:
-    """The number of patches that leave each pruned block.
+    """Returns the number of patches that leave each of `stages` pruned blocks.
 
-    Args:
-        num_patches: patches that enter the first pruned block.
-        keep_rate: share kept by every stage, or one share per stage.
-        stages: number of pruned blocks.
-
-    Returns:
-        One Python integer per stage: 196 patches at 0.7 give `(138, 97, 68)`.
+    196 patches at 0.7 give `(138, 97, 68)`. `keep_rate` is one share, or one per stage.
 
     Raises:
         UserError: a rate is not in (0, 1], or there are not as many rates as stages.
@@ -80,17 +74,12 @@ def select(scores: Float[Array, "b n"], count: int) -> Int[Array, "b k"]:
 def select_mass(
     scores: Float[Array, "b n"], count: int, keep_mass: float
 ) -> tuple[Int[Array, "b k"], Bool[Array, "b k"]]:
-    """`select`, and which of the selected an image goes on with: as many as its entropy asks for.
+    """Selects the `count` best, and says which of them an image goes on with by its entropy.
 
     The mass of a patch is `log n - H`, by which its attention differs from attention to all `n`
-    patches of the image alike (Rényi's divergence from the uniform distribution): an even row
-    says nothing. The fewest patches, the best first, that hold `keep_mass` of the image's mass go
-    on, one at least.
-
-    Args:
-        scores: `-H` in nats, normalised over the patches; -inf for patches that are gone.
-        count: patches to select: the most that an image can keep.
-        keep_mass: the share, in (0, 1].
+    patches alike (Rényi's divergence from the uniform distribution). The fewest patches, the best
+    first, that hold `keep_mass` of the image's mass go on, one at least. `scores` are `-H` in nats,
+    normalised over the patches; -inf for patches that are gone.
     """
     scores = _ranked(scores)
     there = scores > -jnp.inf

@@ -29,12 +29,9 @@ class Matching(NamedTuple):
 
 
 def match(keys: Float[Array, "b n d"], num_prefix: int, count: int) -> Matching:
-    """Pairs the patches off until `count` are left (ToMe, section 3.1).
+    """Pairs the patches off until `count`, at least half, are left (ToMe, section 3.1).
 
-    Args:
-        keys: of the attention, averaged over heads: a cheap summary of each token.
-        num_prefix: tokens before the patches; they neither merge nor are merged into.
-        count: patches to leave, at least half.
+    `keys` are the mean over heads, a cheap summary of each token; prefix tokens take no part.
     """
     # Places are counted from the first prefix token, as in the published code.
     sources = jnp.arange(num_prefix % 2, keys.shape[1] - num_prefix, 2)
@@ -65,13 +62,8 @@ def merge_by_size(
     matching: Matching,
     num_prefix: int,
 ) -> tuple[Float[Array, "b o d"], Float[Array, "b o"]]:
-    """The tokens that go on, each the average of what merged into it by size, and their sizes.
-
-    Args:
-        tokens: `n = num_prefix + m` tokens.
-        sizes: how many patches each token stands for.
-        matching: of `match`.
-        num_prefix: tokens before the patches, which go on first as they are.
+    """Returns the tokens that go on, each the size-weighted mean of what merged into it, and
+    sizes.
     """
     weights = sizes[..., None]
     summed = _sum_pairs(tokens.astype(jnp.float32) * weights, matching, num_prefix)

@@ -35,14 +35,7 @@ class Selection(NamedTuple):
 
 
 def keep_best(scores: Scores, evidence: Evidence, count: int, keep_mass: float) -> Selection:
-    """Plans to keep the `count` best patches, or as few of them as hold `keep_mass`.
-
-    Args:
-        scores: importance.
-        evidence: of the block's attention.
-        count: patches that go on, or with `keep_mass` below 1 those at most.
-        keep_mass: as `select_mass` has it.
-    """
+    """Plans to keep the `count` best patches, or as few of them as hold `keep_mass`."""
     if keep_mass == 1:
         kept, needed = per_shard(functools.partial(select, count=count), scores), None
     else:

@@ -11,13 +11,7 @@ from renyi_jax.pruning.sweep import describe, keep_words
 
 
 def announcement(model: VisionTransformer, dataset: Dataset, config: Any) -> str:
-    """Says what is trained on what, for how long, and how it is pruned.
-
-    Args:
-        model: of `build_model`.
-        dataset: of `load_dataset`.
-        config: of `check_config`.
-    """
+    """Returns in words what is trained on what, for how long, and how it is pruned."""
     height, width = model.spec.image_size
     start = f"from {config.model.weights}" if config.model.weights else "from random weights"
     devices = jax.devices()

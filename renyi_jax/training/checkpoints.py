@@ -26,22 +26,14 @@ METRIC = "test_accuracy"
 
 
 class Checkpoints:
-    """The checkpoints in a folder, written in the background.
+    """The checkpoints in a folder, written in the background; leaving the context waits for them.
 
-    One that was not written to its end is never seen. One whose files have changed since is told,
-    set aside in `FOLDER/../broken_checkpoints`, and the one before it taken.
-
-    Use as a context manager: leaving it waits for what is being written.
+    A checkpoint that was not finished is never seen. One whose files have changed since is reported
+    and moved to `broken_checkpoints` beside the folder, and the one before it is used.
     """
 
     def __init__(self, folder: epath.Path, config: Any, identity: Identity):
-        """Opens the folder, or makes it.
-
-        Args:
-            folder: of the checkpoints.
-            config: of `check_config`.
-            identity: of the training data, by `identity_of`.
-        """
+        """Opens the folder, or makes it; `identity` is that of the training data."""
         self._folder = folder
         self._config = config
         self._identity = identity
@@ -80,13 +72,7 @@ class Checkpoints:
         step: int,
         accuracy: float | None = None,
     ) -> None:
-        """Starts to write a checkpoint, unless there is one of this step.
-
-        Args:
-            state: after `step` steps.
-            batches: the iterator that gave them.
-            step: their number.
-            accuracy: on test images, where they were looked at.
+        """Starts to write a checkpoint of the state after `step` steps, unless there is one.
 
         Raises:
             UserError: this one or the one before cannot be written, and `checkpoint.on_failure` is
@@ -122,16 +108,15 @@ class Checkpoints:
     def restore(
         self, state: TrainState, batches: grain.DatasetIterator, force: bool = False
     ) -> TrainState:
-        """The latest state that is whole, with `batches` put where they were; `state` if none is.
+        """Returns the latest undamaged state, with `batches` set to its position; `state` if none.
 
         Args:
-            state: what the shapes and the shardings are taken from.
+            state: gives shapes and shardings.
             batches: of the same data, on any number of processes.
-            force: go on even if the config or the data are others; the differences are told.
+            force: resume although the config or the data differ; the differences are logged.
 
         Raises:
-            UserError: the checkpoint is of a config or of data that another training follows from,
-                or of a model of other shapes.
+            UserError: the config, the data or the model's shapes differ.
         """
         for step in sorted(self._manager.all_steps(), reverse=True):
             if problem := self._damage(step):

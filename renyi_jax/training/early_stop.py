@@ -13,13 +13,9 @@ from renyi_jax.training.state import Best, TrainState
 
 
 class KeepBest(Hook):
-    """Keeps the weights with the highest accuracy, and ends the run when they have grown old.
+    """Keeps the most accurate weights; ends the run after `patience` epochs without better ones.
 
-    They are a part of the state, so that an interrupted run goes on with the same patience.
-
-    Args:
-        patience: epochs without a higher accuracy after which the run ends.
-        shardings: of the state.
+    They are part of the state, so that an interrupted run resumes with the same patience.
     """
 
     def __init__(self, patience: int, shardings: TrainState):

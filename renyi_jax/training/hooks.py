@@ -21,12 +21,7 @@ from renyi_jax.training.stopping import StopNotice
 
 
 class KeepRates(Hook):
-    """Takes another training step where the keep rate falls.
-
-    Args:
-        levels: of `keep_rate_levels`.
-        make_step: the training step of a pruning; its first call compiles it.
-    """
+    """Switches to another training step where the keep rate falls to its next level."""
 
     def __init__(
         self, levels: Sequence[Level], make_step: Callable[[PruningConfig | None], Callable]
@@ -81,12 +76,7 @@ class Stop(Hook):
 
 
 class Log(Hook):
-    """Writes the mean metrics of the last steps, and their throughput.
-
-    Args:
-        every_steps: between two lines; the end of an epoch has one too.
-        schedule: the learning rate of each step.
-    """
+    """Logs the mean metrics and the throughput every `every_steps`, and at the end of an epoch."""
 
     def __init__(self, every_steps: int, schedule: optax.Schedule):
         self._every_steps, self._schedule = every_steps, schedule
@@ -100,14 +90,8 @@ class Log(Hook):
 
 
 class Validate(Hook):
-    """Measures the accuracy on test images at the end of epochs.
-
-    Args:
-        measure: of `make_validation`.
-        options: `config.train`; read are `evaluate_every_epochs`, and `probe`, whose head is looked
-            at before the first step.
-        checkpoints: tell what an earlier process measured.
-        notice: gives up the measurement.
+    """Measures the accuracy on test images after epochs, and before training where there is a
+    probe.
     """
 
     def __init__(
@@ -146,12 +130,8 @@ class Validate(Hook):
 
 
 class Save(Hook):
-    """Writes a checkpoint every so many steps, after a validation, and where the run ends.
-
-    Args:
-        checkpoints: to write.
-        options: `config.checkpoint`; read are `every_steps` and `every_minutes`.
-        epoch_steps: between two checkpoints where `every_steps` is 0.
+    """Saves a checkpoint every so many steps (0: each epoch), after a validation, and at the
+    end.
     """
 
     def __init__(self, checkpoints: Checkpoints, options: Any, epoch_steps: int):
@@ -185,12 +165,9 @@ class Save(Hook):
 
 
 class ProgressBar(Hook):
-    """Shows the steps that the device has finished, and the time left.
+    """Shows the steps that the device has finished, and the time left; `shown` closes the bar.
 
-    The bar starts after the first step, which compiles: that is a phase of its own.
-
-    Args:
-        shown: closes the bar.
+    The bar starts after the first step, whose compilation is a phase of its own.
     """
 
     def __init__(self, shown: contextlib.ExitStack):

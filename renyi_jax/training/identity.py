@@ -14,10 +14,9 @@ Identity = Mapping[str, Any]
 
 
 def identity_of(dataset: Dataset) -> dict[str, Any]:
-    """Returns the names of the classes, the number of training examples, and a digest of them.
+    """Returns the class names, the number of training examples, and a digest of 1,000 of them.
 
-    The digest reads a thousand of the examples at the most. Of several processes, the first alone
-    reads, and the others get an empty identity.
+    Only process 0 reads; others get an empty identity.
     """
     if jax.process_index():
         return {}

@@ -17,17 +17,11 @@ class Level(NamedTuple):
 def keep_rate_levels(
     pruning: PruningConfig | None, options: Any, steps_per_epoch: int
 ) -> list[Level]:
-    """The levels of a run, in their order; of one level, it is the target from the start.
+    """Returns the levels of a run in order; a single level is the target from the start.
 
-    EViT lets the keep rate fall along half a cosine wave (Liang et al. 2022, arXiv 2202.07800,
-    section 4): patches that a network has never had to miss are not taken from it at once. Each
-    step of ours compiles the training step anew, so the wave is cut into few of them.
-
-    Args:
-        pruning: the target; None for the plain model.
-        options: `config.train`; read are `keep_rate_epochs`, how long it takes to get there, and
-            `keep_rate_levels`, the number of compilations.
-        steps_per_epoch: what the epochs are counted in.
+    EViT lowers the keep rate along half a cosine (Liang et al. 2022, arXiv 2202.07800, section 4),
+    so that a network never misses many patches at once. Each level compiles a training step, so the
+    curve is cut into `train.keep_rate_levels` of them, over `train.keep_rate_epochs`.
     """
     falls = options.keep_rate_levels - 1
     if pruning is None or not options.keep_rate_epochs or not falls:

@@ -49,25 +49,20 @@ def train(
     workdir: epath.Path,
     force: bool = False,
 ) -> None:
-    """Trains `model`, in place, until the last epoch or `train.patience` is at its end.
+    """Trains `model` in place, to the last epoch or until `train.patience` runs out.
 
-    Goes on from the latest checkpoint in the workdir; on the same devices the result is the same,
-    bit for bit, as that of a run that nothing interrupted. Where the last epoch is done, it only
-    loads the weights. Of no epochs, it leaves the model as it is, but for
-    the head of `train.probe`.
+    Resumes from the latest checkpoint in the workdir; on the same devices the result is bit for bit
+    that of an uninterrupted run. With no epochs it fits at most the head of `train.probe`.
 
     Args:
-        model: with the weights to start from, the same in every process; gets the trained ones,
-            their moving average, or the best of them.
-        dataset: of `load_dataset`.
-        config: of `check_config`.
+        model: with the initial weights, the same in every process; gets the trained ones, their
+            moving average, or the best of them.
         workdir: gets `checkpoints/`, `metrics.jsonl` and `tensorboard/`.
-        force: go on from the checkpoints of another config or of other data.
+        force: resume from checkpoints of another config or of other data.
 
     Raises:
-        UserError: the workdir holds a run of another config, of other data or of more steps, the
-            data cannot fill a batch, the mesh does not fit the devices, a checkpoint cannot be
-            written, or a loss is not finite.
+        UserError: the workdir holds another run or more steps, the data do not fill a batch, the
+            mesh does not fit the devices, a checkpoint cannot be written, or a loss is not finite.
         Stopped: SIGTERM or Ctrl-C came; the checkpoint is written.
     """
     options = config.train
@@ -139,13 +134,9 @@ def train(
 
 
 def make_steps(run: Run, hooks: Sequence[Hook], place: BatchPlacement) -> None:
-    """Makes the steps of a run to its last one, and lets the hooks act after each.
+    """Runs the steps up to the last, and the hooks after each; raises Stopped if a hook says so.
 
-    Nothing here waits for the device while it is less than `IN_FLIGHT` steps behind: the host
-    prepares the next steps while the device computes.
-
-    Raises:
-        Stopped: a hook set `run.stopped`.
+    The host waits only when it is `IN_FLIGHT` steps ahead of the device.
     """
     for hook in hooks:
         hook.begin(run)

@@ -49,11 +49,7 @@ def abstract_state(model: VisionTransformer, config: Any, mesh: Mesh) -> TrainSt
 def train_step_call(
     model: VisionTransformer, config: Any, mesh: Mesh, batch_size: int
 ) -> AbstractCall:
-    """The training step on a batch of so many images.
-
-    Raises:
-        UserError: the batch cannot be spread over the mesh.
-    """
+    """Returns the training step on a batch; raises UserError if the mesh cannot share the batch."""
     state = abstract_state(model, config, mesh)
     shardings = jax.tree.map(lambda leaf: leaf.sharding, state)
     step = make_train_step(model, _optimizer(config, batch_size), config, shardings)

@@ -29,8 +29,7 @@ class Step:
     """A step to compile.
 
     Attributes:
-        name: of the step.
-        field: of the config that has its batch size.
+        field: of the config that holds its batch size.
         batch_size: of all devices together.
         call: the step for a model and a batch size.
         turns: of the loop that the step spends its time in.

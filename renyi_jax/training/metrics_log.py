@@ -10,16 +10,10 @@ from renyi_jax.common.files import append_text, json_text, write_text
 
 
 class MetricsLog:
-    """Appends one line a call to `workdir/metrics.jsonl`, and the same to `workdir/tensorboard`.
+    """Appends metrics to `workdir/metrics.jsonl` and to TensorBoard; a context manager.
 
-    Use as a context manager.
-
-    Args:
-        workdir: the run's folder.
-        step: steps done so far. What an interrupted run logged beyond them is removed, since it
-            will be logged again; before the first step, that is all.
-
-    Of several processes, the first one writes.
+    Lines beyond `step`, the steps done so far, are of an interrupted run, and removed. Only process
+    0 writes.
     """
 
     def __init__(self, workdir: epath.Path, step: int):

@@ -8,15 +8,10 @@ import optax
 
 
 def learning_rate_schedule(options: Any, batch_size: int, steps_per_epoch: int) -> optax.Schedule:
-    """Linear warm-up from 0, then half a cosine wave down to `final_learning_rate` of the peak.
+    """Linear warm-up from 0, then half a cosine down to `final_learning_rate` of the peak.
 
-    However few the steps are, the last one is no part of the warm-up.
-
-    Args:
-        options: `config.train`.
-        batch_size: of the global batch, by which the peak is scaled if `base_batch_size` says so
-            (Goyal et al. 2017, arXiv 1706.02677, section 2.1).
-        steps_per_epoch: what the schedule's epochs are counted in.
+    The peak scales with the global batch size over `base_batch_size`, if that is given (Goyal et
+    al. 2017, arXiv 1706.02677, section 2.1). The last step is never part of the warm-up.
     """
     peak = options.learning_rate
     if options.base_batch_size:
@@ -40,15 +35,10 @@ def decays(params: Any) -> Any:
 
 
 def layer_scales(params: Any, decay: float) -> Any:
-    """The share of the learning rate that each parameter gets: `decay` to the power of its depth
-    below the classifier.
+    """Returns the share of the learning rate of each parameter: `decay` to the power of its depth.
 
-    Depth is counted as by BEiT (Bao et al. 2021, arXiv 2106.08254): the classifier and the last
-    norm have 0, the last block 1, and what makes the tokens one more than the first block.
-
-    Args:
-        params: of a `VisionTransformer`, as `nnx.to_pure_dict` names them.
-        decay: in (0, 1]; 1 treats all layers alike.
+    Depth is counted down from the classifier as by BEiT (Bao et al. 2021, arXiv 2106.08254): the
+    classifier and the last norm have 0, the last block 1, the embeddings one more than block 1.
     """
     num_blocks = len(params["blocks"])
 
@@ -62,12 +52,7 @@ def layer_scales(params: Any, decay: float) -> Any:
 
 
 def make_optimizer(options: Any, schedule: optax.Schedule) -> optax.GradientTransformation:
-    """AdamW (Loshchilov and Hutter 2019, arXiv 1711.05101) on clipped gradients.
-
-    Args:
-        options: `config.train`.
-        schedule: the learning rate of each step.
-    """
+    """AdamW (Loshchilov and Hutter 2019, arXiv 1711.05101) on clipped gradients."""
 
     def scaled(updates: Any, params: Any) -> Any:
         return jax.tree.map(jnp.multiply, updates, layer_scales(params, options.layer_decay))

@@ -41,18 +41,9 @@ def probe(
     mesh: Mesh,
     is_over: Callable[[], bool] = lambda: False,
 ) -> None:
-    """Replaces the head of `model` by the one that `fit_head` finds on the training split.
+    """Replaces the head of `model` by `fit_head` on the training split, without augmentation.
 
-    Args:
-        model: with pretrained weights, pruned as it is to be trained; the same in every process.
-        dataset: of `load_dataset`; its training images are taken without augmentation.
-        config: of `check_config`; read are `train.label_smoothing`, `evaluate.batch_size` and
-            `data.crop_pct`.
-        mesh: over which the images are spread.
-        is_over: says, between two batches, whether the process is to stop.
-
-    Raises:
-        Stopped: it is; nothing is saved.
+    Raises Stopped, with nothing saved, once `is_over()` says that the process is to stop.
     """
     features, labels = _training_features(model, dataset, config, mesh, is_over)
     with phase("Fitting the head"):
@@ -73,16 +64,11 @@ def fit_head(
     num_classes: int,
     smoothing: float = 0.0,
 ) -> Head:
-    """The multinomial logistic regression of `labels` on `features`.
+    """Fits the multinomial logistic regression of `labels` on `features`.
 
-    It minimises the mean cross entropy plus `|kernel|^2 / 2n` in the units of standardised
-    features: scikit-learn's LogisticRegression at C = 1. One scale serves all features.
-
-    Args:
-        features: of the images.
-        labels: in [0, num_classes).
-        num_classes: columns of the kernel.
-        smoothing: the share of each target that is spread over all classes.
+    Minimises the mean cross entropy plus `|kernel|^2 / 2n` in units of standardised features, which
+    is scikit-learn's LogisticRegression at C = 1 but for one scale for all features. `smoothing` is
+    the share of each target that is spread over all classes.
     """
     count, width = features.shape
     mean = features.mean(axis=0, dtype=np.float64)

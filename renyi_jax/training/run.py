@@ -16,22 +16,18 @@ from renyi_jax.training.window import Window
 
 @dataclasses.dataclass
 class Run:
-    """What hooks read of a run, and what they may change.
+    """What hooks read of a run, and may change.
 
     Attributes:
         state: after `step` steps; the device may still be computing it.
-        batches: the iterator that gave the batches of these steps.
         step: steps done, those of earlier processes included.
-        last_step: the run is over after this many; a hook that lowers it ends the run early.
-        epoch_steps: of one epoch.
-        log: where `tell` writes.
+        last_step: where the run ends; a hook may lower it.
         window: the metrics of the steps since the last log line.
-        train_step: makes the next step; set by a hook before the first.
+        train_step: makes the next step; a hook sets it before the first.
         accuracy: top-1 on the test images after this very step; None where it was not measured.
-        logged: whether a log line was written after this step.
-        stopped: why the process ends after this step, for the same command to go on from there; ""
-            where it does not.
-        latest: the metrics told last.
+        logged: whether this step wrote a log line.
+        stopped: why the process ends after this step, to be resumed by the same command; or "".
+        latest: the metrics logged last.
     """
 
     state: TrainState
@@ -76,6 +72,5 @@ class Hook:
     def after_step(self, run: Run) -> None:
         """Acts after each step, in the order of the hooks.
 
-        To keep the device busy, it reads nothing that the device may still be computing, unless the
-        step is a special one: to be logged, to be saved.
+        To keep the device busy, it waits for the device only at steps that log or save.
         """

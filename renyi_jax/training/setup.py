@@ -16,10 +16,10 @@ from renyi_jax.models.registry import model_spec
 
 
 def build_model(dataset: Dataset, config: Any) -> VisionTransformer:
-    """The model of `config.model` and `config.pruning`, with random weights.
+    """Builds the model of `config.model` and `config.pruning`, with random weights.
 
     Raises:
-        UserError: the model has fewer classes than the data set, or there is not enough memory.
+        UserError: the model has fewer classes than the data set, or memory is too small.
     """
     num_classes = config.model.num_classes or dataset.num_classes
     if num_classes < dataset.num_classes:
@@ -60,14 +60,9 @@ def model_for(num_classes: int, config: Any) -> VisionTransformer:
 
 
 def with_fitting_batch(config: Any, num_examples: int, shards: int = 1) -> Any:
-    """The config with a batch that so many training examples fill.
+    """Returns the config, with a smaller batch (logged) where the training split does not fill one.
 
-    A smaller one is told. Where not even the smallest fits, nothing is changed.
-
-    Args:
-        config: of `check_config`.
-        num_examples: of the training split.
-        shards: over how many devices the batch is spread.
+    Where not even one image for each of `shards` devices and part is there, nothing changes.
     """
     smallest = shards * config.train.accumulate_steps
     fitting = num_examples // smallest * smallest
@@ -88,14 +83,9 @@ def training_batches(
     num_workers: int | None = None,
     part: tuple[int, int] = (0, 1),
 ) -> grain.DatasetIterator:
-    """The batches of `config.data`, as the model takes them.
+    """Returns the batches of `config.data`, sized and filled as the model's images.
 
-    Args:
-        model: decides the size of the images and the grey that fills what augmentation empties.
-        dataset: of `load_dataset`.
-        config: of `check_config`.
-        num_workers: `config.data.num_workers` by default.
-        part: which part of each batch, and of how many equal ones.
+    `part` is which part of each batch, and of how many equal ones.
     """
     process_index, process_count = part
     return train_loader(

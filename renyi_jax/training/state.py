@@ -11,12 +11,11 @@ import optax
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Best:
-    """The weights with the highest accuracy on test images so far.
+    """The weights with the highest accuracy on test images so far, the earliest of equals.
 
     Attributes:
-        params: as in `TrainState`; of several with the same accuracy the earliest.
-        accuracy: theirs, a float32 scalar; -1 before the first validation.
-        step: theirs, an int32 scalar.
+        accuracy: a float32 scalar; -1 before the first validation.
+        step: an int32 scalar.
     """
 
     params: Any
@@ -27,12 +26,11 @@ class Best:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class TrainState:
-    """A pytree of arrays, which a checkpoint holds as it is.
+    """A pytree of arrays, saved in checkpoints as it is.
 
     Attributes:
         step: steps done, an int32 scalar.
-        params: the weights, as `nnx.to_pure_dict` names them.
-        opt_state: the optimiser's.
+        params: the weights, as `weights_of` names them.
         ema: the moving average of the weights; None where there is none.
         best: a `Best`; None where the last weights are kept.
     """
@@ -48,13 +46,7 @@ class TrainState:
     def create(
         cls, params: Any, optimizer: optax.GradientTransformation, options: Any
     ) -> "TrainState":
-        """The state before the first step.
-
-        Args:
-            params: the weights.
-            optimizer: of `make_optimizer`.
-            options: `config.train`; read are `ema_decay` and `patience`.
-        """
+        """Returns the state before the first step."""
         step = jnp.zeros((), jnp.int32)
 
         def copy() -> Any:

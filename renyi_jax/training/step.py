@@ -26,17 +26,13 @@ def make_train_step(
     config: Any,
     shardings: TrainState | None = None,
 ) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
-    """A compiled function from a state and a batch to the next state and the batch's metrics.
+    """Compiles a training step: from a state and a batch to the next state and the batch's metrics.
 
-    The state that goes in is donated: its arrays cannot be used again. Randomness is a function of
-    the seed and the step alone.
+    The state that goes in is donated. Randomness is a function of the seed and the step alone.
 
     Args:
         model: its shape and pruning; its weights come with the state.
-        optimizer: of `make_optimizer`.
-        config: of `check_config`; read are the seed, mixup and CutMix, and of `train` the label
-            smoothing, the entropy regulariser, the accumulation and the moving average.
-        shardings: of `state_shardings`, for the state that comes out; it is called on that mesh.
+        shardings: of the state that comes out, by `state_shardings`; run it on that mesh.
     """
     options = config.train
     forward = Forward.of(model)
@@ -76,7 +72,7 @@ def make_train_step(
 def make_loss(
     model: VisionTransformer, config: Any
 ) -> Callable[[Any, Batch, PRNGKeyArray], tuple[Float[Array, ""], Metrics]]:
-    """The loss of weights on `image` [b, height, width, 3], normalised, and `target` [b, classes].
+    """Returns the loss on normalised `image` [b, height, width, 3] and `target` [b, classes].
 
     Cross entropy, plus `train.entropy_weight` times the mean Rényi entropy (nats) of the attention
     that patches pay in `train.entropy_blocks`, over images, heads and patches.
@@ -135,11 +131,7 @@ def _accumulated(loss_and_metrics: Callable, num_parts: int) -> Callable:
 
 
 def moving_average(average: Any, params: Any, step: Int[Array, ""], decay: float) -> Any:
-    """The exponential moving average of the weights, one step on.
-
-    The decay starts low, at 0.1, and rises with the number of steps done, so that the first weights
-    are soon forgotten.
-    """
+    """Returns the moving average of the weights one step on; its decay rises from 0.1."""
     rate = 1 - jnp.minimum(decay, (1 + step) / (10 + step))
     return jax.tree.map(lambda mean, new: mean + rate * (new - mean), average, params)
 

@@ -35,12 +35,11 @@ class Stopped(SystemExit):
 
 
 def leave_on_signals(status: int = 0, patience: float = PATIENCE_SECONDS) -> None:
-    """From now on SIGTERM and Ctrl-C end this process with `status`, whatever it is at.
+    """Makes SIGTERM and Ctrl-C end this process with `status`, whatever it is doing.
 
-    While a `StopNotice` is entered it gets the time to stop between two steps and to save. Where no
-    step ends within `patience` seconds, as when one compiles for long, the process leaves what came
-    after the last checkpoint to the next start. A second Ctrl-C ends it at once, with the status of
-    an interrupted command.
+    A loop inside a `StopNotice` may finish its step and save. If no step ends within `patience`
+    seconds, as while compiling, the process ends without saving. A second Ctrl-C ends it at once,
+    with the status of an interrupted command.
     """
     Stopped.status = status
     heard, told = socket.socketpair()
@@ -117,10 +116,9 @@ def _nothing(number: int, frame: FrameType | None) -> None:
 
 
 class StopNotice:
-    """Holds SIGTERM and Ctrl-C back while it is entered, for a loop that stops between two steps.
+    """Holds SIGTERM and Ctrl-C back inside it, for a loop that stops between two steps.
 
-    Of several processes, those of JAX's preemption service tell each other, and all of them stop
-    after the same step.
+    Of several processes, all stop after the same step (JAX's preemption service).
 
     Attributes:
         cause: the name of the signal.

@@ -17,14 +17,10 @@ from renyi_jax.training.step import make_train_step
 def timed_train_step(
     model: VisionTransformer, batch_size: int
 ) -> tuple[jax.stages.Compiled, Callable[[], Any]]:
-    """XLA's program of a step on random pixels, and a call that makes the next step.
+    """Returns XLA's program of a step on random pixels, and a call that makes the next step.
 
-    The step is that of a config that changes no default: AdamW on clipped gradients, smoothed
-    labels, nothing mixed.
-
-    Args:
-        model: with its weights, which the first call consumes.
-        batch_size: images in a step.
+    The config is the default: AdamW on clipped gradients, smoothed labels, nothing mixed. The first
+    call consumes the weights of `model`.
     """
     config: Any = check_config(default_config())
     optimizer = make_optimizer(config.train, lambda step: jnp.float32(config.train.learning_rate))

@@ -18,15 +18,10 @@ from renyi_jax.training.step import make_count_correct
 def make_validation(
     model: VisionTransformer, dataset: Dataset, config: Any, mesh: Mesh
 ) -> Callable[[Any, Callable[[], bool]], float | None]:
-    """A function from weights to their top-1 on the test split, or on the first batches of it.
+    """Returns a function from weights to top-1 on the test split, or on its first batches.
 
-    Its second argument says, between two batches, whether to give up; then it returns None.
-
-    Args:
-        model: its shape and pruning.
-        dataset: its test split is read.
-        config: of `check_config`.
-        mesh: where the weights lie. The batch grows to a multiple of the devices.
+    Its second argument says, between two batches, whether to give up, which returns None. The batch
+    grows to a multiple of the devices of the mesh.
     """
     count_correct = make_count_correct(model)
     shards = spread(mesh)

@@ -21,10 +21,9 @@ class NonFiniteError(UserError):
 
 
 class Window:
-    """The metrics of the steps since the last line, on the device, and the time that they took.
+    """The metrics, still on the device, and the time of the steps since the last log line.
 
-    Attributes:
-        finished: the number of the last step that the device is known to have finished.
+    `finished` is the last step that the device is known to have finished.
     """
 
     def __init__(self, batch_size: int, step: int):
@@ -39,22 +38,16 @@ class Window:
         self._opened = time.perf_counter()
 
     def add(self, step: int, metrics: Metrics, ids: np.ndarray) -> None:
-        """Takes a step in, and waits where the device is too far behind.
-
-        Args:
-            step: its number, from 1.
-            metrics: scalars, which need not be computed yet.
-            ids: [b], of its examples, as they are numbered in the training split.
+        """Adds a step, its scalars, and the indices of its examples; waits if the device is
+        late.
         """
         self._steps.append((step, metrics, ids))
         self._timed_steps += 1
         self._wait(IN_FLIGHT)
 
     def check(self) -> None:
-        """Waits for the steps so far.
-
-        Raises:
-            NonFiniteError: a metric of one of them is not finite; it names the first.
+        """Waits for the steps so far; raises NonFiniteError for the first with a metric that is not
+        finite.
         """
         self._wait(0)
         for step, metrics, ids in self._steps[self._checked :]:
@@ -69,11 +62,7 @@ class Window:
 
     @contextlib.contextmanager
     def paused(self, untimed_steps: int = 0) -> Iterator[None]:
-        """Leaves the time that the body takes out of the throughput; first it does as `check`.
-
-        Args:
-            untimed_steps: that the body makes, to be added after it.
-        """
+        """Checks, and leaves the time of the body and its steps out of the throughput."""
         self.check()
         paused = time.perf_counter()
         yield
@@ -81,11 +70,7 @@ class Window:
         self._timed_steps -= untimed_steps
 
     def close(self) -> dict[str, float]:
-        """The means of the metrics, and the throughput; opens the next window.
-
-        Raises:
-            NonFiniteError: as `check`.
-        """
+        """Checks, returns mean metrics and throughput, and opens the next window."""
         self.check()
         fetched = jax.device_get([metrics for _, metrics, _ in self._steps])
         seconds = time.perf_counter() - self._opened

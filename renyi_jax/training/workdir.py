@@ -22,17 +22,11 @@ _held: list[Any] = []
 
 
 def claim(workdir: epath.Path, config: Any) -> None:
-    """Keeps other runs from `workdir` until this process ends; makes it if there is none.
-
-    Of a bucket nothing is checked.
-
-    Args:
-        workdir: of the run.
-        config: of `check_config`.
+    """Locks `workdir` until this process ends, and makes it if needed; skipped in a bucket.
 
     Raises:
-        UserError: another run is at work there, the disk has too little room for the checkpoints
-            and weights of this one, or its mesh does not fit the devices.
+        UserError: another run is at work there, the disk is too small for the checkpoints and
+            weights, or the mesh does not fit the devices.
     """
     if "://" not in str(workdir):
         _check_room(workdir, config)

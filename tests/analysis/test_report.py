@@ -12,7 +12,7 @@ from tiny import tiny_dataset, tiny_model, tiny_spec
 
 from renyi_jax.analysis.comparison import comparison
 from renyi_jax.analysis.report import write_report
-from renyi_jax.analysis.report_pictures import NUM_SHOWN, mistakes_first
+from renyi_jax.analysis.report_images import NUM_SHOWN, mistakes_first
 from renyi_jax.analysis.style import text_of
 from renyi_jax.config import default_config
 from renyi_jax.pruning import PruningConfig

@@ -1,7 +1,7 @@
 """The compile command with values that it cannot take."""
 
 import pytest
-from stand_ins import ROOT
+from fake_programs import ROOT
 
 CONFIG = f"--config={ROOT / 'configs/quickstart.py'}"
 TOPOLOGY = "--topology=v5e:2x2"

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 # Its fixtures, which pytest finds here.
 from bad_input.conftest import run_child, server  # noqa: F401
-from stand_ins import ROOT
+from fake_programs import ROOT
 
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 _BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 from docs.conftest import DOCUMENTS, Block, blocks, docstring_commands
+from fake_programs import ROOT, FakePrograms
 from flax import nnx
 from PIL import Image
-from stand_ins import ROOT, StandIns
 
 import renyi_jax
 from renyi_jax.models import registry
@@ -107,15 +107,15 @@ def test_the_commands_of_a_block_exist_and_take_their_flags(block, folder, run_c
 def called(block: Block, folder: Path, scratch: Path) -> list[list[str]]:
     """The words of every program that a block of bash calls."""
     subprocess.run(["bash", "-n", "-c", block.text], check=True)
-    stand_ins = StandIns(scratch)
+    fake_programs = FakePrograms(scratch)
     for program in ("python", "bash", "pip", "git", "sbatch"):
-        stand_ins.add(program)
+        fake_programs.add(program)
     block_file = scratch / "block.sh"
     block_file.write_text(f"set -e\n{block.text}\n")
-    finished = stand_ins.run(block_file, cwd=folder)
+    finished = fake_programs.run(block_file, cwd=folder)
     assert finished.returncode == 0, f"{block.place}: {finished.stderr}"
-    assert stand_ins.calls() or block.text.startswith("source "), f"{block.place} calls nothing"
-    return stand_ins.calls()
+    assert fake_programs.calls() or block.text.startswith("source "), f"{block.place} calls nothing"
+    return fake_programs.calls()
 
 
 def check(words: list[str], folder: Path, run_child, really: bool) -> None:

@@ -1,7 +1,7 @@
 import pytest
-from stand_ins import StandIns
+from fake_programs import FakePrograms
 
 
 @pytest.fixture
-def stand_ins(tmp_path):
-    return StandIns(tmp_path)
+def fake_programs(tmp_path):
+    return FakePrograms(tmp_path)

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import yaml
-from stand_ins import ROOT
+from fake_programs import ROOT
 
 SCRIPT = ROOT / "launch" / "gke.sh"
 IMAGE = "--image=europe-docker.pkg.dev/project/repository/renyi_jax:tpu"
@@ -41,13 +41,13 @@ def worker(manifest):
 
 
 @pytest.fixture
-def dry_run(stand_ins):
-    stand_ins.add("kubectl")
+def dry_run(fake_programs):
+    fake_programs.add("kubectl")
 
     def run(*flags):
-        result = stand_ins.run(SCRIPT, IMAGE, *flags, "--dry_run", "--", *RUN)
+        result = fake_programs.run(SCRIPT, IMAGE, *flags, "--dry_run", "--", *RUN)
         assert result.returncode == 0, result.stderr
-        assert stand_ins.calls() == []
+        assert fake_programs.calls() == []
         return yaml.safe_load(result.stdout)
 
     return run
@@ -118,12 +118,12 @@ def test_name_and_spot_machines_can_be_chosen(dry_run):
     assert selector["cloud.google.com/gke-spot"] == "true"
 
 
-def test_kubectl_gets_what_the_dry_run_prints(stand_ins, dry_run):
+def test_kubectl_gets_what_the_dry_run_prints(fake_programs, dry_run):
     printed = dry_run("--topology=v5e:4x4")
-    stand_ins.add("kubectl", "cat >applied")
-    assert stand_ins.run(SCRIPT, IMAGE, "--topology=v5e:4x4", "--", *RUN).returncode == 0
-    assert stand_ins.calls() == [["kubectl", "apply", "--filename=-"]]
-    assert yaml.safe_load((stand_ins.folder / "applied").read_text()) == printed
+    fake_programs.add("kubectl", "cat >applied")
+    assert fake_programs.run(SCRIPT, IMAGE, "--topology=v5e:4x4", "--", *RUN).returncode == 0
+    assert fake_programs.calls() == [["kubectl", "apply", "--filename=-"]]
+    assert yaml.safe_load((fake_programs.folder / "applied").read_text()) == printed
 
 
 @pytest.mark.parametrize(
@@ -136,9 +136,9 @@ def test_kubectl_gets_what_the_dry_run_prints(stand_ins, dry_run):
         ((IMAGE, "--topology=v5e:4x4", "--", "--config=a.py", "--workdir=x"), "gs://BUCKET/DIR"),
     ],
 )
-def test_a_mistake_ends_with_status_2_and_says_what_was_expected(stand_ins, flags, expected):
-    stand_ins.add("kubectl")
-    result = stand_ins.run(SCRIPT, *flags)
+def test_a_mistake_ends_with_status_2_and_says_what_was_expected(fake_programs, flags, expected):
+    fake_programs.add("kubectl")
+    result = fake_programs.run(SCRIPT, *flags)
     assert result.returncode == 2
     assert expected in result.stderr
-    assert stand_ins.calls() == []
+    assert fake_programs.calls() == []

@@ -1,7 +1,7 @@
 """--help of the launch scripts."""
 
 import pytest
-from stand_ins import ROOT
+from fake_programs import ROOT
 
 
 @pytest.mark.parametrize(
@@ -16,11 +16,11 @@ from stand_ins import ROOT
     ],
 )
 @pytest.mark.parametrize("flag", ["--help", "-h"])
-def test_help_says_what_the_script_takes_and_does_nothing(stand_ins, script, words, flag):
+def test_help_says_what_the_script_takes_and_does_nothing(fake_programs, script, words, flag):
     for program in ("gcloud", "kubectl", "srun", "scontrol", "python3"):
-        stand_ins.add(program)
-    result = stand_ins.run(ROOT / "launch" / script, flag, SLURM_SUBMIT_DIR=str(ROOT))
+        fake_programs.add(program)
+    result = fake_programs.run(ROOT / "launch" / script, flag, SLURM_SUBMIT_DIR=str(ROOT))
     assert result.returncode == 0 and result.stderr == ""
     assert all(word in result.stdout for word in words)
     assert "#" not in result.stdout and "SBATCH" not in result.stdout
-    assert stand_ins.calls() == []
+    assert fake_programs.calls() == []

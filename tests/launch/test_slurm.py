@@ -4,38 +4,38 @@ import re
 import shutil
 
 import pytest
-from stand_ins import ROOT, printed_commands
+from fake_programs import ROOT, printed_commands
 
 SCRIPT = ROOT / "launch" / "slurm.sbatch"
 RUN = ("--config=configs/deit_s_aircraft.py", "--workdir=/shared/a run", "--config.x=('a', \"b\")")
 
 
 @pytest.fixture
-def submit(stand_ins):
+def submit(fake_programs):
     """Runs a copy of the script, as Slurm does, in a checkout whose installation does nothing."""
-    launch = stand_ins.folder / "launch"
+    launch = fake_programs.folder / "launch"
     launch.mkdir()
     for name in ("environment.sh", "cluster.sh"):
         shutil.copy(ROOT / "launch" / name, launch)
     (launch / "install.sh").write_text("echo install >>installed\n")
-    stand_ins.add("srun", 'exit "$STATUS"')
-    stand_ins.add("scontrol")
+    fake_programs.add("srun", 'exit "$STATUS"')
+    fake_programs.add("scontrol")
 
     def run(status, **environment):
         environment = {"SLURM_JOB_ID": "7", "STATUS": str(status), **environment}
-        folder = str(stand_ins.folder)
-        result = stand_ins.run(SCRIPT, *RUN, SLURM_SUBMIT_DIR=folder, **environment)
-        assert (stand_ins.folder / "installed").read_text() == "install\n"
-        return result.returncode, [call for call in stand_ins.calls() if call[0] == "scontrol"]
+        folder = str(fake_programs.folder)
+        result = fake_programs.run(SCRIPT, *RUN, SLURM_SUBMIT_DIR=folder, **environment)
+        assert (fake_programs.folder / "installed").read_text() == "install\n"
+        return result.returncode, [call for call in fake_programs.calls() if call[0] == "scontrol"]
 
     return run
 
 
-def test_a_dry_run_prints_the_directives_and_the_commands_and_calls_none(stand_ins):
-    stand_ins.add("srun")
-    result = stand_ins.run(SCRIPT, "--dry_run", *RUN, SLURM_SUBMIT_DIR=str(ROOT))
+def test_a_dry_run_prints_the_directives_and_the_commands_and_calls_none(fake_programs):
+    fake_programs.add("srun")
+    result = fake_programs.run(SCRIPT, "--dry_run", *RUN, SLURM_SUBMIT_DIR=str(ROOT))
     assert result.returncode == 0, result.stderr
-    assert stand_ins.calls() == []
+    assert fake_programs.calls() == []
     directives = re.findall(r"^#SBATCH (.*)$", SCRIPT.read_text(), re.MULTILINE)
     assert directives == re.findall(r"^#SBATCH (.*)$", result.stdout, re.MULTILINE)
     install, work, requeue = printed_commands(result.stdout)
@@ -53,10 +53,10 @@ def test_there_is_a_process_for_each_gpu_and_a_signal_before_the_end():
     assert directives["open-mode"] == "append"
 
 
-def test_the_flags_of_the_run_arrive_as_they_were_given(stand_ins, submit):
+def test_the_flags_of_the_run_arrive_as_they_were_given(fake_programs, submit):
     assert submit(0) == (0, [])
-    ((_, _, *command),) = stand_ins.calls()
-    assert command == ["bash", str(stand_ins.folder / "launch" / "worker.sh"), *RUN]
+    ((_, _, *command),) = fake_programs.calls()
+    assert command == ["bash", str(fake_programs.folder / "launch" / "worker.sh"), *RUN]
 
 
 @pytest.mark.parametrize("status", [75, 1, 143])
@@ -73,16 +73,16 @@ def test_a_run_that_fails_again_and_again_ends(submit):
 
 
 @pytest.mark.parametrize("flag", ["--config", "--workdir"])
-def test_a_missing_flag_ends_with_status_2_and_its_name(stand_ins, flag):
-    stand_ins.add("srun")
+def test_a_missing_flag_ends_with_status_2_and_its_name(fake_programs, flag):
+    fake_programs.add("srun")
     flags = [word for word in RUN if not word.startswith(f"{flag}=")]
-    result = stand_ins.run(SCRIPT, *flags, SLURM_SUBMIT_DIR=str(ROOT))
+    result = fake_programs.run(SCRIPT, *flags, SLURM_SUBMIT_DIR=str(ROOT))
     assert result.returncode == 2
     assert f"{flag}=" in result.stderr
-    assert stand_ins.calls() == []
+    assert fake_programs.calls() == []
 
 
-def test_outside_a_checkout_it_says_where_to_call_it(stand_ins):
-    result = stand_ins.run(SCRIPT, *RUN)
+def test_outside_a_checkout_it_says_where_to_call_it(fake_programs):
+    result = fake_programs.run(SCRIPT, *RUN)
     assert result.returncode == 2
     assert "from the root of the checkout" in result.stderr

@@ -1,7 +1,7 @@
 """launch/tpu_pod.sh: what it prints, and what it does with a gcloud that stands in for Google's."""
 
 import pytest
-from stand_ins import ROOT, printed_commands, worker_flags
+from fake_programs import ROOT, printed_commands, worker_flags
 
 SCRIPT = ROOT / "launch" / "tpu_pod.sh"
 SLICE = ("--type=v5litepod-16", "--zone=us-west4-a", "--spot", "--name=my-slice")
@@ -31,12 +31,12 @@ esac
 
 
 @pytest.fixture
-def pod(stand_ins):
-    stand_ins.add("gcloud", GCLOUD)
+def pod(fake_programs):
+    fake_programs.add("gcloud", GCLOUD)
 
     def run(statuses, *flags):
-        out = f"--out={stand_ins.folder / 'out'}"
-        return stand_ins.run(
+        out = f"--out={fake_programs.folder / 'out'}"
+        return fake_programs.run(
             SCRIPT, *SLICE, out, *flags, "--", *RUN, STATUSES=statuses, RETRY_SECONDS="0"
         )
 
@@ -57,83 +57,83 @@ def verbs(calls):
 WHOLE = ["create", "scp", "install", "run", "rsync", "delete"]
 
 
-def test_a_dry_run_prints_the_commands_and_calls_none(stand_ins, pod):
+def test_a_dry_run_prints_the_commands_and_calls_none(fake_programs, pod):
     result = pod("", "--dry_run")
     assert result.returncode == 0, result.stderr
-    assert stand_ins.calls() == []
+    assert fake_programs.calls() == []
     # The deletion of a slice that was preempted stands between.
     assert verbs(printed_commands(result.stdout)) == [*WHOLE[:-2], "delete", *WHOLE[-2:]]
     assert "100 times at most" in result.stdout
-    assert [path.name for path in stand_ins.folder.iterdir()] == ["bin"]
+    assert [path.name for path in fake_programs.folder.iterdir()] == ["bin"]
 
 
-def test_a_dry_run_prints_what_a_run_calls(stand_ins, pod):
+def test_a_dry_run_prints_what_a_run_calls(fake_programs, pod):
     printed = printed_commands(pod("", "--dry_run").stdout)
     assert pod("0").returncode == 0
-    for call in stand_ins.calls():
+    for call in fake_programs.calls():
         if "scp" in call:  # the archive has a name of its own each time
             call = [word if word != call[5] else "/tmp/renyi_jax.tgz" for word in call]
         assert call in printed
 
 
-def test_every_worker_gets_the_checkout_the_installation_and_the_run(stand_ins, pod):
+def test_every_worker_gets_the_checkout_the_installation_and_the_run(fake_programs, pod):
     pod("0")
-    calls = [call for call in stand_ins.calls() if "ssh" in call or "scp" in call]
+    calls = [call for call in fake_programs.calls() if "ssh" in call or "scp" in call]
     assert len(calls) == 3
     assert all("--worker=all" in call and "--zone=us-west4-a" in call for call in calls)
 
 
-def test_the_checkout_is_shipped_without_what_stays_at_home(stand_ins, pod):
+def test_the_checkout_is_shipped_without_what_stays_at_home(fake_programs, pod):
     pod("0")
-    shipped = (stand_ins.folder / "shipped").read_text().split()
+    shipped = (fake_programs.folder / "shipped").read_text().split()
     assert {"./renyi_jax/main.py", "./launch/worker.sh", "./pyproject.toml"} <= set(shipped)
     assert not [name for name in shipped if name.startswith(("./.", "./runs")) and name != "./"]
 
 
-def test_the_flags_of_the_run_arrive_as_they_were_given(stand_ins, pod):
+def test_the_flags_of_the_run_arrive_as_they_were_given(fake_programs, pod):
     pod("0")
-    (command,) = (w for call in stand_ins.calls() for w in call if "worker.sh" in w)
+    (command,) = (w for call in fake_programs.calls() for w in call if "worker.sh" in w)
     assert worker_flags(command) == ["--distributed", *RUN]
 
 
-def test_a_preempted_slice_is_made_again_and_the_run_goes_on(stand_ins, pod):
+def test_a_preempted_slice_is_made_again_and_the_run_goes_on(fake_programs, pod):
     result = pod("255 255 0")
     assert result.returncode == 0, result.stderr
     again = ["delete", *WHOLE[:-2]]
-    assert verbs(stand_ins.calls()) == [*WHOLE[:-2], *again, *again, "rsync", "delete"]
+    assert verbs(fake_programs.calls()) == [*WHOLE[:-2], *again, *again, "rsync", "delete"]
 
 
-def test_a_run_that_stopped_early_goes_on_on_the_same_slice(stand_ins, pod):
+def test_a_run_that_stopped_early_goes_on_on_the_same_slice(fake_programs, pod):
     assert pod("75 1 0").returncode == 0
     again = WHOLE[1:-2]
-    assert verbs(stand_ins.calls()) == [*WHOLE[:-2], *again, *again, "rsync", "delete"]
+    assert verbs(fake_programs.calls()) == [*WHOLE[:-2], *again, *again, "rsync", "delete"]
 
 
-def test_wrong_flags_of_the_run_are_not_tried_twice(stand_ins, pod):
+def test_wrong_flags_of_the_run_are_not_tried_twice(fake_programs, pod):
     result = pod("2")
     assert result.returncode == 2
-    assert verbs(stand_ins.calls()) == WHOLE[:-2]
+    assert verbs(fake_programs.calls()) == WHOLE[:-2]
     assert "is kept" in result.stderr
 
 
-def test_it_gives_up_after_max_starts_and_says_so(stand_ins, pod):
+def test_it_gives_up_after_max_starts_and_says_so(fake_programs, pod):
     result = pod("75 75 75", "--max_starts=2")
     assert result.returncode == 75
-    assert verbs(stand_ins.calls()).count("run") == 2
+    assert verbs(fake_programs.calls()).count("run") == 2
     assert "Gave up after 2 starts" in result.stderr
 
 
-def test_a_slice_that_is_there_is_taken_and_can_be_kept(stand_ins, pod):
-    (stand_ins.folder / "slice").write_text("ACTIVE\n")
+def test_a_slice_that_is_there_is_taken_and_can_be_kept(fake_programs, pod):
+    (fake_programs.folder / "slice").write_text("ACTIVE\n")
     assert pod("0", "--keep").returncode == 0
-    assert verbs(stand_ins.calls()) == WHOLE[1:-1]
+    assert verbs(fake_programs.calls()) == WHOLE[1:-1]
 
 
-def test_a_slice_that_cannot_be_created_ends_it(stand_ins):
-    stand_ins.add("gcloud", "exit 1")
-    result = stand_ins.run(SCRIPT, *SLICE, "--", *RUN)
+def test_a_slice_that_cannot_be_created_ends_it(fake_programs):
+    fake_programs.add("gcloud", "exit 1")
+    result = fake_programs.run(SCRIPT, *SLICE, "--", *RUN)
     assert result.returncode == 1
-    assert verbs(stand_ins.calls()) == ["create"]
+    assert verbs(fake_programs.calls()) == ["create"]
 
 
 @pytest.mark.parametrize(
@@ -147,9 +147,9 @@ def test_a_slice_that_cannot_be_created_ends_it(stand_ins):
         ((*SLICE, "--", "--config=a.py", "--workdir=runs/here"), "gs://BUCKET/DIR"),
     ],
 )
-def test_a_mistake_ends_with_status_2_and_says_what_was_expected(stand_ins, flags, expected):
-    stand_ins.add("gcloud")
-    result = stand_ins.run(SCRIPT, *flags)
+def test_a_mistake_ends_with_status_2_and_says_what_was_expected(fake_programs, flags, expected):
+    fake_programs.add("gcloud")
+    result = fake_programs.run(SCRIPT, *flags)
     assert result.returncode == 2
     assert expected in result.stderr
-    assert stand_ins.calls() == []
+    assert fake_programs.calls() == []

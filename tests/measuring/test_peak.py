@@ -3,9 +3,9 @@
 import jax.numpy as jnp
 import pytest
 
-from renyi_jax.measuring import speed
+from renyi_jax.measuring import side_by_side
 from renyi_jax.measuring.peak import Product, peak_rate, product_calls
-from renyi_jax.measuring.speed import Compiled, Group, Peers, busy_note, measure_group
+from renyi_jax.measuring.side_by_side import Compiled, Group, Peers, busy_note, measure_group
 
 GROUP = Group("vit_nano_patch4_56", (56, 56), "float32", 8)
 SQUARE = Product(1000, 1000, 1000)
@@ -27,8 +27,8 @@ def measured(monkeypatch, program_seconds, *product_seconds, known_peak=0.0):
             for name in calls
         }
 
-    monkeypatch.setattr(speed, "product_calls", lambda own, dtype: {SQUARE: lambda: 0})
-    monkeypatch.setattr(speed, "times_per_call", times)
+    monkeypatch.setattr(side_by_side, "product_calls", lambda own, dtype: {SQUARE: lambda: 0})
+    monkeypatch.setattr(side_by_side, "times_per_call", times)
     build = lambda group, setting: Compiled(Executable(), lambda: 0)  # noqa: E731
     (row,) = measure_group(GROUP, [None], build, Peers(), 0.0, known_peak)
     assert next(turns, None) is None, "the peak was not measured as often as expected"

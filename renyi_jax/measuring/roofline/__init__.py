@@ -1,18 +1,16 @@
 """What a compiled program asks of a chip: memory, arithmetic, traffic; and what the chip allows."""
 
-from renyi_jax.measuring.roofline.bound import Bound, roofline
-from renyi_jax.measuring.roofline.chips import CHIPS, Chip, parse_topology
+from renyi_jax.measuring.roofline.bound import Bound, roofline, weak_scaling
+from renyi_jax.measuring.roofline.chips import CHIPS, Chip, parse_topology, topology_devices
 from renyi_jax.measuring.roofline.collectives import Collective, find_collectives
 from renyi_jax.measuring.roofline.describe import describe, verdict
-from renyi_jax.measuring.roofline.fit import largest_fitting
+from renyi_jax.measuring.roofline.largest_batch import largest_fitting
 from renyi_jax.measuring.roofline.program import (
     Program,
     bytes_per_device,
     bytes_refused,
     read_program,
 )
-from renyi_jax.measuring.roofline.scaling import weak_scaling
-from renyi_jax.measuring.roofline.stand_ins import stand_in_devices
 
 __all__ = [
     "CHIPS",
@@ -28,7 +26,7 @@ __all__ = [
     "parse_topology",
     "read_program",
     "roofline",
-    "stand_in_devices",
+    "topology_devices",
     "verdict",
     "weak_scaling",
 ]

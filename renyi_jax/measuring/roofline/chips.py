@@ -2,7 +2,12 @@
 
 import dataclasses
 import math
+import os
 import re
+from typing import Any
+
+import jax
+from jax.experimental import topologies
 
 from renyi_jax.errors import UserError, nearest
 
@@ -13,9 +18,8 @@ class Chip:
 
     Attributes:
         flops: of bfloat16 products, per second.
-        hbm_bytes: of memory.
         hbm_bandwidth: bytes per second between memory and chip.
-        ici_bandwidth: bytes per second that the chip sends to its neighbours, over all links.
+        ici_bandwidth: bytes per second that it sends to its neighbours, over all links.
         ici_axes: of the torus of links; an axis has two links.
     """
 
@@ -39,10 +43,8 @@ CHIPS: dict[str, Chip] = {
 
 
 def parse_topology(topology: str) -> tuple[Chip, int]:
-    """The chip and the number of chips of "v5e:4x4".
-
-    Raises:
-        UserError: for another chip or spelling.
+    """Returns the chip and the number of chips of "v5e:4x4"; raises UserError for another
+    spelling.
     """
     match = re.fullmatch(r"([^:]+):([1-9][0-9]{0,2}(?:x[1-9][0-9]{0,2}){1,2})", topology)
     if match is None:
@@ -61,3 +63,35 @@ def parse_topology(topology: str) -> tuple[Chip, int]:
             f" {name}:{example}."
         )
     return CHIPS[name], math.prod(sides)
+
+
+_COMPILER_ALONE = {
+    "TPU_SKIP_MDS_QUERY": "1",  # do not look for the machine's own TPUs
+    "TPU_ACCELERATOR_TYPE": "v5litepod-4",
+    "TPU_WORKER_HOSTNAMES": "localhost",
+    "TPU_STDERR_LOG_LEVEL": "3",
+    "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",  # nothing of the hardware is taken
+}
+
+
+def topology_devices(topology: str) -> list[Any]:
+    """Returns the devices of a slice, as v5e:4x4, which need not be there, for XLA to compile for.
+
+    From now on this process runs arrays on the CPU, and caches no compilations, which would lack
+    XLA's analyses.
+
+    Raises:
+        UserError: there is no compiler for TPUs, or it does not take the topology.
+    """
+    os.environ |= _COMPILER_ALONE
+    jax.config.update("jax_platforms", "cpu")
+    jax.config.update("jax_enable_compilation_cache", False)
+    # Of a chip with two cores, JAX sees one device.
+    options = {"chip_config_name": "megacore"} if topology.startswith("v4:") else {}
+    try:
+        return topologies.get_topology_desc(topology, platform="tpu", **options).devices
+    except Exception as error:  # whatever a plugin raises that is missing or differs
+        raise UserError(
+            f"--topology={topology}: the compiler does not take it ({str(error).splitlines()[0]})."
+            " It comes with: pip install -r requirements-tpu.txt"
+        ) from error

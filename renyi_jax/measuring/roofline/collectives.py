@@ -14,8 +14,8 @@ class Collective:
 
     Attributes:
         kind: of `KINDS`.
-        bytes: of the whole array in one group: what an all-reduce sums, what an all-gather ends
-            with, what a reduce-scatter starts from, what a device gives away in the other two.
+        bytes: of the whole array in one group: what an all-reduce sums, an all-gather ends with, a
+            reduce-scatter starts from, or a device gives away in the other two.
         group_size: devices in a group.
         count: how often a run of the program does it.
     """
@@ -38,14 +38,10 @@ class Collective:
 
 
 def find_collectives(hlo: str) -> list[Collective]:
-    """The collectives of a program for many devices, those of one device left out.
+    """Returns the collectives between devices in `hlo`, the text of a compiled program.
 
     Loops count as often as XLA knows that they turn; of a conditional, every branch counts. A
-    collective that XLA spreads over several fusions, to hide it behind their arithmetic, is written
-    in each of them and counts once.
-
-    Args:
-        hlo: of `jax.stages.Compiled.as_text`.
+    collective that XLA spreads over several fusions counts once.
     """
     computations, entry = _computations(hlo)
     times = _times(computations, entry)

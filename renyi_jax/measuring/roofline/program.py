@@ -16,13 +16,8 @@ class Program:
 
     Attributes:
         flops: of all arithmetic; a multiply-add is two.
-        moved_bytes: read and written by all fusions. What stays in the chip's own memory from one
-            to the next counts too, so it is more than goes to HBM.
-        collectives: exchanges with other devices.
-        argument_bytes: of what goes in.
-        temporary_bytes: of what lives only while it runs, results that take no argument's place
-            included.
-        code_bytes: of the program itself.
+        moved_bytes: read and written by all fusions: more than goes to HBM.
+        temporary_bytes: of what lives only while it runs, and of results in no argument's place.
     """
 
     flops: float
@@ -44,12 +39,9 @@ class Program:
 
 
 def read_program(compiled: jax.stages.Compiled, turns: int = 1) -> Program:
-    """What `compiled` asks of each of its devices.
+    """Returns what a compiled program asks of each of its devices.
 
-    Args:
-        compiled: by ahead-of-time compilation.
-        turns: of the loop in which the program spends its time; XLA's own count takes every loop
-            for one turn. Collectives have their loops' turns already.
+    `turns` are those of the loop that it spends its time in, which XLA's costs count once.
     """
     # Plain attributes of XLA's own objects, which JAX does not type.
     cost: Any = compiled.cost_analysis()

@@ -17,7 +17,7 @@ printf '\\n' >>"$LOG"
 """
 
 
-class StandIns:
+class FakePrograms:
     """A folder of programs that come first on PATH, and the log of their calls."""
 
     def __init__(self, folder: Path):

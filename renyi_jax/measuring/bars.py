@@ -5,17 +5,13 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from renyi_jax.measuring.speed import program_name
+from renyi_jax.measuring.side_by_side import program_name
 
 _OURS, _PEERS, _FAINT = "#0072B2", "#9aa5b1", "#dfe4e8"
 
 
-def speed_bars(rows: Sequence[dict[str, Any]]) -> Figure:
-    """Images per second of every row, a panel for each model, image size and dtype.
-
-    Args:
-        rows: of `measuring.speed.measure_group`.
-    """
+def throughput_bars(rows: Sequence[dict[str, Any]]) -> Figure:
+    """Draws images per second of every row, a panel for each model, image size and dtype."""
     panels: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
         title = f"{row['model']}, {row['image_size']} px, {row['dtype']}, batch {row['batch_size']}"

@@ -1,4 +1,4 @@
-"""What a model does with a few pictures, as the arrays that figures draw."""
+"""What a model does with a few images, as the arrays that figures draw."""
 
 import contextlib
 import dataclasses
@@ -25,12 +25,12 @@ Pixels = UInt8[np.ndarray, "b height width 3"]
 
 @dataclasses.dataclass(frozen=True)
 class AttentionReading:
-    """The attention of a model without pruning, over pictures that come one after another.
+    """The attention of a model without pruning, over some images.
 
     Attributes:
         maps: entropy of every patch, mean over heads, in nats.
-        entropies: of every head, mean over patches and pictures, in nats.
-        distances: how far the attention of every head reaches, likewise, in pixels.
+        entropies: of every head, mean over patches and images, in nats.
+        distances: that attention reaches, likewise, in pixels.
     """
 
     maps: Float[np.ndarray, "orders blocks b rows columns"]
@@ -39,12 +39,7 @@ class AttentionReading:
 
 
 class Decision(NamedTuple):
-    """What a model under one pruning makes of one picture.
-
-    Attributes:
-        stages: the maps of its pruned blocks; none without pruning.
-        probabilities: one per class; empty where the model has no classifier.
-    """
+    """The maps of the pruned blocks, and the class probabilities (empty without a classifier)."""
 
     stages: list[StageMap]
     probabilities: Float[np.ndarray, "classes"]
@@ -53,14 +48,7 @@ class Decision(NamedTuple):
 def read_attention(
     model: VisionTransformer, pixels: Pixels, alphas: Sequence[float]
 ) -> AttentionReading:
-    """Reads the attention of the model without its pruning.
-
-    Args:
-        model: its weights.
-        pixels: pictures of its size, which it sees one at a time: the attention of a large picture
-            fills the memory soon.
-        alphas: orders of the entropy.
-    """
+    """Reads the attention of the model without its pruning, one image at a time to save memory."""
     spec, plain = model.spec, model.with_pruning(None)
     maps, entropies, distances = [], [], []
     for image in progress(pixels, "Reading attention", unit="image"):
@@ -77,14 +65,9 @@ def read_attention(
 def read_decisions(
     model: VisionTransformer, pixels: Pixels, settings: Sequence[PruningConfig | None]
 ) -> list[list[Decision]]:
-    """What the model decides: for each setting, for each picture.
+    """Returns what the model decides, for each setting and image.
 
-    Settings that differ in alpha alone are compiled once.
-
-    Args:
-        model: its weights.
-        pixels: pictures of its size, seen one at a time.
-        settings: prunings; None is no pruning.
+    Settings that differ in alpha alone are compiled once. Images go one at a time.
     """
     weights = weights_of(model)
     found = []
@@ -123,17 +106,12 @@ def read_rows(
     keep_rates: Sequence[float],
     class_names: Sequence[str] | None,
 ) -> tuple[list[list[Row]], int]:
-    """What the prunings make of each picture, as they are and at other keep rates.
+    """Reads what the prunings, by the names of their rows, make of each image.
 
-    Args:
-        model: its weights.
-        pixels: pictures of its size.
-        prunings: by the names of their rows; the first says which keep rates can be run.
-        keep_rates: beside the prunings' own, in all pruned blocks alike.
-        class_names: one per class, where they are known.
+    Each is run at its own keep rate and at `keep_rates`, as far as the first can be.
 
     Returns:
-        The rows of each picture, and the place of the prunings as they are among their stops.
+        The rows of each image, and the index of the prunings' own keep rate among their stops.
     """
     first = next(iter(prunings.values()))
     own = float(np.mean(first.keep_rate))

@@ -11,7 +11,7 @@ import numpy as np
 from renyi_jax.analysis import page
 from renyi_jax.analysis.distributions import DEPTH, HISTOGRAMS, depth_figure, entropy_histograms
 from renyi_jax.analysis.photo import Entropies, photo_card
-from renyi_jax.analysis.pictures import (
+from renyi_jax.analysis.readings import (
     name_of_class,
     name_of_pruning,
     prunes_by_score,
@@ -32,13 +32,9 @@ ALPHAS = (1.0, 2.0, 4.0)
 def pictures(
     model: VisionTransformer, dataset: Dataset, config: Any, rows: Sequence[Evaluation]
 ) -> Iterator[str]:
-    """Some of the first test images, mistakes first, and the attention of the model to them.
+    """Yields some of the first test images, mistakes first, and the attention of the model to them.
 
-    Args:
-        model: its weights and its pruning.
-        dataset: its first test images are taken.
-        config: `data.crop_pct` is read.
-        rows: whose keep rates the sliders offer.
+    The sliders offer the keep rates of `rows`.
     """
     spec, pruning, names = model.spec, model.pruning, dataset.class_names
     loader = eval_loader(

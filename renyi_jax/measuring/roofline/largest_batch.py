@@ -13,17 +13,15 @@ def largest_fitting(
     step: int,
     needed: int | float = math.inf,
 ) -> int:
-    """The largest multiple of `step` below `too_large` that needs no more than `limit`; 0 if none.
+    """Returns the largest multiple of `step` below `too_large` that needs at most `limit`; 0 if
+    none.
 
-    Memory grows nearly as a line with the batch. So it tries the batch where the line through the
-    last two that were measured meets the limit, and halves the range where lines do not.
+    Memory is nearly linear in the batch: it tries where the line through the last two measurements
+    meets the limit, and halves the range where lines fail.
 
     Args:
-        needs: bytes of a batch, which must not fall as it grows; inf where they are not known, and
-            too many. Each call compiles a program, so it is called seldom.
-        limit: bytes that there are.
-        too_large: a batch that needs more.
-        step: that batches are multiples of.
+        needs: bytes of a batch, which never fall as it grows; inf where unknown and too many. Each
+            call compiles a program.
         needed: bytes of `too_large`, as far as they are known.
     """
     low, high = 0, -(-too_large // step)  # the largest that fits, and the smallest that does not

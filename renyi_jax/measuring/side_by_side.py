@@ -13,7 +13,7 @@ from flax import nnx
 
 from renyi_jax.common.progress import phase, progress
 from renyi_jax.measuring.peak import Product, peak_rate, product_calls
-from renyi_jax.measuring.peers import Peer, running
+from renyi_jax.measuring.peers import Peer, start_peers
 from renyi_jax.measuring.throughput import times_per_call
 from renyi_jax.models import Forward, VisionTransformer, create_model, weights_of
 from renyi_jax.models.flops import count_flops
@@ -72,25 +72,21 @@ def measure_group(
     known_peak: float = 0.0,
     wrap: Callable[[str, Callable[[], Any]], None] = lambda name, call: None,
 ) -> list[Row]:
-    """One row for each setting and each peer.
+    """Returns one row for each setting and each peer.
 
-    Every program runs once to warm up; then all of them, and products of large matrices, take
-    turns until the budget is spent. A time is the median of a program's turns; the peak is the
-    best turn of any product. Where a program beats it, something else kept the machine busy, and
-    the products run again.
+    After a warm-up all programs and products of large matrices take turns until the budget is
+    spent. A time is the median of a program's turns; the peak is the best turn of any product. If a
+    program beats it, the machine was busy, and the products run again.
 
     Args:
-        group: what all of them share.
-        settings: prunings; None is the plain model.
         build: compiles what is timed: `forward_pass`, or a train step.
-        peers: who else runs.
         budget: seconds for each program.
         known_peak: FLOP/s that a product has reached before in this dtype.
         wrap: called with the name and the call of every program, once, after the times are taken.
     """
     spec = model_spec(group.model, image_size=group.image_size)
     rates = dict.fromkeys(setting.keep_rate for setting in settings if setting)
-    with running(
+    with start_peers(
         peers.names,
         spec,
         model=group.model,
@@ -224,12 +220,9 @@ def _peer_program(group: Group, peer: Peer) -> Program:
 
 
 def random_model(group: Group, dtype: str | None = None) -> VisionTransformer:
-    """A model whose weights are drawn by numpy: to initialise it would take seconds to compile.
+    """Returns a model with weights drawn by numpy: to initialise it would take seconds to compile.
 
-    Args:
-        group: names the model.
-        dtype: of its matrices; by default what is computed in, to which they would be cast in
-            every call.
+    Matrices have `dtype`, by default that of the computation, which saves the cast in every call.
     """
     spec = model_spec(group.model)
     build = functools.partial(

@@ -1,4 +1,4 @@
-"""Softmax and entropy of a row of logits that comes in parts: the sums that are carried along.
+"""Online softmax and entropy: the sums that a row of logits carries along as it comes in parts.
 
 A part is folded in by its own maximum. With `c <= 0` the fall from the new maximum to the old, each
 old sum moves to the new maximum without a loss, for all terms are non-negative:
@@ -19,7 +19,7 @@ MASKED = -1e30
 """The logit of a key that is only padding: finite, so that differences of two are no nan."""
 
 
-class Running(NamedTuple):
+class RunningSums(NamedTuple):
     """The sums of the keys so far, per query."""
 
     top: Float[Array, "*rows"]  # max s
@@ -36,26 +36,19 @@ class RowStatistics(NamedTuple):
     spread: Float[Array, "*rows"]  # H_alpha - log_z; 0 where no order is given
 
 
-def no_keys(shape: tuple[int, ...]) -> Running:
+def no_keys(shape: tuple[int, ...]) -> RunningSums:
     """The sums before the first part."""
     zeros = jnp.zeros(shape, jnp.float32)
-    return Running(zeros + MASKED, zeros - 1, zeros, zeros)
+    return RunningSums(zeros + MASKED, zeros - 1, zeros, zeros)
 
 
 def fold(
-    running: Running, logits: Float[Array, "*part"], order: Order | None, axis: int
-) -> tuple[Running, Float[Array, "*part"], Float[Array, "*rows"]]:
-    """The sums with one more part of the keys.
-
-    Args:
-        running: with `axis` of length one.
-        logits: of the part, its keys along `axis`.
-        order: of the entropy, or None to carry only the softmax.
-        axis: -1 or -2.
+    running: RunningSums, logits: Float[Array, "*part"], order: Order | None, axis: int
+) -> tuple[RunningSums, Float[Array, "*part"], Float[Array, "*rows"]]:
+    """Adds one more part of the keys, which lie along `axis` (-1 or -2), to the sums.
 
     Returns:
-        The new sums, the part's `exp(s - top)`, and the factor `exp(c)` by which what was summed
-        with the old maximum shrinks.
+        The new sums, the part's `exp(s - top)`, and the factor `exp(c)` by which old sums shrink.
     """
     top = jnp.maximum(running.top, jnp.max(logits, axis=axis, keepdims=True))
     t, c = logits - top, running.top - top
@@ -72,10 +65,10 @@ def fold(
     tops = _sum(is_top.astype(jnp.float32), axis)
     below = _sum(jnp.where(is_top, 0, z), axis)
     rest = jnp.where(c == 0, running.rest + tops, tops - 1 + shrink * (1 + running.rest)) + below
-    return Running(top, rest, powers, d), z, shrink
+    return RunningSums(top, rest, powers, d), z, shrink
 
 
-def statistics(running: Running, order: Order | None) -> RowStatistics:
+def statistics(running: RunningSums, order: Order | None) -> RowStatistics:
     """The results, once all keys are in."""
     log_z = jnp.log1p(running.rest)
     if order is None:

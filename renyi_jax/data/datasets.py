@@ -1,9 +1,10 @@
-"""The data sets that `config.data.name` may name.
+"""The data sets that `config.data.name` may name, and what opens them.
 
 To add one: write its TFDS builder (or take one of TFDS' own) and enter it in `DATASETS`.
 """
 
 from renyi_jax.data.cluttered_fashion_mnist import ClutteredFashionMnist, read_garments
+from renyi_jax.data.dataset import DataConfig, Dataset
 from renyi_jax.data.fgvc_aircraft import FgvcAircraft, cut_banner
 from renyi_jax.data.folder import ImageFolder
 from renyi_jax.data.imagenet100 import Imagenet100
@@ -24,12 +25,22 @@ DATASETS: dict[str, DatasetEntry] = {
 }
 
 
-def dataset_entry(name: str) -> DatasetEntry:
-    """The entry of that name.
+def load_dataset(data_config: DataConfig) -> Dataset:
+    """Opens the data set of `config.data`, and prepares it first if needed; splits are TFDS'
+    syntax.
 
     Raises:
-      UserError: if there is none.
+        UserError: an unknown data set, builder config or split, or missing data.
     """
+    return _entry(data_config.name).load(data_config)
+
+
+def count_classes(data_config: DataConfig) -> int:
+    """Returns the number of classes; only an image folder has to be there for that."""
+    return _entry(data_config.name).count_classes(data_config)
+
+
+def _entry(name: str) -> DatasetEntry:
     if name not in DATASETS:
         raise UserError(
             f"Unknown data set {name!r} in config.data.name.{nearest(name, DATASETS)} "

@@ -1,4 +1,4 @@
-"""Takes a batch through the model a few images at a time, where that is faster."""
+"""Runs a batch in microbatches of a few images, where that is faster."""
 
 from collections.abc import Callable
 from functools import partial
@@ -8,25 +8,25 @@ import jax
 import jax.numpy as jnp
 from jax.core import Tracer
 
-PART_TOKENS = 800
+MICROBATCH_TOKENS = 800
 """Tokens of a part: what a layer writes is then still in the cache when the next one reads it.
 
 Parts also keep all cores busy: XLA on CPU runs one part's layer beside another's. docs/speed.md
 has the measurement. Only the CPU is asked for parts: accelerators want whole batches.
 """
 
-PARTS_AT_ONCE = 4
+MICROBATCHES_AT_ONCE = 4
 """Parts that are compiled side by side. More would run no faster, and take longer to compile.
 
-Images of more than `PART_TOKENS` tokens come one after another: one of them keeps all cores busy,
-and several would hold so many times its memory.
+Images of more than `MICROBATCH_TOKENS` tokens come one after another: one of them keeps all cores
+busy, and several would hold so many times its memory.
 """
 
 # From the arrays of a part to others; the first axis of all is that of the images.
 Run = Callable[[Any], Any]
 
 
-def in_parts(run: Run, arrays: Any, tokens_per_image: int) -> Any:
+def in_microbatches(run: Run, arrays: Any, tokens_per_image: int) -> Any:
     """`run(arrays)`; on CPU, in a compiled function, the same put together from parts.
 
     Args:
@@ -34,7 +34,7 @@ def in_parts(run: Run, arrays: Any, tokens_per_image: int) -> Any:
         arrays: the images of a batch, and what belongs to each of them.
         tokens_per_image: when it enters.
     """
-    part = max(1, round(PART_TOKENS / tokens_per_image))
+    part = max(1, round(MICROBATCH_TOKENS / tokens_per_image))
     images, *_ = jax.tree.leaves(arrays)
     batch = images.shape[0]
     is_one_device = jax.sharding.get_abstract_mesh().empty
@@ -43,14 +43,17 @@ def in_parts(run: Run, arrays: Any, tokens_per_image: int) -> Any:
         return jax.lax.platform_dependent(
             arrays,
             cpu=partial(
-                _in_parts, run, part, 1 if tokens_per_image > PART_TOKENS else PARTS_AT_ONCE
+                _one_after_another,
+                run,
+                part,
+                1 if tokens_per_image > MICROBATCH_TOKENS else MICROBATCHES_AT_ONCE,
             ),
             default=run,
         )
     return run(arrays)
 
 
-def _in_parts(run: Run, part: int, at_once: int, arrays):
+def _one_after_another(run: Run, part: int, at_once: int, arrays):
     round_size = part * at_once
     rounds, rest = divmod(len(jax.tree.leaves(arrays)[0]), round_size)
     looped, left = _cut(arrays, rounds * round_size)
