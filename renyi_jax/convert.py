@@ -1,8 +1,9 @@
-"""Converts weights: a file of timm into one of this project, or a trained model into one for timm.
+"""Converts weights: those of other projects into a file of this one, or a trained model for timm.
 
-Both have timm's names, so either side reads what the other writes; --weights is anything that
-load_weights takes, training checkpoints too. The result is safetensors, in float32 unless --dtype
-says otherwise, for the image size and the classes of --weights unless the flags say otherwise.
+The result has timm's names, so either side reads what the other writes; --weights is anything that
+load_weights takes, training checkpoints and the files of transformers too. It is safetensors, in
+float32 unless --dtype says otherwise, for the image size and the classes of --weights unless the
+flags say otherwise.
 
   python -m renyi_jax.convert --model=deit_small_patch16_224 --weights=deit_small.pth \\
       --out=deit_small_384.safetensors --image_size=384
@@ -22,12 +23,11 @@ from renyi_jax.models import load, save_weights
 from renyi_jax.models.weights import FILE_DTYPES
 from renyi_jax.weights.locate import locate
 
-_MODEL = flags.DEFINE_string("model", None, "Name of the model; that noted in the weights.")
+_MODEL = flags.DEFINE_string("model", None, "Name of the model; that of the weights.")
 _WEIGHTS = flags.DEFINE_string(
     "weights",
     None,
-    "Weights to read: a file, a directory with model.safetensors, hf_hub:timm/NAME, or"
-    " embedded:NAME.",
+    "Weights to read: a file, a folder of them, hf_hub:OWNER/NAME, or embedded:NAME.",
     required=True,
 )
 _OUT = flags.DEFINE_string("out", None, "The .safetensors file to write.", required=True)

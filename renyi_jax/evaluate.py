@@ -21,7 +21,7 @@ model of ImageNet's classes, by their ids (n01440764):
 
 import functools
 import itertools
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import ml_collections
@@ -45,11 +45,12 @@ from renyi_jax.evaluation.run import Run, evaluate_runs, settings_of
 from renyi_jax.evaluation.store import Store
 from renyi_jax.inference.classify import read_class_names
 from renyi_jax.models import VisionTransformer
+from renyi_jax.models.load import model_of
 from renyi_jax.models.notes import read_notes
 from renyi_jax.models.weights import fill
 from renyi_jax.pruning.sweep import SWEEP, describe
 from renyi_jax.training.setup import model_for
-from renyi_jax.weights import read_checkpoint, read_metadata
+from renyi_jax.weights import Checkpoint, read_checkpoint, read_metadata
 from renyi_jax.weights.locate import locate
 
 _CONFIG = define_config()
@@ -106,14 +107,14 @@ def main() -> None:
     names = read_class_names(_CLASS_NAMES.value) if _CLASS_NAMES.value else None
     fields = _given_fields()
     runs = _runs(fields)
-    is_trained = _take_notes(fields, runs)
+    state = fields.model.state or None
+    read = functools.lru_cache(maxsize=1)(functools.partial(read_checkpoint, state=state))
+    is_trained = _take_notes(fields, runs, read)
     config: Any = check_config(fields)
     settings = settings_of(pruning_config(config), config)
     baseline.check([describe(setting) for setting in settings])
     out = output_folder("--out", _OUT.value)
 
-    state = config.model.state or None
-    read = functools.lru_cache(maxsize=1)(functools.partial(read_checkpoint, state=state))
     dataset = in_classes_of(
         read(runs[0].weights), load_dataset(config.data), names, config.model.num_classes
     )
@@ -122,7 +123,13 @@ def main() -> None:
     def load(run: Run) -> VisionTransformer:
         checkpoint = read(run.weights)
         check_head(checkpoint, model.spec.num_classes)
+        compiled_for = model.spec
         fill(model, checkpoint)
+        if run != runs[0] and model.spec != compiled_for:
+            raise UserError(
+                f"{run.weights} and {runs[0].weights} expect images normalised or cropped in"
+                " different ways; evaluate them one at a time."
+            )
         return model
 
     store = Store(out / "cells")
@@ -190,9 +197,14 @@ def _runs(fields: Any) -> list[Run]:
     return runs
 
 
-def _take_notes(fields: Any, runs: Sequence[Run]) -> bool:
+def _take_notes(fields: Any, runs: Sequence[Run], read: Callable[[str], Checkpoint]) -> bool:
     """Takes from what the weights note the pruning, unless the command line says one, and the
     model, where there is no config.
+
+    Args:
+        fields: of the config; changed.
+        runs: whose weights.
+        read: reads them whole, where their notes leave the model open.
 
     Returns:
         Whether the pruning is what all were trained with.
@@ -202,7 +214,9 @@ def _take_notes(fields: Any, runs: Sequence[Run]) -> bool:
         {getattr(each, of) for each in notes.values()} for of in ("image_size", "model")
     )
     if _is_default() and _MODEL.value is None and "model.name" not in _overrides():
-        fields.model.name = _model_of(runs, names)
+        if len(names) > 1:
+            raise UserError("--model=NAME is needed: the weights are of several models.")
+        fields.model.name = names.pop() or model_of(read(runs[0].weights))
     if _is_default() and len(sizes) == 1 and "model.image_size" not in _overrides():
         fields.model.image_size = sizes.pop() or 0
     (pruning, *others) = {each.pruning for each in notes.values()}
@@ -215,15 +229,6 @@ def _take_notes(fields: Any, runs: Sequence[Run]) -> bool:
     )
     fields.pruning = pruning.to_json()
     return True
-
-
-def _model_of(runs: Sequence[Run], noted: Collection[str | None]) -> str:
-    (name, *others) = noted
-    if name is None or others:
-        told = f"{runs[0].weights} does not say which model it is of"
-        told = "the weights are of several models" if others else told
-        raise UserError(f"--model=NAME is needed: {told}. --help lists the names.")
-    return name
 
 
 def _refuse_duplicates(name: str, values: Sequence[Any]) -> None:

@@ -46,11 +46,12 @@ def define_model(required: bool = True) -> Callable[[], Loaded]:
     `required` is whether --help and the parser insist on --weights.
     """
     defaults = PruningConfig()
-    name = flags.DEFINE_string("model", None, "Name of the model; that noted in the weights.")
+    name = flags.DEFINE_string("model", None, "Name of the model; that of the weights.")
     weights = flags.DEFINE_string(
         "weights",
         None,
-        "A file of weights, a workdir of renyi_jax.main, hf_hub:timm/NAME, or embedded:NAME.",
+        "A file of weights, a folder of them, a workdir of renyi_jax.main, hf_hub:OWNER/NAME, or"
+        " embedded:NAME.",
         required=required,
     )
     state = define_state()

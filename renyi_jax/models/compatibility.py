@@ -14,7 +14,7 @@ from flax import nnx
 from renyi_jax.models.registry import MODELS, model_spec
 from renyi_jax.models.spec import ModelSpec
 from renyi_jax.models.vit import VisionTransformer
-from renyi_jax.weights import CLASSIFIER, IGNORED, split_block, timm_name
+from renyi_jax.weights import CLASSIFIER, IGNORED, nearest_project, split_block, timm_name
 
 Shape = tuple[int, ...]
 Grid = tuple[int, int]
@@ -131,8 +131,10 @@ def fit(spec: ModelSpec, shapes: Mapping[str, Shape], noted: Size | None = None)
         rows = embedding[1] - math.prod(grid) + spec.num_patches
         found["pos_embed"] = (embedding[0], rows, embedding[2])
 
-    missing = expected.keys() - found.keys()
-    extra = found.keys() - expected.keys()
+    depth = len({block for _, block in map(split_block, found)} - {None})
+    shared = min(depth, spec.depth)  # of blocks beyond them one line tells all
+    missing = {name for name in expected.keys() - found.keys() if _block(name) < shared}
+    extra = {name for name in found.keys() - expected.keys() if _block(name) < shared}
     misshapen = {
         name: f"{_times(shapes[name])}, expected {_times(expected[name])}"
         for name in expected.keys() & found.keys()
@@ -141,24 +143,35 @@ def fit(spec: ModelSpec, shapes: Mapping[str, Shape], noted: Size | None = None)
     if embedding is not None and grid is None and noted is not None:
         misshapen["pos_embed"] = f"{_times(embedding)}, for images of {_times(noted)} pixels"
     problems = (
+        *((f"{depth} blocks, expected {spec.depth}",) if depth != spec.depth else ()),
         *_listed("missing", ((name, _times(expected[name])) for name in missing)),
         *_listed("not in the model", ((name, _times(found[name])) for name in extra)),
         *_listed("misshapen", misshapen.items()),
     )
-    unexpected = len(missing) + len(extra) + len(misshapen)
+    unexpected = len(expected.keys() ^ found.keys()) + len(misshapen)
     return Fit(expected.keys(), grid, tuple(notes), problems, unexpected)
 
 
-def fitting_models(shapes: Mapping[str, Shape], noted: Size | None = None) -> str:
-    """Returns a sentence that names the models that a file fits, or the one that it fits best."""
-    unexpected = {name: fit(spec, shapes, noted).unexpected for name, spec in MODELS.items()}
-    fitting = [name for name, count in unexpected.items() if not count]
-    if fitting:
+def fitting_models(shapes: Mapping[str, Shape], noted: Size | None = None) -> list[str]:
+    """Returns the names of the models that a file fits."""
+    return [name for name, spec in MODELS.items() if not fit(spec, shapes, noted).unexpected]
+
+
+def advise(shapes: Mapping[str, Shape], noted: Size | None = None) -> str:
+    """Returns a sentence that names the models that a file fits, or what it is nearest to."""
+    if fitting := fitting_models(shapes, noted):
         return f"The file fits {', '.join(fitting)}."
+    unexpected = {name: fit(spec, shapes, noted).unexpected for name, spec in MODELS.items()}
     best = min(unexpected, key=unexpected.__getitem__)
-    if unexpected[best] > len(expected_shapes(MODELS[best])) // 2:
-        return "The file fits no model that is known here."
-    return f"The nearest model is {best}: {unexpected[best]} of its tensors differ."
+    if unexpected[best] <= len(expected_shapes(MODELS[best])) // 2:
+        return f"The nearest model is {best}: {unexpected[best]} of its tensors differ."
+    return " ".join(filter(None, ("The file fits no model known here.", nearest_project(shapes))))
+
+
+def _block(name: str) -> int:
+    """The number of the block that a tensor is in; -1 for none."""
+    number = split_block(name)[1]
+    return -1 if number is None else number
 
 
 def _is_another(grid: Grid, other: Grid) -> bool:

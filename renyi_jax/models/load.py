@@ -1,20 +1,22 @@
 """A model with its weights, from what a file of weights says of it."""
 
+import re
 from pathlib import Path
 from typing import NamedTuple
 
+from absl import logging
 from flax import nnx
 from jaxtyping import Array, Float
 
 from renyi_jax.errors import UserError
-from renyi_jax.models.compatibility import file_classes, fitting_models, source_grid
+from renyi_jax.models.compatibility import advise, file_classes, fitting_models, source_grid
 from renyi_jax.models.footprint import require_forward
 from renyi_jax.models.forward import Forward, Images, weights_of
 from renyi_jax.models.notes import read_notes
-from renyi_jax.models.registry import create_model, model_spec
+from renyi_jax.models.registry import MODELS, create_model, model_spec
 from renyi_jax.models.vit import VisionTransformer
 from renyi_jax.models.weights import check_fit, fill
-from renyi_jax.weights import read_checkpoint
+from renyi_jax.weights import Checkpoint, read_checkpoint
 
 
 class Loaded(NamedTuple):
@@ -53,9 +55,11 @@ def load(
     """Builds the model that a file of weights is of, with its weights, pruning and classes.
 
     Args:
-        source: a workdir of `renyi_jax.main`, a file, `hf_hub:timm/NAME` on the Hugging Face hub,
-            or `embedded:NAME`; as in `load_weights`.
-        model: one of `list_models()`; needed where the file does not say it.
+        source: a workdir of `renyi_jax.main`, a file, a folder in the layout of timm or of
+            transformers, `hf_hub:OWNER/NAME` on the Hugging Face hub, or `embedded:NAME`; as in
+            `load_weights`.
+        model: one of `list_models()`; needed where the file, a config.json beside it and its
+            tensors leave it open.
         num_classes: outputs of the head, 0 for none; those of the file by default, none if it has
             no head. A number that the file does not have makes a random head.
         image_size: side, or (height, width), in pixels, to which the positional embedding is
@@ -71,25 +75,10 @@ def load(
     checkpoint = read_checkpoint(source, state)
     notes = read_notes(checkpoint.metadata, checkpoint.path)
     shapes = {name: tensor.shape for name, tensor in checkpoint.tensors.items()}
-    name = model or notes.model
-    if name is None:
-        raise UserError(
-            f"{checkpoint.path} does not say which model it is of: give its name (--model=NAME in"
-            f" commands). {fitting_models(shapes, notes.image_size)}"
-        )
-    try:
-        spec = model_spec(name)
-    except UserError as error:
-        raise UserError(
-            f"{checkpoint.path} is of a model that is not known here. {error}"
-        ) from None
+    name = model or model_of(checkpoint)
+    spec = model_spec(name)
     if num_classes is None:
         num_classes = file_classes(shapes) or 0
-        if num_classes != len(notes.class_names or ()) > 0:
-            raise UserError(
-                f"{checkpoint.path} notes the names of {len(notes.class_names or ())} classes, and"
-                f" its classifier has {num_classes}."
-            )
     if image_size is None:
         grid = source_grid(spec, shapes, notes.image_size)
         image_size = grid and (grid[0] * spec.patch_size, grid[1] * spec.patch_size)
@@ -107,3 +96,38 @@ def load(
     )
     fill(built, checkpoint)
     return Loaded(built, notes.class_names if len(notes.class_names or ()) == num_classes else None)
+
+
+def model_of(checkpoint: Checkpoint) -> str:
+    """Returns the name of the model that a file of weights is of.
+
+    It is what the file, or a config.json beside it, notes; else the one model that its tensors fit,
+    where several do that of the family and of the image size that are noted.
+
+    Raises:
+        UserError: the name is unknown, or several models are left, or none.
+    """
+    notes = read_notes(checkpoint.metadata, checkpoint.path)
+    if notes.model is not None:
+        try:
+            model_spec(notes.model)
+        except UserError as error:
+            raise UserError(
+                f"{checkpoint.path} is of a model that is not known here. {error}"
+            ) from None
+        return notes.model
+    shapes = {name: tensor.shape for name, tensor in checkpoint.tensors.items()}
+    left = fitting_models(shapes, notes.image_size)
+    grids = {name: source_grid(MODELS[name], shapes, notes.image_size) for name in left}
+    for is_preferred in (
+        lambda name: notes.family in re.split("[_.]", name),
+        lambda name: MODELS[name].grid_size == grids[name],
+    ):
+        left = list(filter(is_preferred, left)) or left
+    if len(left) != 1:
+        raise UserError(
+            f"{checkpoint.path} does not say which model it is of: give its name (--model=NAME in"
+            f" commands). {advise(shapes, notes.image_size)}"
+        )
+    logging.info("%s is taken for weights of %s, whose tensors it has.", checkpoint.path, left[0])
+    return left[0]

@@ -1,6 +1,6 @@
-"""What a file of weights says of its model, beside the weights: safetensors metadata, JSON in it.
+"""What is said of weights beside the weights: in the metadata of safetensors, or in a config.json.
 
-Files of timm say nothing.
+The files of this project say all of it themselves.
 """
 
 import json
@@ -9,9 +9,20 @@ import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from renyi_jax.common.fields import MAX_CLASSES, Field, integer, number, one_of, several
 from renyi_jax.errors import UserError
+from renyi_jax.images import INTERPOLATIONS
+from renyi_jax.models.registry import model_spec
 from renyi_jax.models.vit import VisionTransformer
 from renyi_jax.pruning import PruningConfig
+
+Triple = tuple[float, ...]
+
+PIXELS = ("mean", "std", "crop_pct", "interpolation")
+"""The fields of `ModelSpec` that weights decide, and no tensor shows."""
+
+SHAPE = ("embed_dim", "depth", "num_heads", "patch_size")
+"""Those that the tensors have to agree with."""
 
 
 class Notes(NamedTuple):
@@ -19,15 +30,32 @@ class Notes(NamedTuple):
 
     Attributes:
         model: its name.
+        family: a word of the names that it may have.
         image_size: (height, width) in pixels, of its positional embedding.
-        pruning: that it was trained with.
+        num_classes: outputs of its classifier.
         class_names: in the order of the classes.
+        pruning: that it was trained with.
+        mean: of the pixels that it takes, like all from here on as in `ModelSpec`.
     """
 
     model: str | None = None
+    family: str | None = None
     image_size: tuple[int, int] | None = None
-    pruning: PruningConfig | None = None
+    num_classes: int | None = None
     class_names: tuple[str, ...] | None = None
+    pruning: PruningConfig | None = None
+    mean: Triple | None = None
+    std: Triple | None = None
+    crop_pct: float | None = None
+    interpolation: str | None = None
+    embed_dim: int | None = None
+    depth: int | None = None
+    num_heads: int | None = None
+    patch_size: int | None = None
+
+    def known(self, fields: Sequence[str]) -> dict[str, Any]:
+        """Returns those of the fields that are known, by their names."""
+        return {name: value for name in fields if (value := getattr(self, name)) is not None}
 
 
 def write_notes(
@@ -38,17 +66,23 @@ def write_notes(
     Raises:
         UserError: there is not one class name for each class.
     """
-    height, width = model.spec.image_size
+    spec = model.spec
+    height, width = spec.image_size
     metadata = {"format": "pt", "image_size": f"{height}x{width}"}  # "format" is for other programs
-    if model.spec.name:
-        metadata["model"] = model.spec.name
+    if spec.name:
+        metadata["model"] = spec.name
+        named = model_spec(spec.name)
+        for field in PIXELS:
+            if getattr(spec, field) != getattr(named, field):
+                value = getattr(spec, field)
+                metadata[field] = value if isinstance(value, str) else json.dumps(value)
     if model.pruning is not None:
         metadata["pruning"] = json.dumps(model.pruning.to_json())
     if class_names is not None:
-        if len(class_names) != model.spec.num_classes:
+        if len(class_names) != spec.num_classes:
             raise UserError(
                 f"There are {len(class_names)} class names, and the model has"
-                f" {model.spec.num_classes} classes; expected one name for each."
+                f" {spec.num_classes} classes; expected one name for each."
             )
         metadata["class_names"] = json.dumps(list(class_names), ensure_ascii=False)
     return metadata
@@ -81,7 +115,7 @@ def read_notes(metadata: Mapping[str, str], source: object) -> Notes:
     return Notes(**notes)
 
 
-def _parse_model(text: str) -> str:
+def _parse_name(text: str) -> str:
     if not text.isprintable():
         raise ValueError(f"{text!r} is no name of a model")
     return text
@@ -106,6 +140,20 @@ def _parse_class_names(text: str) -> tuple[str, ...]:
     return tuple(names)
 
 
+def _parser_of(field: Field, length: int | None = None) -> Callable[[str], Any]:
+    def parse(text: str) -> Any:
+        value = _json(text)
+        try:
+            parsed = field.parse(value)
+        except ValueError as error:
+            raise ValueError(f"{text}, expected {field.expected}") from error
+        if length is not None and len(parsed) != length:
+            raise ValueError(f"{text}, expected {length} numbers")
+        return parsed
+
+    return parse
+
+
 def _json(text: str) -> Any:
     def parse_int(digits: str) -> int:
         if len(digits) > 15:
@@ -115,10 +163,19 @@ def _json(text: str) -> Any:
     return json.loads(text, parse_int=parse_int)
 
 
+_COUNT = _parser_of(integer(1, 1, 1 << 20))
+
 _FIELDS: dict[str, tuple[Callable[[str], Any], int]] = {
-    "model": (_parse_model, 100),
+    "model": (_parse_name, 100),
+    "family": (_parse_name, 100),
     "image_size": (_parse_image_size, 11),
-    "pruning": (_parse_pruning, 10_000),
+    "num_classes": (_parser_of(integer(0, 0, MAX_CLASSES)), 20),
     "class_names": (_parse_class_names, 1 << 24),
+    "pruning": (_parse_pruning, 10_000),
+    "mean": (_parser_of(several((), number(0.0, "[0, 1]")), 3), 200),
+    "std": (_parser_of(several((), number(1.0, "(0, 1]")), 3), 200),
+    "crop_pct": (_parser_of(number(1.0, "(0, 1]")), 50),
+    "interpolation": (lambda text: one_of("bicubic", INTERPOLATIONS).parse(text), 20),
+    **dict.fromkeys(SHAPE, (_COUNT, 20)),
 }
 """The parser of each field of `Notes`, and the most characters that it may have."""

@@ -1,7 +1,8 @@
 """Weights into a model and out of it, by timm's names."""
 
+import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import jax
@@ -12,8 +13,9 @@ from etils import epath
 from flax import nnx
 
 from renyi_jax.errors import UserError, nearest
-from renyi_jax.models.compatibility import Fit, fit, fitting_models
-from renyi_jax.models.notes import read_notes, write_notes
+from renyi_jax.models.compatibility import Fit, Shape, advise, file_classes, fit
+from renyi_jax.models.notes import PIXELS, SHAPE, Notes, read_notes, write_notes
+from renyi_jax.models.registry import model_spec
 from renyi_jax.models.spec import ModelSpec
 from renyi_jax.models.vit import VisionTransformer
 from renyi_jax.weights import (
@@ -37,22 +39,24 @@ def load_weights(model: VisionTransformer, path: str | Path, state: str | None =
     """Fills a model with the weights of a file in timm's names, which this project writes too.
 
     The model keeps its own pruning and classes; `renyi_jax.load` makes a model with those that the
-    file notes. A positional embedding of another grid is resized. A classifier of another number of
-    classes stays as the model has it, and so does one that the file lacks; a log line says so.
-    float8, float16 and bfloat16 become float32.
+    file notes. Its `spec` gets the mean, deviation, crop and interpolation that are noted in the
+    file or in a config.json beside it. A positional embedding of another grid is resized. A
+    classifier of another number of classes stays as the model has it, and so does one that the file
+    lacks; a log line says so. float8, float16 and bfloat16 become float32.
 
     Args:
         model: changed in place; its parameters stay on their devices.
-        path: a file (safetensors, or a state dictionary that torch saved), a directory with
-            model.safetensors or pytorch_model.bin, `hf_hub:timm/NAME` on the Hugging Face hub, or
-            `embedded:NAME` for weights shipped with this package.
+        path: a file (safetensors, a state dictionary that torch saved, or an `.npz`) with the names
+            of timm, or of a project of `weights.projects`; a directory with model.safetensors or
+            pytorch_model.bin; `hf_hub:OWNER/NAME` on the Hugging Face hub; or `embedded:NAME` for
+            weights shipped with this package.
         state: which weights of a training checkpoint that holds several; their moving average by
             default, as in timm.
 
     Raises:
         UserError: there is no such file, it is damaged or not finite, or it does not fit; then
             every missing, unexpected and misshapen tensor is told, and the models that it would
-            fit.
+            fit; or what is noted of it contradicts its tensors.
     """
     fill(model, read_checkpoint(path, state))
 
@@ -79,18 +83,27 @@ def fill(model: VisionTransformer, checkpoint: Checkpoint) -> None:
         place = before.sharding if before.committed else None
         parameter[...] = jax.device_put(layout.to_ours(tensor), place)
     nnx.update(model, state)
+    named = model_spec(spec.name) if spec.name else spec
+    pixels = {field: getattr(named, field) for field in PIXELS}
+    pixels |= read_notes(checkpoint.metadata, checkpoint.path).known(PIXELS)
+    model.spec = dataclasses.replace(spec, **pixels)
 
 
 def check_fit(spec: ModelSpec, checkpoint: Checkpoint) -> Fit:
     """Returns how the tensors of a file go into a model; errors as in `load_weights`."""
     shapes = {name: tensor.shape for name, tensor in checkpoint.tensors.items()}
-    noted = read_notes(checkpoint.metadata, checkpoint.path).image_size
-    plan = fit(spec, shapes, noted)
+    notes = read_notes(checkpoint.metadata, checkpoint.path)
+    plan = fit(spec, shapes, notes.image_size)
     if plan.problems:
         lines = "".join(f"\n  {problem}" for problem in plan.problems)
-        advice = fitting_models(shapes, noted)
+        advice = advise(shapes, notes.image_size)
         raise UserError(
             f"{checkpoint.path} does not fit {spec.name or 'the model'}:{lines}\n{advice}"
+        )
+    if contradictions := _contradictions(notes, spec, shapes):
+        raise UserError(
+            f"{checkpoint.path} contradicts what it, or the config.json beside it, notes:"
+            f" {'; '.join(contradictions)}."
         )
     bad = [name for name in plan.names if not np.isfinite(checkpoint.tensors[name]).all()]
     if bad:
@@ -101,6 +114,26 @@ def check_fit(spec: ModelSpec, checkpoint: Checkpoint) -> Fit:
             f" {', '.join(sorted(bad)[:_LISTED])}{more}; no model works with them."
         )
     return plan
+
+
+def _contradictions(notes: Notes, spec: ModelSpec, shapes: Mapping[str, Shape]) -> list[str]:
+    """What is noted of weights that fit `spec`, and is not so."""
+    told = [
+        f"{field} {value} is noted, and its tensors have {getattr(spec, field)}"
+        for field, value in notes.known(SHAPE).items()
+        if value != getattr(spec, field)
+    ]
+    classes = file_classes(shapes) or 0
+    counts = {"classes": notes.num_classes, "names of classes": None}
+    if notes.class_names is not None:
+        counts["names of classes"] = len(notes.class_names)
+    has = f"its classifier has {classes}" if classes else "it has no classifier"
+    told += [
+        f"{count} {what} are noted, and {has}"
+        for what, count in counts.items()
+        if count is not None and count != classes
+    ]
+    return told
 
 
 def to_timm(model: VisionTransformer) -> dict[str, np.ndarray]:

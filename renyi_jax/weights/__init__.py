@@ -2,6 +2,7 @@
 
 from renyi_jax.weights.files import Checkpoint, read_checkpoint, read_metadata, write_checkpoint
 from renyi_jax.weights.names import CLASSIFIER, IGNORED, NAMES, split_block, timm_name
+from renyi_jax.weights.projects import nearest_project
 from renyi_jax.weights.resize import resize_pos_embed
 
 __all__ = [
@@ -9,6 +10,7 @@ __all__ = [
     "IGNORED",
     "NAMES",
     "Checkpoint",
+    "nearest_project",
     "read_checkpoint",
     "read_metadata",
     "resize_pos_embed",

@@ -5,6 +5,7 @@ import functools
 import json
 import math
 import textwrap
+import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,7 +19,9 @@ from etils import epath
 
 from renyi_jax.common.files import write_bytes
 from renyi_jax.errors import UserError
-from renyi_jax.weights.locate import locate, noted_beside
+from renyi_jax.weights.config_json import notes_beside
+from renyi_jax.weights.locate import locate, timm_repository
+from renyi_jax.weights.projects import recognize
 from renyi_jax.weights.states import Entries, Entry, choose_state
 from renyi_jax.weights.torch_files import read_torch
 
@@ -48,8 +51,8 @@ class Checkpoint(NamedTuple):
     Attributes:
         path: where it was found.
         tensors: timm's names, float32 whatever the file has.
-        metadata: what `save_weights` noted beside them, and the name of a model that lies beside
-            the file in timm's config.json, or is that of a repository of timm.
+        metadata: what `save_weights` noted in the file, and what a config.json of timm or of
+            transformers beside it says.
     """
 
     path: Path
@@ -57,10 +60,19 @@ class Checkpoint(NamedTuple):
     metadata: dict[str, str]
 
 
-def read_checkpoint(source: str | Path, state: str | None = None) -> Checkpoint:
-    """Reads a file of safetensors or of torch.
+class _File(NamedTuple):
+    """What lies in a file: its tensors by the keys that lead to them, its metadata, its bytes."""
 
-    Nothing that a file names is run, and no file takes more memory than its own size explains.
+    groups: Mapping[str, Entries]
+    metadata: dict[str, str]
+    size: int
+
+
+def read_checkpoint(source: str | Path, state: str | None = None) -> Checkpoint:
+    """Reads a file of safetensors, of torch, or of numpy (`.npz`).
+
+    Names of other projects become timm's, by the tables of `projects`. Nothing that a file names is
+    run, and no file takes more memory than its own size explains.
 
     Args:
         source: as `locate` takes it.
@@ -72,31 +84,42 @@ def read_checkpoint(source: str | Path, state: str | None = None) -> Checkpoint:
     """
     path = locate(source)
     with _told(path):
-        groups, metadata = _open(path)
-        chosen = choose_state(groups, state, path)
+        file = _open(path)
+        chosen = choose_state(file.groups, state, path)
         count = sum(math.prod(entry.shape) for entry in chosen.entries.values())
-        if count > path.stat().st_size + _SPARE:
+        if count > file.size + _SPARE:
             raise ValueError(f"it declares {count:,} numbers")
         tensors = {
             name: _float32(path, name, entry.read()) for name, entry in chosen.entries.items()
         }
+        project = recognize(tensors)
+        renamed = project.to_timm(tensors) if project else tensors
+    if project and renamed.keys() != tensors.keys():
+        logging.info("%s has the names of %s.", path, project.title)
     if state is None and chosen.others:
         logging.warning(
             "%s holds several sets of weights: %s is taken, and not %s; state=NAME (--state=NAME)"
             " takes another.",
             *(path, chosen.name, ", ".join(chosen.others[:20])),
         )
-    return Checkpoint(path, tensors, noted_beside(source, path) | metadata)
+    family = {"family": project.family} if project and project.family else {}
+    return Checkpoint(path, renamed, family | _noted_beside(source, path) | file.metadata)
 
 
 def read_metadata(source: str | Path) -> dict[str, str]:
-    """The metadata of `read_checkpoint`, without the weights; errors as there."""
+    """The metadata of `read_checkpoint` as far as they are known without the weights."""
     path = locate(source)
     with _told(path):
         with path.open("rb") as file:
             is_safetensors = file.read(9)[8:] == b"{"
         metadata = _safetensors(path).metadata() if is_safetensors else None
-    return noted_beside(source, path) | (metadata or {})
+    return _noted_beside(source, path) | (metadata or {})
+
+
+def _noted_beside(source: str | Path, path: Path) -> dict[str, str]:
+    """What the name of timm's repository, or a config.json, says of the file at `path`."""
+    name = timm_repository(source)
+    return ({"model": name} if name else {}) | notes_beside(path)
 
 
 def write_checkpoint(
@@ -118,19 +141,59 @@ def write_checkpoint(
     write_bytes(path, b"".join((len(text).to_bytes(8, "little"), text, data[end:])))
 
 
-def _open(path: Path) -> tuple[Mapping[str, Entries], dict[str, str]]:
-    """The tensors of a file by their groups, and its metadata."""
+def _open(path: Path) -> _File:
+    size = path.stat().st_size
     with path.open("rb") as file:
         start = file.read(64)
     if start[8:9] == b"{":
-        file = _safetensors(path)
-        return {"": _safetensors_entries(path, file)}, file.metadata() or {}
+        opened = _safetensors(path)
+        return _File({"": _safetensors_entries(path, opened)}, opened.metadata() or {}, size)
+    if start.startswith(b"{"):
+        return _open_shards(path)
+    if start.startswith(b"PK") and all(name.endswith(".npy") for name in _zipped(path)):
+        return _File({"": _numpy_entries(path)}, {}, size)
     if start.startswith((b"PK", b"\x80")):
-        return read_torch(path), {}
+        return _File(read_torch(path), {}, size)
     raise UserError(
-        f"{path} is no file of weights: {_describe(start)}. Expected safetensors, or a state"
-        " dictionary that torch.save wrote."
+        f"{path} is no file of weights: {_describe(start)}. Expected safetensors, a state"
+        " dictionary that torch.save wrote, or arrays that numpy.savez wrote."
     )
+
+
+def _open_shards(path: Path) -> _File:
+    """The files that an index names, as one."""
+    index = json.loads(path.read_bytes())
+    names = set(index["weight_map"].values()) if "weight_map" in index else ()
+    shards = [path.with_name(name) for name in sorted(names)]
+    lost = [shard.name for shard in shards if shard.parent != path.parent or not shard.is_file()]
+    if lost or not shards:
+        raise UserError(
+            f"{path} is no index of files beside it: it names {', '.join(lost) or 'none'}."
+        )
+    parts = [_open(shard) for shard in shards]
+    entries = {name: entry for part in parts for name, entry in part.groups.get("", {}).items()}
+    return _File({"": entries}, {}, sum(part.size for part in parts))
+
+
+def _zipped(path: Path) -> list[str]:
+    with zipfile.ZipFile(path) as archive:
+        return archive.namelist()
+
+
+def _numpy_entries(path: Path) -> Entries:
+    """Arrays by their names, with dots where they have slashes."""
+    arrays = np.load(path, allow_pickle=False)
+    entries = {}
+    for name in arrays.files:
+        with arrays.zip.open(f"{name}.npy") as file:
+            version = np.lib.format.read_magic(file)
+            header = {(1, 0): np.lib.format.read_array_header_1_0}.get(
+                version, np.lib.format.read_array_header_2_0
+            )
+            shape = header(file)[0]
+        read = functools.partial(arrays.__getitem__, name)
+        entries[name.replace("/", ".")] = Entry(shape, read)
+    return entries
 
 
 def _safetensors(path: Path) -> Any:

@@ -8,10 +8,9 @@ from typing import NamedTuple
 import numpy as np
 
 from renyi_jax.errors import UserError, nearest
-from renyi_jax.weights.names import CLASSIFIER
+from renyi_jax.weights.projects import ANCHORS, HEADS
 
-_ANCHORS = ("patch_embed.proj.weight", "cls_token", "pos_embed", "blocks.0.norm1.weight")
-"""timm's names by which weights are recognised, whatever wrappers put before them."""
+_ANCHORS = (*ANCHORS, "cls_token", "pos_embed", "blocks.0.norm1.weight")
 
 _LONGEST = 300
 _EMA = re.compile(r"(?:^|[._])ema(?:[._]|$)", re.IGNORECASE)
@@ -99,7 +98,7 @@ def _parts(entries: Entries, prefixes: Sequence[str]) -> Mapping[str, Entries]:
                 parts[prefix][tail] = entry
                 break
         else:  # a classifier may lie beside a backbone
-            beside = [tail for tail in _tails(name) if tail in CLASSIFIER]
+            beside = [tail for tail in _tails(name) if tail in HEADS]
             if beside and len(parts) == 1 and prefixes[0].startswith(name.removesuffix(beside[0])):
                 parts[prefixes[0]].setdefault(beside[0], entry)
     return parts

@@ -83,5 +83,5 @@ def test_without_config_and_data_both_are_named(refuses):
 
 
 def test_weights_that_do_not_say_their_model_need_its_name(refuses, weights):
-    words = ["--model=NAME is needed", "does not say which model it is of"]
+    words = ["--model=NAME", "does not say which model it is of"]
     refuses("evaluate", "--data=.", f"--weights={weights}", "--out=out", words=words)

@@ -6,6 +6,7 @@ import struct
 
 import numpy as np
 import pytest
+from hub import cache_of_hub
 from PIL import Image
 
 from bad_input.conftest import ROOT
@@ -37,6 +38,24 @@ def _with(**changes):
     return change
 
 
+def _without(*places):
+    """The weights without the tensors of some modules."""
+
+    def change(tensors, notes):
+        starts = tuple(f"{place}." for place in places)
+        return {name: t for name, t in tensors.items() if not name.startswith(starts)}, notes
+
+    return change
+
+
+def _of_bert(tensors, notes):
+    zeros = np.zeros((8, 8), np.float32)
+    names = ("attention.output.dense", "intermediate.dense", "output.dense", "attention.self.query")
+    return {
+        f"bert.encoder.layer.{block}.{name}.weight": zeros for block in range(12) for name in names
+    }, notes
+
+
 CHANGED = {
     "not a number": (
         _with(norm__bias=lambda old: old * np.nan),
@@ -54,7 +73,10 @@ CHANGED = {
     "no positions": (_with(pos_embed=None), "missing: pos_embed"),
     "another model's name": (_with(model="resnet50"), "Unknown model 'resnet50'"),
     "another model": (_with(model="deit_small_patch16_224"), "does not fit deit_small_patch16_224"),
-    "no model's name": (_with(model=None), "--model=NAME"),
+    "no model's name": (
+        _with(model=None, norm__bias=np.zeros(3, np.float32)),
+        "--model=NAME",
+    ),
     "superscripts": (_with(image_size="5²x56"), "notes its image_size"),
     "digits without end": (_with(image_size="9" * 5000 + "x56"), "notes its image_size"),
     "another image size": (_with(image_size="56x112"), "for images of 56 x 112 pixels"),
@@ -63,7 +85,19 @@ CHANGED = {
     "an unknown option": (_with(pruning='{"keep": 1}'), "notes its pruning"),
     "an option of another type": (_with(pruning='{"blocks": {"a": []}}'), "notes its pruning"),
     "names that are no list": (_with(class_names='"a"'), "notes its class_names"),
-    "too few names": (_with(class_names='["a"]'), "names of 1 classes"),
+    "too few names": (_with(class_names='["a"]'), "1 names of classes are noted"),
+    "half of the blocks": (
+        _without(*(f"blocks.{block}" for block in range(6, 12))),
+        "6 blocks, expected 12",
+    ),
+    "no head": (
+        lambda tensors, notes: _without("head")(tensors, notes | {"num_classes": "10"}),
+        "10 classes are noted, and it has no classifier",
+    ),
+    "the names of a language model": (_of_bert, "nearest to those of transformers' ViT"),
+    "another depth": (_with(depth="6"), "depth 6 is noted, and its tensors have 12"),
+    "a mean of words": (_with(mean='["a"]'), "notes its mean"),
+    "another number of classes": (_with(num_classes="9"), "9 classes are noted"),
     "two sets of weights": (_renamed, "several sets of weights"),
 }
 """What is done to weights that are right, and what is told of it."""
@@ -231,6 +265,53 @@ def test_convert_refuses_a_precision_that_cannot_hold_the_weights(refuses, tmp_p
     write_checkpoint(tmp_path / "w", large, checkpoint.metadata)
     refuses("convert", "--weights=w", "--out=o.safetensors", "--dtype=float16", words="too large")
     assert not (tmp_path / "o.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        ({"architecture": "resnet50"}, "Unknown model 'resnet50'"),
+        ({"architecture": "deit_tiny_patch16_224"}, "does not fit deit_tiny_patch16_224"),
+        ({"num_classes": 1000}, "1000 classes are noted, and its classifier has 10"),
+        ({"label_names": ["a"]}, "1 names of classes are noted, and its classifier has 10"),
+        ({"pretrained_cfg": {"input_size": [3, 64, 64]}}, "for images of 64 x 64 pixels"),
+        ({"pretrained_cfg": {"std": [0, 0, 0]}}, "notes its std"),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("command", ["predict", "convert", "export"])
+def test_a_config_that_contradicts_the_tensors_is_refused(
+    refuses, tmp_path, image, command, config, words
+):
+    write_checkpoint(tmp_path / "w" / "model.safetensors", read_checkpoint(NANO).tensors, {})
+    config = {"architecture": "vit_nano_patch4_56"} | config
+    (tmp_path / "w" / "config.json").write_text(json.dumps(config))
+    refuses(command, "--weights=w", *_arguments(command, image), words=words)
+
+
+def test_a_name_on_the_hub_that_lies_in_its_cache_needs_no_more_flags(run_command, tmp_path, image):
+    tensors = read_checkpoint(NANO).tensors
+    write_checkpoint(tmp_path / "model.safetensors", tensors, {})
+    config = {
+        "architecture": "vit_nano_patch4_56",
+        "label_names": [f"name {number}" for number in range(10)],
+        "pretrained_cfg": {"mean": [0.4, 0.4, 0.4], "interpolation": "bilinear"},
+    }
+    files = {
+        "model.safetensors": (tmp_path / "model.safetensors").read_bytes(),
+        "config.json": json.dumps(config).encode(),
+    }
+    cache_of_hub(tmp_path / "hub", "timm/vit_nano_patch4_56.a_tag", files)
+    # PYTHON*: a process of its own, as the hub's library reads these when it is imported.
+    offline = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path), "PYTHONUTF8": "1"}
+    source = "--weights=hf_hub:timm/vit_nano_patch4_56.a_tag"
+    done = run_command("predict", source, f"--image={image}", "--out=o", env=offline)
+    assert done.status == 0 and "name " in done.stdout
+    model = json.loads((tmp_path / "o" / "results.json").read_text())["model"]
+    assert model["mean"] == [0.4, 0.4, 0.4] and model["interpolation"] == "bilinear"
+    done = run_command("convert", source, "--out=ours.safetensors", env=offline)
+    assert done.status == 0
+    assert read_checkpoint(tmp_path / "ours.safetensors").metadata["interpolation"] == "bilinear"
 
 
 def test_what_is_beside_them_in_a_config_of_timm_cannot_hurt(run_command, tmp_path, image):

@@ -1,17 +1,25 @@
 """A model from a file of weights alone."""
 
+from json import dumps
+from pathlib import Path
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from hub import cache_of_hub
+from huggingface_hub import constants
 
 import renyi_jax
 from renyi_jax.errors import UserError
 from renyi_jax.inference import Classifier
-from renyi_jax.models import Loaded, normalize_images, to_timm
+from renyi_jax.models import MODELS, Loaded, normalize_images, to_timm
+from renyi_jax.models.compatibility import expected_shapes
+from renyi_jax.models.load import model_of
 from renyi_jax.models.notes import write_notes
+from renyi_jax.models.registry import model_spec
 from renyi_jax.pruning import PruningConfig
-from renyi_jax.weights import read_checkpoint, write_checkpoint
+from renyi_jax.weights import Checkpoint, read_checkpoint, write_checkpoint
 
 NAME = "vit_nano_patch4_56"
 EMBEDDED = f"embedded:{NAME}"
@@ -93,11 +101,113 @@ def test_size_classes_and_name_may_be_others_than_those_of_the_file(workdir):
     assert loaded.model.dtype == jnp.bfloat16
 
 
+CONFIG = {
+    "architecture": NAME,
+    "num_classes": 3,
+    "label_names": ["x", "y", "z"],
+    "pretrained_cfg": {
+        "tag": "mae",
+        "input_size": [3, 32, 64],
+        "mean": [0.1, 0.2, 0.3],
+        "std": [0.4, 0.5, 0.6],
+        "crop_pct": 0.8,
+        "interpolation": "bilinear",
+    },
+}
+BARE = dict.fromkeys(("model", "image_size", "pruning", "class_names"))
+
+
+def test_a_name_on_the_hub_needs_no_more_than_its_config(changed, tmp_path, monkeypatch):
+    data = {"model.safetensors": changed(BARE).read_bytes(), "config.json": dumps(CONFIG).encode()}
+    cache_of_hub(tmp_path, "someone/nano", data)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    loaded = renyi_jax.load("hf_hub:someone/nano")
+    spec = loaded.model.spec
+    assert (spec.name, spec.image_size, spec.num_classes) == (f"{NAME}.mae", (32, 64), 3)
+    assert loaded.class_names == ("x", "y", "z")
+    assert spec.mean == (0.1, 0.2, 0.3) and spec.std == (0.4, 0.5, 0.6)
+    assert (spec.crop_pct, spec.interpolation) == (0.8, "bilinear")
+
+    # What is saved keeps them, without the config.
+    renyi_jax.save_weights(loaded.model, tmp_path / "again.safetensors")
+    again = renyi_jax.load(tmp_path / "again.safetensors").model.spec
+    assert again == spec
+    # A model that is named overrules the name, and not the pixels.
+    other = renyi_jax.load("hf_hub:someone/nano", model=NAME).model.spec
+    assert other.name == NAME and other.mean == spec.mean
+    # The pixels that a model is fine-tuned with are those of the weights that it starts from.
+    model = renyi_jax.create_model(NAME, num_classes=7, image_size=(32, 64), rngs=nnx.Rngs(0))
+    renyi_jax.load_weights(model, "hf_hub:someone/nano")
+    assert model.spec.mean == spec.mean and model.spec.num_classes == 7
+    renyi_jax.load_weights(model, EMBEDDED)
+    assert model.spec.mean == MODELS[NAME].mean
+
+
+def test_weights_without_a_name_are_of_the_one_model_that_they_fit(changed):
+    assert renyi_jax.load(changed(BARE | {"image_size": "32x64"})).model.spec.name == NAME
+
+
+@pytest.mark.parametrize(
+    ("family", "image_size", "taken"),
+    [
+        (None, None, None),
+        ("vit", None, "vit_base_patch16_224"),
+        ("deit", None, "deit_base_patch16_224"),
+        ("deit", "384x384", "deit_base_patch16_384"),
+        ("siglip", None, None),
+    ],
+)
+def test_of_several_models_the_family_and_the_size_choose(family, image_size, taken):
+    side = int(image_size.split("x")[0]) if image_size else 224
+    shapes = expected_shapes(model_spec("deit_base_patch16_224", image_size=side))
+    tensors = {name: np.broadcast_to(np.float32(0), shape) for name, shape in shapes.items()}
+    metadata = {"family": family, "image_size": image_size}
+    checkpoint = Checkpoint(Path("a.pth"), tensors, {k: v for k, v in metadata.items() if v})
+    if taken:
+        assert model_of(checkpoint) == taken
+        return
+    with pytest.raises(UserError, match=r"a\.pth does not say which .* fits vit_base_patch16_224,"):
+        model_of(checkpoint)
+
+
+@pytest.mark.parametrize(
+    ("config", "reason"),
+    [
+        ({"num_classes": 4}, "4 classes are noted, and its classifier has 3"),
+        ({"label_names": ["x"]}, "1 names of classes are noted, and its classifier has 3"),
+        ({"model_args": {"img_size": 64}}, "for images of 64 x 64 pixels"),
+        ({"architecture": "deit_small_patch16_224"}, "does not fit deit_small_patch16_224"),
+        (
+            {"model_type": "vit", "num_hidden_layers": 6},
+            "depth 6 is noted, and its tensors have 12",
+        ),
+        ({"model_type": "vit", "hidden_size": 65}, "embed_dim 65 is noted"),
+        ({"pretrained_cfg": {"mean": [0.5, 0.5]}}, "notes its mean"),
+    ],
+    ids=str,
+)
+def test_a_config_that_contradicts_the_tensors_is_refused(changed, config, reason):
+    path = changed(BARE | ({"image_size": "32x64"} if "model_type" in config else {}))
+    whole = config if "model_type" in config else CONFIG | config
+    path.with_name("config.json").write_text(dumps(whole))
+    with pytest.raises(UserError) as raised:
+        renyi_jax.load(path)
+    assert reason in str(raised.value)
+
+
+def test_a_head_that_the_config_tells_and_the_file_lacks_is_missed(changed):
+    path = changed(BARE, head__weight=None, head__bias=None)
+    path.with_name("config.json").write_text(dumps(CONFIG))
+    with pytest.raises(UserError, match="3 classes are noted, and it has no classifier"):
+        renyi_jax.load(path)
+
+
 @pytest.mark.parametrize(
     ("notes", "tensors", "reason"),
     [
         ({"model": "resnet50"}, {}, "Unknown model 'resnet50'"),
-        ({"class_names": '["a"]'}, {}, "names of 1 classes, and its classifier has 3"),
+        ({"class_names": '["a"]'}, {}, "1 names of classes are noted, and its classifier has 3"),
         ({"image_size": "64x64"}, {}, "for images of 64 x 64 pixels"),
         ({"image_size": "30x64"}, {}, "for images of 30 x 64 pixels"),
         ({"pruning": '{"blocks": [4, 99]}'}, {}, "99"),

@@ -219,7 +219,7 @@ def test_a_file_that_fits_nothing_brings_the_nearest_model_if_there_is_one(tmp_p
     assert message.endswith("The nearest model is vit_tiny_patch16_224: 1 of its tensors differ.")
     write_checkpoint(tmp_path / "far.safetensors", {"conv1.weight": np.zeros(3)}, {})
     message = _problems(model, tmp_path / "far.safetensors")
-    assert message.endswith("The file fits no model that is known here.")
+    assert message.endswith("The file fits no model known here.")
 
 
 def test_as_many_patches_as_a_square_has_are_one_unless_the_file_tells(changed, logged):

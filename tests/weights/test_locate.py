@@ -1,13 +1,14 @@
 """From what a user types to the file of weights."""
 
-import json
+import fnmatch
 import os
 import socket
 import types
 from pathlib import Path
 
 import pytest
-from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+from hub import cache_of_hub
+from huggingface_hub import constants
 
 from renyi_jax.errors import UserError
 from renyi_jax.weights import locate as locating
@@ -18,7 +19,9 @@ PLAIN = DATA / "plain.safetensors"
 
 
 def test_a_directory_gives_the_file_of_weights_in_it(tmp_path):
-    with pytest.raises(UserError, match=r"none of model\.safetensors, pytorch_model\.bin"):
+    with pytest.raises(
+        UserError, match=r"none of model\.safetensors, model\.safetensors\.index\.json"
+    ):
         read_checkpoint(tmp_path)
     (tmp_path / "pytorch_model.bin").write_bytes((DATA / "wrapped.pth").read_bytes())
     assert read_checkpoint(tmp_path).path == tmp_path / "pytorch_model.bin"
@@ -82,67 +85,65 @@ def test_a_link_to_a_file_is_followed(tmp_path):
 
 
 @pytest.fixture
-def hub(monkeypatch):
-    """A stand-in for the hub: `files` maps names to paths or errors, `cache` what lies here."""
-    hub = types.SimpleNamespace(files={}, cache={}, asked=[], answers=True)
+def hub(monkeypatch, tmp_path):
+    """A stand-in for the hub: `files` maps what a repository has to its bytes."""
+    hub = types.SimpleNamespace(files={}, asked=[], error=None)
 
-    def download(repository, name, revision, local_files_only):
-        hub.asked.append((repository, name, revision))
-        answer = (hub.cache if local_files_only else hub.files).get(name)
-        if answer is None:
-            raise (LocalEntryNotFoundError if local_files_only else EntryNotFoundError)(name)
-        if isinstance(answer, Exception):
-            raise answer
-        return str(answer)
+    def download(repository, revision, allow_patterns):
+        hub.asked.append((repository, revision))
+        if hub.error:
+            raise hub.error
+        for name, data in hub.files.items():
+            if any(fnmatch.fnmatch(name, pattern) for pattern in allow_patterns):
+                (tmp_path / name).write_bytes(data)
+        return str(tmp_path)
 
-    def head(url, timeout):
-        if not hub.answers:
-            raise ConnectionError
-
-    monkeypatch.setattr(locating, "hf_hub_download", download)
-    monkeypatch.setattr(locating, "get_session", lambda: types.SimpleNamespace(head=head))
-    monkeypatch.setattr(locating.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(locating, "snapshot_download", download)
     return hub
 
 
+@pytest.fixture
+def cached(monkeypatch, tmp_path):
+    """Puts files into a cache of the hub's own layout, which cannot be reached."""
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+
+    def put(repository, **files):
+        return cache_of_hub(tmp_path, repository, files)
+
+    return put
+
+
 @pytest.mark.parametrize("prefix", ["hf_hub:", "hf-hub:", ""])
-def test_a_name_on_the_hub_is_downloaded_and_timm_s_names_say_the_model(hub, prefix):
-    hub.files["pytorch_model.bin"] = DATA / "wrapped.pth"
+def test_a_name_on_the_hub_is_downloaded_and_timm_s_names_say_the_model(hub, prefix, tmp_path):
+    hub.files["pytorch_model.bin"] = (DATA / "wrapped.pth").read_bytes()
     checkpoint = read_checkpoint(f"{prefix}timm/deit_small_patch16_224.fb_in1k@v1")
-    assert checkpoint.path == DATA / "wrapped.pth"
+    assert checkpoint.path == tmp_path / "pytorch_model.bin"
     assert checkpoint.metadata == {"model": "deit_small_patch16_224.fb_in1k"}
-    assert hub.asked == [
-        ("timm/deit_small_patch16_224.fb_in1k", "model.safetensors", "v1"),
-        ("timm/deit_small_patch16_224.fb_in1k", "pytorch_model.bin", "v1"),
-    ]
+    assert set(hub.asked) == {("timm/deit_small_patch16_224.fb_in1k", "v1")}
+
+
+def test_of_several_formats_the_hub_is_asked_for_one(hub, tmp_path):
+    hub.files |= dict.fromkeys(("model.safetensors", "pytorch_model.bin"), PLAIN.read_bytes())
+    assert read_checkpoint("hf_hub:someone/model").path == tmp_path / "model.safetensors"
+    assert not (tmp_path / "pytorch_model.bin").exists()
 
 
 def test_a_hub_that_lacks_the_name_or_fails_is_told(hub):
     with pytest.raises(UserError, match="has none of"):
         read_checkpoint("hf_hub:someone/model")
-    hub.files["model.safetensors"] = OSError("404: no such repository\nand more")
+    hub.error = OSError("404: no such repository\nand more")
     with pytest.raises(UserError, match=r"does not give 'someone/model': 404: no such repository$"):
         read_checkpoint("hf_hub:someone/model")
 
 
-def test_without_a_network_what_is_in_the_cache_is_read(hub):
-    hub.answers = False
+def test_without_a_network_what_is_in_the_cache_is_read(cached):
     with pytest.raises(UserError, match=r"not in the local cache, and .* cannot be reached"):
         read_checkpoint("hf_hub:timm/deit_small_patch16_224")
-    hub.cache["pytorch_model.bin"] = DATA / "wrapped.pth"
-    assert read_checkpoint("hf_hub:timm/deit_small_patch16_224").path == DATA / "wrapped.pth"
-
-
-def test_timm_s_config_beside_the_weights_says_the_model(hub, tmp_path):
-    file, config = tmp_path / "model.safetensors", tmp_path / "config.json"
-    file.write_bytes(PLAIN.read_bytes())
-    assert "model" not in read_metadata(tmp_path)
-    config.write_text(json.dumps({"architecture": "vit_tiny_patch16_224", "num_classes": 5}))
-    hub.files |= {"model.safetensors": file, "config.json": config}
-    for source in (tmp_path, file, "hf_hub:someone/model"):
-        assert read_metadata(source)["model"] == "vit_tiny_patch16_224"
-        assert read_checkpoint(source).metadata["model"] == "vit_tiny_patch16_224"
-    assert ("someone/model", "config.json", None) in hub.asked
+    folder = cached("timm/deit_small_patch16_224", **{"model.safetensors": PLAIN.read_bytes()})
+    checkpoint = read_checkpoint("hf_hub:timm/deit_small_patch16_224")
+    assert checkpoint.path == folder / "model.safetensors"
+    assert checkpoint.metadata["model"] == "deit_small_patch16_224"
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", '{"architecture": 3}', "[" * 10**5, "1" * 5000])

@@ -1,6 +1,8 @@
+import json
 import os
 import pickle
 import struct
+import zipfile
 from pathlib import Path
 
 import ml_dtypes
@@ -166,9 +168,51 @@ def test_a_file_that_holds_no_weights_is_refused_with_the_reason(tmp_path, conte
 
 
 def test_an_archive_of_something_else_is_refused(tmp_path):
-    np.savez(tmp_path / "weights.npz", a=np.zeros(3))
+    with zipfile.ZipFile(tmp_path / "weights.zip", "w") as archive:
+        archive.writestr("a.txt", "weights")
     with pytest.raises(UserError, match=r"has no data\.pkl"):
-        read_checkpoint(tmp_path / "weights.npz")
+        read_checkpoint(tmp_path / "weights.zip")
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_arrays_of_numpy_are_read_with_dots_in_their_names(tmp_path, save):
+    arrays = {"a/b": np.arange(6.0).reshape(2, 3), "c": np.float32(2)}
+    save(tmp_path / "weights.npz", **arrays)
+    _same(read_checkpoint(tmp_path / "weights.npz").tensors, {"a.b": arrays["a/b"], "c": 2})
+
+
+def test_arrays_of_objects_and_arrays_that_unpack_to_far_more_are_refused(tmp_path):
+    np.savez(tmp_path / "objects.npz", a=np.array([Malicious(tmp_path / "ran")], object))
+    np.savez_compressed(tmp_path / "zeros.npz", a=np.zeros(1 << 27, np.int8))
+    for name in ("objects.npz", "zeros.npz"):
+        with pytest.raises(UserError, match="is damaged"):
+            read_checkpoint(tmp_path / name)
+    assert not (tmp_path / "ran").exists()
+
+
+def _write_shards(folder, tensors, names=("model-00001-of-00002.safetensors", "two.safetensors")):
+    halves = [dict(list(tensors.items())[start::2]) for start in (0, 1)]
+    for name, half in zip(names, halves):
+        write_checkpoint(folder / name, half, {})
+    index = {"weight_map": {key: name for name, half in zip(names, halves) for key in half}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    return halves
+
+
+def test_weights_in_several_files_are_read_as_one(tmp_path, plain):
+    _write_shards(tmp_path, plain)
+    _same(read_checkpoint(tmp_path).tensors, plain)
+
+
+@pytest.mark.parametrize("index", ["{}", '{"weight_map": {}}', '{"weight_map": {"a": "../b"}}'])
+def test_an_index_without_its_files_is_refused(tmp_path, plain, index):
+    _write_shards(tmp_path, plain)
+    (tmp_path / "two.safetensors").unlink()
+    with pytest.raises(UserError, match=r"no index of files beside it: it names two\.safe"):
+        read_checkpoint(tmp_path)
+    (tmp_path / "model.safetensors.index.json").write_text(index)
+    with pytest.raises(UserError, match=r"no index of files beside it|is damaged"):
+        read_checkpoint(tmp_path)
 
 
 @pytest.mark.parametrize("write", [_write_zip, _write_legacy])
