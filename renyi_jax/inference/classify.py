@@ -7,7 +7,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Array, Bool, Float, Int, UInt8
 
 from renyi_jax.common.files import read_text
 from renyi_jax.entropy import known_orders
@@ -65,7 +65,9 @@ class Classifier:
         self.class_names = class_names
         self.batch_size = batch_size
         self._spec = spec
-        self._alpha = model.pruning.per_block("alpha") if model.pruning else ()
+        self._alphas = np.array(
+            model.pruning.per_block("alpha") if model.pruning else (), np.float32
+        )
         self._weights = weights_of(model)
         forward = Forward.of(model)
 
@@ -94,6 +96,17 @@ class Classifier:
             for each in read:
                 yield each if isinstance(each, UserError) else next(predictions)
 
+    def probabilities(
+        self,
+        pixels: UInt8[np.ndarray, "b height width 3"],
+        alpha: float | Sequence[float] | None = None,
+    ) -> tuple[Float[Array, "b classes"], Int[Array, "b kept"] | None]:
+        """Returns the probabilities of a batch, and the patches kept last; None without pruning."""
+        alphas = self._alphas
+        if alpha is not None:
+            alphas = np.broadcast_to(known_orders(alpha), alphas.shape)
+        return self._compiled(self._weights, pixels, alphas)
+
     def _read(self, source: Source) -> np.ndarray | UserError:
         try:
             spec = self._spec
@@ -105,9 +118,7 @@ class Classifier:
     def _classify(self, pixels: list[np.ndarray], alpha) -> Iterator[Prediction]:
         batch = np.zeros((self.batch_size, *pixels[0].shape), np.uint8)
         batch[: len(pixels)] = pixels
-        alpha = self._alpha if alpha is None else alpha
-        alphas = np.broadcast_to(known_orders(alpha), (len(self._alpha),))
-        probabilities, kept = jax.device_get(self._compiled(self._weights, batch, alphas))
+        probabilities, kept = jax.device_get(self.probabilities(batch, alpha))
         rows, columns = self._spec.grid_size
         for number, image in enumerate(pixels):
             grid = np.ones((rows, columns), bool)
