@@ -65,7 +65,8 @@ _PEERS = flags.DEFINE_list(
     "peers",
     [],
     "Who else runs, in PyTorch on the same device: timm, timm_compiled (by torch.compile), and"
-    " evit:PATH and tome:PATH, checkouts of their published code.",
+    " evit:PATH and tome:PATH, checkouts of their published code; and onnx:FILE, which export"
+    " wrote, in ONNX Runtime on the CPU.",
 )
 _PEERS_PYTHON = flags.DEFINE_string(
     "peers_python", sys.executable, "The Python that runs the peers: it needs torch and timm."

@@ -1,11 +1,12 @@
-"""Writes a pruned model as one file that JAX runs without this package, at any batch size.
+"""Writes a pruned model as a file that runs without this package, at any batch size.
 
 The weights are in it; a JSON file beside it says what it takes and gives. To run it:
 
   jax.export.deserialize(bytearray(open("model.jax", "rb").read())).call(images)
+  onnxruntime.InferenceSession("model.onnx").run(None, {"images": images})
 
   python -m renyi_jax.export --model=deit_small_patch16_224 --weights=deit_small.safetensors \\
-      --keep_rate=0.7 --alpha=2 --out=model.jax
+      --keep_rate=0.7 --alpha=2 --format=onnx --out=model.onnx
 """
 
 import jax
@@ -14,6 +15,7 @@ from absl import flags
 from renyi_jax.cli import commands
 from renyi_jax.cli.model import define_model
 from renyi_jax.cli.values import define
+from renyi_jax.common.extras import needs
 from renyi_jax.common.fields import one_of, several
 from renyi_jax.common.files import output_file, write_bytes, write_json
 from renyi_jax.common.progress import phase
@@ -26,10 +28,14 @@ from renyi_jax.inference.artifact import (
     export_model,
 )
 from renyi_jax.inference.classify import check_class_names
+from renyi_jax.inference.onnx_file import PACKAGES, export_onnx
 
 _load_model = define_model()
 _OUT = flags.DEFINE_string(
     "out", None, "The file to write; NAME.json comes beside it.", required=True
+)
+_FORMAT = flags.DEFINE_enum(
+    "format", "jax", ["jax", "onnx"], "What runs it: JAX alone, or ONNX Runtime and its like."
 )
 _ALPHA_INPUT = flags.DEFINE_bool(
     "alpha_input", False, "Make alpha a second argument, instead of a part of the program."
@@ -37,10 +43,13 @@ _ALPHA_INPUT = flags.DEFINE_bool(
 _INPUT = flags.DEFINE_enum(
     "input", "float32", list(INPUTS), "Normalised images, or pixels that the program normalises."
 )
+_TRACE = flags.DEFINE_bool(
+    "trace", False, "ONNX: also give the scores and the kept patches of every pruned block."
+)
 _PLATFORMS = define(
     "platforms",
     several(("cpu", "cuda", "tpu"), one_of("cpu", PLATFORMS)),
-    f"Where it shall run, of {', '.join(PLATFORMS)}.",
+    f"JAX: where it shall run, of {', '.join(PLATFORMS)}.",
 )
 _CLASS_NAMES = flags.DEFINE_string(
     "class_names",
@@ -51,27 +60,49 @@ _CLASS_NAMES = flags.DEFINE_string(
 
 
 def main() -> None:
+    if _FORMAT.value == "onnx":
+        needs("onnx", *PACKAGES)
     target = output_file("--out", _OUT.value)
     description_file = output_file("--out", target.with_name(f"{target.name}.json"))
     names = read_class_names(_CLASS_NAMES.value) if _CLASS_NAMES.value is not None else None
     model, noted_names = _load_model()
     if names is not None:
         check_class_names(names, model.spec.num_classes)
-    with phase(f"Exporting for {', '.join(_PLATFORMS.value)}"):
-        exported = export_model(
-            model,
-            alpha_input=_ALPHA_INPUT.value,
-            input_dtype=_INPUT.value,
-            platforms=_PLATFORMS.value,
-        )
-    description = describe_artifact(model, exported, names or noted_names)
-    data = bytes(exported.serialize())
+    write = _onnx if _FORMAT.value == "onnx" else _jax
+    data, description, runs = write(model, names or noted_names)
     write_json(description_file, description)
     write_bytes(target, data)
-    size = f"{len(data) / 1e6:.1f} MB, for {', '.join(exported.platforms)}"
-    print(f"Wrote {target}: {size}; {description_file.name} says what it takes.")
-    if {"gpu": "cuda"}.get(jax.default_backend(), jax.default_backend()) in exported.platforms:
-        print(f"Run here, it differs from the model by {deviation(model, exported):.1e} at most.")
+    print(
+        f"Wrote {target}: {len(data) / 1e6:.1f} MB, for {runs}; {description_file.name} says what"
+        " it takes."
+    )
+    if description["deviation"] is not None:
+        print(
+            f"Run here, it differs from the model by {description['deviation']:.1e} of the largest"
+            " logit at most."
+        )
+
+
+def _jax(model, names):
+    options = {"alpha_input": _ALPHA_INPUT.value, "input_dtype": _INPUT.value}
+    with phase(f"Exporting for {', '.join(_PLATFORMS.value)}"):
+        exported = export_model(model, platforms=_PLATFORMS.value, **options)
+    description = describe_artifact(model, exported, names)
+    here = {"gpu": "cuda"}.get(jax.default_backend(), jax.default_backend())
+    description["deviation"] = None
+    if here in exported.platforms:
+        with phase("Comparing it with the model"):
+            description["deviation"] = deviation(model, exported.call, exported.in_avals)
+    return bytes(exported.serialize()), description, ", ".join(exported.platforms)
+
+
+def _onnx(model, names):
+    options = {"alpha_input": _ALPHA_INPUT.value, "input_dtype": _INPUT.value}
+    with phase("Converting to ONNX, and comparing it with the model"):
+        converted, description = export_onnx(
+            model, trace=_TRACE.value, class_names=names, **options
+        )
+    return converted.SerializeToString(), description, f"ONNX operators {description['opset']}"
 
 
 if __name__ == "__main__":

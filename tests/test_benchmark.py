@@ -76,7 +76,9 @@ def test_an_unknown_peer_is_refused_with_the_nearest_name():
         check_peers(["tim"])
 
 
-@pytest.mark.parametrize("name", ["evit", "tome:/no/such/folder", "timm:/somewhere"])
+@pytest.mark.parametrize(
+    "name", ["evit", "tome:/no/such/folder", "timm:/somewhere", "onnx:/no/such/file"]
+)
 def test_a_peer_whose_code_is_not_where_it_should_be_is_refused(name):
     with pytest.raises(UserError, match=f"--peers={name}"):
         check_peers([name])

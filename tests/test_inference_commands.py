@@ -1,6 +1,7 @@
 """`predict`, `visualize` and `export` as a user runs them."""
 
 import html
+import importlib.util
 import json
 import re
 import shlex
@@ -10,6 +11,8 @@ import sys
 import numpy as np
 import pytest
 from PIL import Image
+
+from renyi_jax.inference.onnx_file import PACKAGES
 
 NAME = "vit_nano_patch4_56"
 MODEL = (f"--model={NAME}", f"--weights=embedded:{NAME}")
@@ -131,6 +134,26 @@ def test_an_artifact_is_written_with_what_it_takes_beside_it(folder, tmp_path):
     assert about["pruning"]["alpha"] == 4.0
     assert about["mean"] == [0.5, 0.5, 0.5]
     assert {each.name for each in file.parent.iterdir()} == {"model.jax", "model.jax.json"}
+
+
+@pytest.mark.skipif(
+    not all(map(importlib.util.find_spec, PACKAGES)), reason="needs jax2onnx and onnxruntime"
+)
+def test_an_onnx_file_is_written_and_timed_beside_the_model(tmp_path):
+    file = tmp_path / "model.onnx"
+    done = run("export", *MODEL, "--blocks=2", "--keep_rate=0.3", "--format=onnx", f"--out={file}")
+    assert done.returncode == 0, done.stderr
+    about = json.loads((tmp_path / "model.onnx.json").read_text())
+    assert about["deviation"] < 1e-5 and f"{about['deviation']:.1e}" in done.stdout
+    timed = run(
+        *("benchmark", f"--model={NAME}", "--keep_rates=1", f"--peers=onnx:{file}", "--budget=0"),
+        *("--batch_size=2", f"--out={tmp_path}"),
+    )
+    assert timed.returncode == 0, timed.stderr
+    rows = json.loads((tmp_path / "results.json").read_text())["rows"]
+    assert [row["peer"] for row in rows] == [None, "ONNX Runtime"]
+    assert rows[1]["keep_rate"] == 0.3 and rows[1]["gmacs"] < rows[0]["gmacs"] / 2
+    assert rows[1]["images_per_second"] > 0
 
 
 def test_predict_starts_without_what_only_training_needs():

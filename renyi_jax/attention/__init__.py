@@ -1,7 +1,8 @@
 """How attention is read: one call, `attend`, behind which each backend has its implementation."""
 
 from renyi_jax.attention.attend import attend
+from renyi_jax.attention.backend import plain_products
 from renyi_jax.attention.evidence import Evidence, Needs, RowEntropy
 from renyi_jax.attention.plain import attention_logits
 
-__all__ = ["Evidence", "Needs", "RowEntropy", "attend", "attention_logits"]
+__all__ = ["Evidence", "Needs", "RowEntropy", "attend", "attention_logits", "plain_products"]

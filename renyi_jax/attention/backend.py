@@ -1,6 +1,9 @@
 """Which implementation of attention runs: the one place where it is decided, and why."""
 
+import contextlib
+import contextvars
 import functools
+from collections.abc import Iterator
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +21,18 @@ than compute it twice. For a TPU XLA counts the same memory and the same bytes m
 (docs/speed.md); on no accelerator were times measured.
 """
 
+_is_plain = contextvars.ContextVar("is_plain", default=False)
+
+
+@contextlib.contextmanager
+def plain_products() -> Iterator[None]:
+    """Makes what is traced in the body leave no choice to XLA: for programs of other compilers."""
+    token = _is_plain.set(True)
+    try:
+        yield
+    finally:
+        _is_plain.reset(token)
+
 
 def attention(
     query: Float[Array, "b n h d"],
@@ -27,6 +42,10 @@ def attention(
     entropy_of: RowEntropy | None,
 ) -> tuple[Float[Array, "b n h d"], Float32[Array, "b h m"] | None]:
     """Attention, and the entropy of the patches' rows per head if it is asked for."""
+    if _is_plain.get():
+        if entropy_of is None:
+            return _held(query, key, value), None
+        return plain.attention_and_entropy(query, key, value, num_prefix, entropy_of)
     long = query.shape[1] > PLAIN_TOKENS
     has_kernel = pallas_gpu.ENABLED and streaming.is_counted(query)
     if entropy_of is None:

@@ -1,5 +1,5 @@
-"""Other people's models, to be timed beside ours: in a process of their own, which may be another
-Python's."""
+"""Other programs, to be timed beside ours: people's models in PyTorch, in a process of their own,
+which may be another Python's; and ONNX files."""
 
 import contextlib
 import functools
@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 
+from renyi_jax.common.onnx_runtime import OnnxFile
 from renyi_jax.errors import UserError, nearest
 from renyi_jax.models.spec import ModelSpec
 from renyi_jax.pruning import PruningConfig
@@ -63,17 +65,20 @@ class Peer(NamedTuple):
 
 def check_peers(names: Sequence[str]) -> None:
     """Raises `UserError` for a peer that is not known, or lacks the folder of its code."""
+    paths = {kind: "a folder of its code" for kind, row in PEERS.items() if row.has_path}
+    paths["onnx"] = "a file of renyi_jax.export"
+    known = (*PEERS, "onnx")
     for name in names:
         kind, _, path = name.partition(":")
-        if kind not in PEERS:
+        if kind not in known:
             raise UserError(
-                f"Unknown peer {kind!r}; known: {', '.join(PEERS)}.{nearest(kind, PEERS)}"
+                f"Unknown peer {kind!r}; known: {', '.join(known)}.{nearest(kind, known)}"
             )
-        if PEERS[kind].has_path != bool(path):
-            expected = f"{kind}:PATH, a folder of its code" if PEERS[kind].has_path else kind
+        if (kind in paths) != bool(path):
+            expected = f"{kind}:PATH, {paths[kind]}" if kind in paths else kind
             raise UserError(f"--peers={name}: expected {expected}.")
-        if path and not Path(path).is_dir():
-            raise UserError(f"--peers={name}: there is no folder {path}.")
+        if path and not (Path(path).is_file() if kind == "onnx" else Path(path).is_dir()):
+            raise UserError(f"--peers={name}: there is no {paths[kind].split()[1]} {path}.")
 
 
 @contextlib.contextmanager
@@ -97,10 +102,13 @@ def start_peers(
         python: the Python that runs them.
 
     Raises:
-        UserError: the Python lacks torch or timm, or a peer cannot build the model.
+        UserError: the Python lacks torch or timm, a peer cannot build the model, or an ONNX file
+            takes other images.
     """
+    files = [_onnx_peer(name, spec, train) for name in names if name.startswith("onnx:")]
+    names = [name for name in names if not name.startswith("onnx:")]
     if not names:
-        yield []
+        yield files
         return
     entrants = [
         (kind, path, setting)
@@ -137,10 +145,31 @@ def start_peers(
                 f"--peers={','.join(names)} cannot run in {python}: {reason}. They need what"
                 " requirements-parity.txt lists; --peers_python names a Python that has it."
             )
-        yield [
+        yield files + [
             Peer(kind, setting, functools.partial(_run, process, number))
             for number, (kind, _, setting) in enumerate(entrants)
         ]
+
+
+def _onnx_peer(name: str, spec: ModelSpec, train: bool) -> Peer:
+    file = OnnxFile(name.partition(":")[2])
+    about = file.description
+    if train:
+        raise UserError(f"--peers={name}: an ONNX file has no train step.")
+    if about.get("image_size") != list(spec.image_size):
+        raise UserError(
+            f"--peers={name} takes images of {about.get('image_size')} pixels, and the model of"
+            f" {list(spec.image_size)}."
+        )
+    images, *alphas = about["inputs"]
+    setting = PruningConfig.from_json(about["pruning"]) if about["pruning"] else None
+    alpha = [np.float32(setting.per_block("alpha")[0])] if setting and alphas else []
+
+    def run(count: int, times: int) -> None:
+        for _ in range(times):
+            file(np.zeros((count, *spec.image_size, 3), images["dtype"]), *alpha)
+
+    return Peer("ONNX Runtime", setting, run)
 
 
 def _options(setting: Setting) -> dict[str, Any]:

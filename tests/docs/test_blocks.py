@@ -9,6 +9,7 @@ import dataclasses
 import re
 import shutil
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -135,7 +136,10 @@ def check(words: list[str], folder: Path, run_child, really: bool) -> None:
         for flag in re.findall(r"--(\w+)", " ".join(arguments[1:])):
             assert f'"{flag}"' in source or f'"--{flag}"' in source, line
     elif program == "pip":
-        assert all((ROOT / name).is_file() for name in arguments[2:]), line
+        extras = set(re.findall(r"\[(\w+)\]", line))
+        known = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+        assert extras <= known["optional-dependencies"].keys(), line
+        assert all((ROOT / name).is_file() for name in re.findall(r"-r (\S+)", line)), line
     else:
         scripts = [word for word in arguments if word.startswith("launch/")]
         assert program in ("bash", "sbatch") and len(scripts) == 1, f"nobody knows {line}"

@@ -76,12 +76,12 @@ def test_it_may_take_pixels_and_have_its_order_in_it(model, forward):
     about = describe_artifact(model, exported)
     assert about["inputs"][0]["shape"] == ["batch", 16, 16, 3]
     assert about["inputs"][0]["dtype"] == "uint8"
-    assert about["output"]["shape"] == ["batch", 10]
+    assert [each["shape"] for each in about["outputs"]] == [["batch", 10]]
     assert about["pruning"]["alpha"] == 3.0
     images = normalize_images(jnp.asarray(PIXELS), model.spec.mean, model.spec.std)
     expected = forward(images, jnp.float32(3.0))
     np.testing.assert_allclose(exported.call(PIXELS), expected, rtol=1e-4, atol=1e-4)
-    assert deviation(model, exported) < 1e-4
+    assert deviation(model, exported.call, exported.in_avals) < 1e-4
 
 
 @pytest.mark.parametrize(
