@@ -41,13 +41,38 @@ class Fit(NamedTuple):
     unexpected: int
 
 
-@functools.cache
 def expected_shapes(spec: ModelSpec) -> dict[str, Shape]:
     """The names and shapes that timm's model of this spec has."""
-    # Blocks are alike: one is built, without its arrays, and stands for all.
-    shallow = nnx.eval_shape(
+    # Blocks are alike, the positional embedding alone grows with the image, and the classifier with
+    # the classes: one small model is built, without its arrays, and stands for all of its kind.
+    small = dataclasses.replace(
+        spec,
+        depth=1,
+        image_size=(spec.patch_size, spec.patch_size),
+        num_classes=min(1, spec.num_classes),
+        mean=(),
+        std=(),
+        crop_pct=1.0,
+        interpolation="",
+    )
+    shapes = {}
+    for name, shape in _shapes(small):
+        if name == "pos_embed":
+            shape = (1, shape[1] - 1 + spec.num_patches, shape[2])
+        if name in CLASSIFIER:
+            shape = (spec.num_classes, *shape[1:])
+        template, number = split_block(name)
+        repeats = range(1 if number is None else spec.depth)
+        shapes |= {template.format(block): shape for block in repeats}
+    return shapes
+
+
+@functools.cache
+def _shapes(spec: ModelSpec) -> tuple[tuple[str, Shape], ...]:
+    """The names and shapes of a model that is as it is built."""
+    model = nnx.eval_shape(
         lambda: VisionTransformer(
-            dataclasses.replace(spec, depth=1),
+            spec,
             pruning=None,
             dtype=jnp.float32,
             drop_path_rate=0.0,
@@ -56,15 +81,12 @@ def expected_shapes(spec: ModelSpec) -> dict[str, Shape]:
             rngs=nnx.Rngs(0),
         )
     )
-    shapes = {}
-    for path, parameter in nnx.to_flat_state(nnx.state(shallow, nnx.Param)):
+    shapes = []
+    for path, parameter in nnx.to_flat_state(nnx.state(model, nnx.Param)):
         name, layout = timm_name(".".join(map(str, path)), spec.renamed)
         ours = jax.ShapeDtypeStruct(parameter.shape, jnp.float32)
-        shape = jax.eval_shape(layout.to_timm, ours).shape
-        template, number = split_block(name)
-        repeats = range(1 if number is None else spec.depth)
-        shapes |= {template.format(block): shape for block in repeats}
-    return shapes
+        shapes.append((name, jax.eval_shape(layout.to_timm, ours).shape))
+    return tuple(shapes)
 
 
 def source_grid(spec: ModelSpec, shapes: Mapping[str, Shape], noted: Size | None) -> Grid | None:

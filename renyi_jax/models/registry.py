@@ -1,6 +1,6 @@
 """The models by timm's names, and `create_model`.
 
-To add a model, add one row to `MODELS`.
+To add a model, add a row to its family in `families`.
 """
 
 import dataclasses
@@ -10,70 +10,20 @@ import jax.numpy as jnp
 from flax import nnx
 
 from renyi_jax.errors import UserError, nearest
-from renyi_jax.models.spec import IMAGENET_MEAN, IMAGENET_STD, ModelSpec
+from renyi_jax.models.families import FAMILIES
+from renyi_jax.models.spec import ModelSpec
 from renyi_jax.models.vit import REMATERIALIZATIONS, VisionTransformer
 from renyi_jax.pruning import PruningConfig
 
-_HALF = (0.5, 0.5, 0.5)
-_WIDTHS = {
-    "tiny": {"embed_dim": 192, "depth": 12, "num_heads": 3},
-    "small": {"embed_dim": 384, "depth": 12, "num_heads": 6},
-    "base": {"embed_dim": 768, "depth": 12, "num_heads": 12},
-    "large": {"embed_dim": 1024, "depth": 24, "num_heads": 16},
-}
-_DINOV2 = {
-    "patch_size": 14,
-    "image_size": (518, 518),
-    "num_classes": 0,
-    "layer_scale": 1e-5,
-    "crop_pct": 1.0,
-}
-
-
-def _family(pattern: str, sizes: tuple[str, ...], **shape) -> dict[str, ModelSpec]:
-    return {pattern.format(size): ModelSpec(**_WIDTHS[size], **shape) for size in sizes}
-
-
 MODELS: dict[str, ModelSpec] = {
-    **_family("vit_{}_patch16_224", ("tiny", "small", "base", "large"), mean=_HALF, std=_HALF),
-    **_family("deit_{}_patch16_224", ("tiny", "small", "base")),
-    **_family("deit_{}_patch16_384", ("base",), image_size=(384, 384), crop_pct=1.0),
-    **_family("deit_{}_distilled_patch16_224", ("tiny", "small", "base"), distilled=True),
-    **_family(
-        "deit3_{}_patch16_224",
-        ("small", "base"),
-        layer_scale=1e-6,
-        prefix_embedded=False,
-        crop_pct=0.9,
-    ),
-    **_family("vit_{}_patch14_dinov2", ("small", "base", "large"), **_DINOV2),
-    **_family(
-        "vit_{}_patch14_reg4_dinov2",
-        ("small", "base", "large"),
-        num_registers=4,
-        prefix_embedded=False,
-        **_DINOV2,
-    ),
-    "vit_nano_patch4_56": ModelSpec(
-        embed_dim=64,
-        depth=12,
-        num_heads=4,
-        patch_size=4,
-        image_size=(56, 56),
-        num_classes=10,
-        mean=_HALF,
-        std=_HALF,
-        crop_pct=1.0,
-    ),
+    name: spec for family in FAMILIES for name, spec in family.models.items()
 }
 
-# What timm's tags, the part of a name behind its dot, change of the pixels that weights expect.
-_SELF_SUPERVISED = {"mean": IMAGENET_MEAN, "std": IMAGENET_STD, "num_classes": 0}
 TAGS: dict[str, dict[str, Any]] = {
-    "dino": _SELF_SUPERVISED,
-    "mae": _SELF_SUPERVISED,
-    "fb_in22k_ft_in1k": {"crop_pct": 1.0},
+    tag: changes for family in FAMILIES for tag, changes in family.tags.items()
 }
+"""What timm's tags, the part of a name behind its dot, change of the shape: by the tag, or by the
+whole name where it is not the same for all models."""
 
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
@@ -155,7 +105,7 @@ def model_spec(
             f"Unknown model {name!r}.{nearest(name, MODELS)}"
             " renyi_jax.list_models() returns every name."
         )
-    pixels = TAGS.get(tag, {})
+    pixels = TAGS.get(name) or TAGS.get(tag, {})
     known = f"{architecture}.{tag}" if pixels else architecture
     spec = dataclasses.replace(MODELS[architecture], **pixels, name=known)
     if num_classes is not None:

@@ -7,7 +7,7 @@ from flax import nnx
 from hypothesis import given
 from hypothesis import strategies as st
 from jax.sharding import AbstractMesh, PartitionSpec
-from tiny import tiny_model
+from tiny import PARTS, tiny_model, tiny_spec
 
 from renyi_jax.errors import UserError
 from renyi_jax.parallel import BatchPlacement, join_processes, make_mesh, state_shardings
@@ -40,9 +40,10 @@ def test_an_axis_that_does_not_divide_its_dimension_is_left_out():
     assert fitting((("data", "fsdp"), None), (12, 5), SIZES) == PartitionSpec(None, None)
 
 
-def test_every_matrix_of_a_block_is_cut_by_both_axes_and_vectors_stay_whole():
+@pytest.mark.parametrize("part", [None, "attention pooling", "rotary, gated"])
+def test_every_matrix_of_a_block_is_cut_by_both_axes_and_vectors_stay_whole(part):
     mesh = AbstractMesh((1, 2, 2), ("data", "fsdp", "tensor"))
-    params = nnx.to_pure_dict(nnx.state(tiny_model()))
+    params = nnx.to_pure_dict(nnx.state(tiny_model(spec=tiny_spec(**PARTS.get(part, {})))))
     moments = {"mu": params, "count": np.zeros(())}
     specs = {
         jax.tree_util.keystr(path): (sharding.spec, value.ndim)
@@ -53,7 +54,7 @@ def test_every_matrix_of_a_block_is_cut_by_both_axes_and_vectors_stay_whole():
     }
     for name, (spec, ndim) in specs.items():
         axes = {axis for entry in spec for axis in np.atleast_1d(entry) if axis}
-        if "blocks" in name and ndim == 2:
+        if ("blocks" in name or "mlp" in name) and ndim == 2:
             assert axes == {"fsdp", "tensor"}, name
         elif ndim == 2:
             assert axes <= {"fsdp"}, name
