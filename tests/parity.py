@@ -58,7 +58,7 @@ def timm() -> ModuleType:
     return import_timm()
 
 
-def timm_model(timm: ModuleType, name: str, spec: ModelSpec, seed: int = 0):
+def timm_model(timm: ModuleType, name: str, spec: ModelSpec, seed: int = 0, scale: float = 0.05):
     """timm's model of a spec, every parameter random enough to matter.
 
     As initialised, LayerScale is nearly zero, the norms are the identity, and the biases are zero.
@@ -77,7 +77,7 @@ def timm_model(timm: ModuleType, name: str, spec: ModelSpec, seed: int = 0):
     ).eval()
     for key, parameter in model.named_parameters():
         noise = torch.randn_like(parameter)
-        parameter.data = 0.5 + 0.2 * noise if "gamma" in key else parameter.data + 0.05 * noise
+        parameter.data = 0.5 + 0.2 * noise if "gamma" in key else parameter.data + scale * noise
     return model
 
 
