@@ -17,6 +17,7 @@ from etils import epath
 
 from renyi_jax.analysis.page import encode
 from renyi_jax.cli import commands
+from renyi_jax.cli.model import define_plan
 from renyi_jax.cli.values import define
 from renyi_jax.common.fields import MAX_BATCH, MAX_SIDE, integer, number, one_of, several, text
 from renyi_jax.common.files import output_folder, write_bytes
@@ -49,6 +50,7 @@ _KEEP_RATES = define(
 )
 _CRITERIA = define("criteria", _SWEEP["criteria"], "What scores the patches.", ("renyi", "random"))
 _ALPHAS = define("alphas", _SWEEP["alphas"], "Orders of the entropy.", (2.0,))
+_PLAN = define_plan()
 _IMAGE_SIZE = define(
     "image_size",
     several((), integer(224, 1, MAX_SIDE)),
@@ -159,12 +161,13 @@ def _first_results() -> dict[str, dict[str, float]]:
 
 
 def _settings() -> list[PruningConfig | None]:
-    """The plain model, then every combination of the flags."""
+    """The plain model, then every combination of the flags, then the plan."""
     sweep = default_config().evaluate
     sweep.keep_rates = (1.0, *_KEEP_RATES.value)
     sweep.criteria = _CRITERIA.value
     sweep.alphas = _ALPHAS.value
-    return evaluation_settings(None, sweep)
+    planned = [PruningConfig.load(_PLAN.value)] if _PLAN.value is not None else []
+    return [*evaluation_settings(None, sweep), *planned]
 
 
 def _profiler(out: epath.Path | None, group: Group):

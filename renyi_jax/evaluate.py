@@ -1,8 +1,9 @@
 """Evaluates prunings side by side, on the same weights, images and clock, without training.
 
-The pruning that the weights note, or else that of the config, every combination of the sweep, and
-the unpruned model. What is finished is not run again: start the command once more with other lists,
-and it adds to what it has. Lists of the config count only where no list is given here.
+The pruning of --plan, or that which the weights note, or else that of the config, every combination
+of the sweep, and the unpruned model. What is finished is not run again: start the command once more
+with other lists, and it adds to what it has. Lists of the config count only where no list is given
+here.
 
   python -m renyi_jax.evaluate --config=configs/quickstart.py --weights=runs/quickstart \\
       --keep_rates=1,0.7,0.5 --alphas=1,2,4 --criteria=renyi,cls_attention,random --out=runs/sweep
@@ -30,10 +31,11 @@ from ml_collections import config_flags
 
 from renyi_jax.cli import commands
 from renyi_jax.cli.config import define_config, parse_flags, read_config
-from renyi_jax.cli.model import define_state
+from renyi_jax.cli.model import define_plan, define_state
 from renyi_jax.cli.values import define
 from renyi_jax.common.fields import several
 from renyi_jax.common.files import output_folder, path_of
+from renyi_jax.common.store import Store
 from renyi_jax.config import FIELDS, check_config, pruning_config
 from renyi_jax.data import load_dataset
 from renyi_jax.errors import UserError
@@ -42,12 +44,12 @@ from renyi_jax.evaluation.classes import check_head, in_classes_of
 from renyi_jax.evaluation.compare import Baseline
 from renyi_jax.evaluation.results import write_evaluation
 from renyi_jax.evaluation.run import Run, evaluate_runs, settings_of
-from renyi_jax.evaluation.store import Store
 from renyi_jax.inference.classify import read_class_names
 from renyi_jax.models import VisionTransformer
 from renyi_jax.models.load import model_of
 from renyi_jax.models.notes import read_notes
 from renyi_jax.models.weights import fill
+from renyi_jax.pruning import PruningConfig
 from renyi_jax.pruning.sweep import SWEEP, describe
 from renyi_jax.training.setup import model_for
 from renyi_jax.weights import Checkpoint, read_checkpoint, read_metadata
@@ -69,6 +71,7 @@ _WEIGHTS = flags.DEFINE_list(
     " config.model.weights by default.",
 )
 _STATE = define_state()
+_PLAN = define_plan()
 _CLASS_NAMES = flags.DEFINE_string(
     "class_names",
     None,
@@ -167,6 +170,8 @@ def _given_fields() -> Any:
         fields.model.name = _MODEL.value
     if _STATE.value is not None:
         fields.model.state = _STATE.value
+    if _PLAN.value is not None:
+        fields.pruning = PruningConfig.load(_PLAN.value).to_json()
     swept = {name: flag.value for name, flag in _SWEEP.items() if flag.value is not None}
     for name in SWEEP:
         if name in swept:
@@ -220,7 +225,8 @@ def _take_notes(fields: Any, runs: Sequence[Run], read: Callable[[str], Checkpoi
     if _is_default() and len(sizes) == 1 and "model.image_size" not in _overrides():
         fields.model.image_size = sizes.pop() or 0
     (pruning, *others) = {each.pruning for each in notes.values()}
-    if pruning is None or others or any(name.startswith("pruning.") for name in _overrides()):
+    is_given = _PLAN.value is not None or any(n.startswith("pruning.") for n in _overrides())
+    if pruning is None or others or is_given:
         return (
             not others and pruning is not None and pruning == pruning_config(check_config(fields))
         )

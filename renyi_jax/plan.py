@@ -28,10 +28,10 @@ from renyi_jax.cli.model import define_image_size, define_state
 from renyi_jax.cli.values import define
 from renyi_jax.common.fields import MAX_BATCH, integer, number, one_of, several
 from renyi_jax.common.files import output_folder
+from renyi_jax.common.store import Store
 from renyi_jax.data import load_dataset
 from renyi_jax.errors import UserError
 from renyi_jax.evaluation.classes import in_classes_of
-from renyi_jax.evaluation.store import Store
 from renyi_jax.models import Loaded, load
 from renyi_jax.models.footprint import require_forward
 from renyi_jax.models.registry import DTYPES

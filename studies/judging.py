@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
+from renyi_jax.common.store import Store
 from renyi_jax.data import Dataset
 from renyi_jax.evaluation import judging
 from renyi_jax.evaluation.programs import Programs
-from renyi_jax.evaluation.store import Store
 from renyi_jax.models import VisionTransformer
 from studies.plans import Entry
 

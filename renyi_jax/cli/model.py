@@ -40,6 +40,13 @@ def define_state() -> flags.FlagHolder:
     )
 
 
+def define_plan() -> flags.FlagHolder:
+    """The flag --plan, a file that `PruningConfig.load` reads."""
+    return flags.DEFINE_string(
+        "plan", None, "A plan of renyi_jax.plan, to prune by; a file that PruningConfig.save wrote."
+    )
+
+
 def define_model(required: bool = True) -> Callable[[], Loaded]:
     """Defines the flags, and returns what loads the model that they describe.
 
@@ -57,6 +64,7 @@ def define_model(required: bool = True) -> Callable[[], Loaded]:
     state = define_state()
     size = define_image_size()
     dtype = flags.DEFINE_enum("dtype", "float32", list(DTYPES), "Of the computation.")
+    plan = define_plan()
 
     blocks = several((), integer(1, at_least=1))
     fields = {"blocks": define("blocks", blocks, "Pruned, counted from 1.", default=None)} | {
@@ -64,7 +72,7 @@ def define_model(required: bool = True) -> Callable[[], Loaded]:
             name,
             per_block(option.field),
             f"{option.help[0].upper()}{option.help[1:]}: {option.field.expected}. One for all"
-            " pruned blocks, or one for each. As noted in the weights by default, or else"
+            " pruned blocks, or one for each. As in --plan or the weights by default, or else"
             f" {getattr(defaults, name)}.",
             default=None,
         )
@@ -75,6 +83,7 @@ def define_model(required: bool = True) -> Callable[[], Loaded]:
         if not weights.value:
             raise UserError("--weights is needed, for a model to look at pictures.")
         given = {field: flag.value for field, flag in fields.items() if flag.value is not None}
+        planned = PruningConfig.load(plan.value) if plan.value is not None else None
         loaded = load(
             weights.value,
             model=name.value,
@@ -82,7 +91,8 @@ def define_model(required: bool = True) -> Callable[[], Loaded]:
             dtype=dtype.value,
             state=state.value,
         )
-        pruning = _pruning(loaded.model.pruning, given, weights.value)
+        source = plan.value or weights.value
+        pruning = _pruning(planned or loaded.model.pruning, given, source)
         return loaded._replace(model=loaded.model.with_pruning(pruning))
 
     return load_model

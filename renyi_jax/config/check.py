@@ -45,7 +45,8 @@ def recipe(config: Config) -> dict[str, Any]:
 
 def pruning_config(config: Config) -> PruningConfig:
     """`config.pruning` as the model takes it."""
-    return PruningConfig(**config.pruning.to_dict())
+    fields = config.pruning.to_dict()
+    return PruningConfig(**{name: fields[name] for name in ("blocks", *OPTIONS)})
 
 
 def to_json(config: Config) -> dict[str, Any]:
@@ -128,8 +129,11 @@ def _across_fields(config: dict[str, Any]) -> Iterator[str]:
     """Problems of fields that are right by themselves."""
     model, train = config["model"], config["train"]
     try:
-        pruning = PruningConfig(**config["pruning"])
-        config["pruning"] |= {name: getattr(pruning, name) for name in OPTIONS}
+        plan = config["pruning"].pop("plan")
+        pruning = PruningConfig.load(plan) if plan else PruningConfig(**config["pruning"])
+        # The plan is written out, so that the config says all of the run without its file.
+        known = {name: getattr(pruning, name) for name in ("blocks", *OPTIONS)}
+        config["pruning"] = {"plan": "", **known}
     except UserError as error:
         pruning = None
         yield f"config.pruning: {str(error).removeprefix('PruningConfig: ')}"

@@ -56,6 +56,8 @@ FIELDS: dict[str, Field | dict[str, Field]] = {
     },
     # As in PruningConfig, whose options have their help there; keep_rate=1.0 is the plain model.
     "pruning": {
+        # A file of renyi_jax.plan, which takes the place of all fields below.
+        "plan": text(""),
         "blocks": several(BLOCKS, integer(1, at_least=1)),
         **{name: per_block(option.field) for name, option in OPTIONS.items()},
     },

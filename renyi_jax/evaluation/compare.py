@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool
 
+from renyi_jax.common.statistics import holm, interval, paired_p_value
 from renyi_jax.errors import UserError, nearest
-from renyi_jax.evaluation.statistics import holm, interval, paired_p_value
 from renyi_jax.pruning.sweep import UNPRUNED
 
 Row = dict[str, Any]

@@ -5,7 +5,6 @@ numbers: the weights and the test images by their content, the pruning, and what
 """
 
 import functools
-import hashlib
 import itertools
 import json
 import time
@@ -15,20 +14,20 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 from absl import logging
-from flax import nnx
 from jax.experimental import multihost_utils
 from jaxtyping import Bool
 from tqdm import tqdm
 
 from renyi_jax.common.progress import phase, progress
+from renyi_jax.common.store import Identity, Store
 from renyi_jax.common.version import __version__
 from renyi_jax.data import Dataset, eval_loader, fingerprint
 from renyi_jax.errors import UserError
 from renyi_jax.evaluation.metrics import outcome_shapes
 from renyi_jax.evaluation.programs import Batch, Programs, Read, Setting, evaluate_batch
-from renyi_jax.evaluation.store import Identity, Store
 from renyi_jax.models import VisionTransformer, weights_of
 from renyi_jax.models.flops import count_flops
+from renyi_jax.models.weights import weights_digest
 from renyi_jax.parallel import BatchPlacement, put, replicated, spread
 from renyi_jax.pruning.sweep import describe, draws, program_of
 
@@ -262,13 +261,3 @@ def _of_valid(cell: Any, valid: Bool[np.ndarray, "images"]) -> Any:
 def _fingerprint(records: Any) -> str:
     with phase("Reading the test images"):
         return fingerprint(records, sampled=len(records))
-
-
-def weights_digest(model: VisionTransformer) -> str:
-    """Names the weights by their content."""
-    digest = hashlib.sha256()
-    for path, parameter in nnx.to_flat_state(nnx.state(model, nnx.Param)):
-        array = np.asarray(parameter[...])
-        digest.update(f"{path} {array.dtype} {array.shape}\n".encode())
-        digest.update(np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()

@@ -12,12 +12,12 @@ import numpy as np
 from absl import logging
 from jaxtyping import Int
 
+from renyi_jax.common.store import Store
 from renyi_jax.data import Dataset
 from renyi_jax.evaluation.compare import NO_PRUNING, Baseline, Row, Runs, compare, merge_runs
 from renyi_jax.evaluation.judging import Config, judge
 from renyi_jax.evaluation.metrics import Outcomes, summarize
 from renyi_jax.evaluation.programs import Programs, Setting
-from renyi_jax.evaluation.store import Store
 from renyi_jax.evaluation.timing import Timing, time_programs
 from renyi_jax.models import VisionTransformer
 from renyi_jax.models.flops import count_flops

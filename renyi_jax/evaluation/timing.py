@@ -9,11 +9,11 @@ import jax
 import numpy as np
 
 from renyi_jax.common.progress import phase
+from renyi_jax.common.store import Identity, Store
 from renyi_jax.common.version import __version__
 from renyi_jax.data import Dataset
 from renyi_jax.evaluation.judging import Config, agreed_missing, evaluation_batches
 from renyi_jax.evaluation.programs import Programs, Setting
-from renyi_jax.evaluation.store import Identity, Store
 from renyi_jax.measuring.throughput import seconds_per_call
 from renyi_jax.models import VisionTransformer, weights_of
 from renyi_jax.parallel import put, replicated

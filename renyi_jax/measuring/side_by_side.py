@@ -171,13 +171,15 @@ def program_name(row: Row) -> str:
     if row["criterion"] == "none":
         return row["peer"] or "unpruned"
     alpha = "" if row["alpha"] is None else f" {_short(row['alpha'])}"
-    name = row["peer"] or f"{row['criterion']}{alpha}"
+    name = row["peer"] or f"{_short(row['criterion'])}{alpha}"
     if row["keep_rate"] is None:
         return f"{name}, r = {_short(row['r'])}"
     return f"{name} at {_short(row['keep_rate'])}"
 
 
 def _short(value: Any) -> str:
+    if isinstance(value, list):
+        return "/".join("-" if each is None else _short(each) for each in value)
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 

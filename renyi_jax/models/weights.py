@@ -1,6 +1,7 @@
 """Weights into a model and out of it, by timm's names."""
 
 import dataclasses
+import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -181,3 +182,13 @@ def save_weights(
                 " bfloat16 or float32."
             )
     write_checkpoint(path, tensors, write_notes(model, class_names))
+
+
+def weights_digest(model: VisionTransformer) -> str:
+    """Returns a name of the weights that only their content decides."""
+    digest = hashlib.sha256()
+    for path, parameter in nnx.to_flat_state(nnx.state(model, nnx.Param)):
+        array = np.asarray(parameter[...])
+        digest.update(f"{path} {array.dtype} {array.shape}\n".encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()

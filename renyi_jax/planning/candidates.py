@@ -74,13 +74,14 @@ def methods(spec: ModelSpec, space: Space) -> list[Method]:
         UserError: there is none.
     """
     criteria = space.criteria or default_criteria()
+    blocks = sorted(set(space.blocks)) or (1,)
     found, refused = [], []
     for reducer in space.reducers:
         own = REDUCERS[reducer].own_criterion
         for criterion in (own,) if own else criteria:
             method: Method = {"criterion": criterion, "reducer": reducer}
             try:
-                check_blocks(PruningConfig(blocks=(1,), **method), spec)
+                check_blocks(PruningConfig(blocks=blocks, **method), spec)
                 found.append(method)
             except UserError as error:
                 refused.append(str(error).removeprefix("PruningConfig: "))
@@ -128,9 +129,7 @@ class Drawer:
     def __init__(self, spec: ModelSpec, space: Space, budget: Budget, seed: int):
         self._spec, self._space, self._budget = spec, space, budget
         self._methods = methods(spec, space)
-        self._blocks = [
-            each for each in space.blocks or range(1, spec.depth + 1) if each <= spec.depth
-        ]
+        self._blocks = sorted(set(space.blocks)) or list(range(1, spec.depth + 1))
         self._rng = np.random.default_rng(seed)
 
     def draw(self) -> Candidate | None:

@@ -11,10 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, UInt8
 
+from renyi_jax.common.store import Store
 from renyi_jax.common.version import __version__
-from renyi_jax.evaluation.judging import weights_digest
-from renyi_jax.evaluation.store import Store
 from renyi_jax.models import VisionTransformer
+from renyi_jax.models.weights import weights_digest
 from renyi_jax.planning.walk import Walk
 from renyi_jax.pruning import PruningConfig
 

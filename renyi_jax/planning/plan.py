@@ -10,12 +10,12 @@ import numpy as np
 from jaxtyping import Float, Int, Shaped
 
 from renyi_jax.common.files import output_file, write_json
+from renyi_jax.common.statistics import interval
+from renyi_jax.common.store import Store
 from renyi_jax.common.version import __version__
 from renyi_jax.errors import UserError
-from renyi_jax.evaluation.statistics import interval
-from renyi_jax.evaluation.store import Store
 from renyi_jax.models import VisionTransformer
-from renyi_jax.planning.candidates import EVERYTHING, Candidate, Drawer, Space, baselines
+from renyi_jax.planning.candidates import EVERYTHING, Candidate, Drawer, Space, baselines, methods
 from renyi_jax.planning.cost import Budget, Cost, gmacs_of, share_budget
 from renyi_jax.planning.judge import Judge, images_digest
 from renyi_jax.planning.search import Judged, images_needed, search
@@ -136,7 +136,11 @@ def find_plans(
         model: as for `find_plan`, like the other arguments that are not named here.
         budgets: to spend.
         store: where finished work is found, and kept.
+
+    Raises:
+        UserError: as `find_plan`, and where the model can run nothing of the space.
     """
+    methods(model.spec, space)
     needed = images_needed(candidates)
     if len(images) < 2 * needed:
         raise UserError(

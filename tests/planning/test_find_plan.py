@@ -10,8 +10,8 @@ from etils import epath
 from tiny import tiny_model, tiny_spec
 
 import renyi_jax
+from renyi_jax.common.store import Store
 from renyi_jax.errors import UserError
-from renyi_jax.evaluation.store import Store
 from renyi_jax.models import normalize_images
 from renyi_jax.planning import Space, find_plans
 from renyi_jax.planning.candidates import Candidate

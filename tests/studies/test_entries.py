@@ -7,10 +7,10 @@ import pytest
 from etils import epath
 from tiny import tiny_dataset, tiny_model
 
+from renyi_jax.common.store import Store
 from renyi_jax.config import default_config
 from renyi_jax.evaluation.judging import judge as judge_settings
 from renyi_jax.evaluation.programs import Programs
-from renyi_jax.evaluation.store import Store
 from renyi_jax.pruning import PruningConfig
 from studies.judging import judge
 from studies.plans import PLAIN, Entry

@@ -6,7 +6,7 @@ import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
-from renyi_jax.evaluation.statistics import holm, interval, paired_p_value
+from renyi_jax.common.statistics import holm, interval, paired_p_value
 
 
 def test_the_interval_of_one_run_is_that_of_a_share():
