@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from renyi_jax.analysis import page
 from renyi_jax.analysis.page import Cell
 from renyi_jax.analysis.photo import Entropies, photo_card
-from renyi_jax.analysis.pictures import read_attention, read_rows
+from renyi_jax.analysis.readings import read_attention, read_rows
 from renyi_jax.analysis.style import COLOURS, INK, LINE, MARKERS, SOFT, legend, mark_spot, tidy
 from renyi_jax.common.files import write_json, write_text
 from renyi_jax.common.provenance import write_results

@@ -17,6 +17,7 @@ from renyi_jax.planning import Space, find_plans
 from renyi_jax.planning.candidates import Candidate
 from renyi_jax.planning.cost import gmacs_of, share_budget
 from renyi_jax.planning.judge import ANGLE, DIVERGENCE, LIKELIHOOD, Judge, objective_of
+from renyi_jax.planning.report import write_plans
 from renyi_jax.planning.search import images_needed, search
 from renyi_jax.pruning import PruningConfig
 
@@ -156,3 +157,17 @@ def test_a_space_that_cannot_spend_the_budget_is_refused():
             images=16,
             candidates=4,
         )
+
+
+def test_the_page_and_the_results_hold_all_that_was_judged(found, tmp_path):
+    folder = epath.Path(tmp_path)
+    named = {"plan_a.json": found[0], "plan_b.json": found[0]}
+    write_plans(folder, named, tiny_model(), PIXELS, None, ["python", "-m", "renyi_jax.predict"])
+    assert PruningConfig.load(tmp_path / "plan_b.json") == found[0].plan.pruning
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert len(results["judged"]) == 2 * len(found[0].judged)
+    assert [plan["score"] for plan in results["plans"]] == [found[0].plan.score] * 2
+    page = (tmp_path / "report" / "index.html").read_text()
+    assert page.count('<article class="photo">') == 8
+    assert page.count(f"--plan={folder / 'plan_a.json'}") == 1
+    assert all(row["name"] in page for row in found[0].plan.rows)
