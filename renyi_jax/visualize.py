@@ -15,7 +15,6 @@ It writes results.json too: the means behind the figures.
 
 import dataclasses
 import html
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,13 +25,7 @@ from matplotlib.figure import Figure
 
 from renyi_jax.analysis import page
 from renyi_jax.analysis.comparison import comparison
-from renyi_jax.analysis.distributions import (
-    DEPTH,
-    HISTOGRAMS,
-    correlation,
-    depth_figure,
-    entropy_histograms,
-)
+from renyi_jax.analysis.distributions import CAPTIONS, attention_figures, correlation
 from renyi_jax.analysis.figures import curves
 from renyi_jax.analysis.panels import entropy_panels, kept_panels
 from renyi_jax.analysis.photo import Entropies, photo_card
@@ -41,7 +34,6 @@ from renyi_jax.analysis.readings import (
     name_of_pruning,
     prunes_by_score,
     read_attention,
-    read_pruning,
     read_rows,
 )
 from renyi_jax.analysis.results import Evaluation, read_results
@@ -211,36 +203,24 @@ def _draw_all_pictures(
     model: VisionTransformer, pixels: np.ndarray, reading: AttentionReading, alphas: Sequence[float]
 ) -> Drawn:
     """How entropy is spread over all images, and how it goes with distance."""
-    figures = {}
-    if model.pruning is not None:
-        scored = prunes_by_score(model.pruning)
-        settings = [dataclasses.replace(scored, criterion="renyi", alpha=each) for each in alphas]
-        by_order = dict(zip(alphas, read_pruning(model, pixels, settings)))
-        figures["entropy_histograms"] = entropy_histograms(by_order)
-    depth = depth_figure(reading.entropies, reading.distances, alphas)
-    figures["entropy_and_distance"] = depth
-    captions = {"entropy_histograms": HISTOGRAMS, "entropy_and_distance": DEPTH}
-    plots = [page.plot(figure, captions[name]) for name, figure in figures.items()]
+    figures = attention_figures(model, pixels, reading, alphas)
+    plots = [page.plot(figure, CAPTIONS[name]) for name, figure in figures.items()]
     return Drawn(["<h2>All pictures together</h2>\n", page.grid("two", plots)], figures)
 
 
 def _means(reading: AttentionReading, alphas: Sequence[float]) -> dict[str, Any]:
-    """The numbers behind the figures, by block and head."""
+    """The numbers behind the figures, by block and head, for `write_results`."""
     return {
         "attention_distance_pixels": reading.distances.tolist(),
         "entropy_nats": [
             {
-                "alpha": "inf" if alpha == float("inf") else alpha,
+                "alpha": alpha,
                 "by_block_and_head": entropy.tolist(),
-                "correlation_with_distance": _finite(correlation(entropy, reading.distances)),
+                "correlation_with_distance": correlation(entropy, reading.distances),
             }
             for alpha, entropy in zip(alphas, reading.entropies)
         ],
     }
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """The house of ARCHITECTURE.md: what stands at the top of the package, and what may import what."""
 
 import ast
+import re
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parents[1] / "renyi_jax"
@@ -64,3 +65,13 @@ def test_no_file_imports_a_command_or_the_public_names():
 
 def test_the_block_is_the_method_on_a_screen():
     assert len((PACKAGE / "models" / "block.py").read_text().splitlines()) < 150
+
+
+def test_weights_meet_a_module_and_pixels_are_normalised_in_one_place():
+    merging = {path for path in FILES if "nnx.merge(" in path.read_text()}
+    # A walk over prunings runs blocks one by one, and no model.
+    assert merging == {PACKAGE / "models" / "forward.py", PACKAGE / "planning" / "walk.py"}
+    calling = [
+        path for path in FILES if re.search(r"(?<!def )normalize_images\(", path.read_text())
+    ]
+    assert calling == [PACKAGE / "models" / "forward.py"]

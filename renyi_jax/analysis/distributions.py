@@ -1,5 +1,6 @@
 """Figures of many patches: how their entropy is spread, and how it goes with distance."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from renyi_jax.analysis.patch_maps import StageMap
+from renyi_jax.analysis.readings import AttentionReading, Pixels, prunes_by_score, read_pruning
 from renyi_jax.analysis.style import (
     COLOURS,
     DEPTH_MAP,
@@ -20,13 +22,37 @@ from renyi_jax.analysis.style import (
     text_of,
     tidy,
 )
+from renyi_jax.models import VisionTransformer
+from renyi_jax.pruning import DEFAULT_CRITERION
 
 _KEPT, _DROPPED = COLOURS[0], COLOURS[4]
 _BINS = 40
 
-HISTOGRAMS = "Entropy of the patches that enter each pruned block, and where it is cut, by order."
-DEPTH = "Mean entropy and mean distance of attention, by block and head, and their correlation."
+CAPTIONS = {
+    "entropy_histograms": "Entropy of the patches that enter each pruned block, and where it is"
+    " cut, by order.",
+    "entropy_and_distance": "Mean entropy and mean distance of attention, by block and head, and"
+    " their correlation.",
+}
 """What the figures show, for those who do not see them."""
+
+
+def attention_figures(
+    model: VisionTransformer, pixels: Pixels, reading: AttentionReading, alphas: Sequence[float]
+) -> dict[str, Figure]:
+    """Draws how entropy is spread over images, if the model is pruned, and its relation to
+    distance.
+
+    `reading` is that of the same images without pruning.
+    """
+    figures = {}
+    if model.pruning is not None:
+        scored = dataclasses.replace(prunes_by_score(model.pruning), criterion=DEFAULT_CRITERION)
+        settings = [dataclasses.replace(scored, alpha=each) for each in alphas]
+        by_order = dict(zip(alphas, read_pruning(model, pixels, settings)))
+        figures["entropy_histograms"] = entropy_histograms(by_order)
+    depth = depth_figure(reading.entropies, reading.distances, alphas)
+    return {**figures, "entropy_and_distance": depth}
 
 
 def entropy_histograms(by_order: Mapping[float, Sequence[Sequence[StageMap]]]) -> Figure:

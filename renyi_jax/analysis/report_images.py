@@ -1,6 +1,5 @@
 """The test images of a report: what the model keeps of them, and what its attention is like."""
 
-import dataclasses
 import html
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -9,15 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from renyi_jax.analysis import page
-from renyi_jax.analysis.distributions import DEPTH, HISTOGRAMS, depth_figure, entropy_histograms
+from renyi_jax.analysis.distributions import CAPTIONS, attention_figures
 from renyi_jax.analysis.photo import Entropies, photo_card
 from renyi_jax.analysis.readings import (
     name_of_class,
     name_of_pruning,
-    prunes_by_score,
     read_attention,
     read_decisions,
-    read_pruning,
     read_rows,
 )
 from renyi_jax.analysis.results import Evaluation
@@ -90,14 +87,8 @@ def pictures(
         " spread where patches are dropped, and, without dropping any, how it goes with the"
         " distance that attention reaches.</p>\n"
     )
-    figures = []
-    if pruning is not None:
-        scored = prunes_by_score(pruning)
-        settings = [dataclasses.replace(scored, criterion="renyi", alpha=each) for each in ALPHAS]
-        by_order = dict(zip(ALPHAS, read_pruning(model, pixels, settings)))
-        figures.append(page.plot(entropy_histograms(by_order), HISTOGRAMS))
-    depth = depth_figure(reading.entropies, reading.distances, ALPHAS)
-    yield page.grid("two", [*figures, page.plot(depth, DEPTH)])
+    figures = attention_figures(model, pixels, reading, ALPHAS)
+    yield page.grid("two", [page.plot(each, CAPTIONS[name]) for name, each in figures.items()])
 
 
 def mistakes_first(labels: Sequence[int], predicted: Sequence[int]) -> list[int]:

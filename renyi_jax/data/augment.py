@@ -77,10 +77,6 @@ def _middle(image: Image.Image, rng: np.random.Generator, *, size: Size) -> Imag
     return center_crop(image, size)
 
 
-def _flip(dataset: Dataset, options: DataConfig, target: Target) -> Transform:
-    return _on_image(mirror)
-
-
 def mirror(image: Image.Image, rng: np.random.Generator) -> Image.Image:
     """Mirrors every second image, left to right."""
     return image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if rng.random() < 0.5 else image
@@ -97,14 +93,6 @@ def _rand_augment(dataset: Dataset, options: DataConfig, target: Target) -> Tran
     )
 
 
-def _color_jitter(dataset: Dataset, options: DataConfig, target: Target) -> Transform:
-    return _on_image(jitter_color, amount=options.color_jitter)
-
-
-def _random_erasing(dataset: Dataset, options: DataConfig, target: Target) -> Transform:
-    return _on_image(erase, probability=options.random_erasing, mean=target.mean, std=target.std)
-
-
 def _on_image(change: Callable[..., Image.Image], **options: Any) -> Transform:
     return functools.partial(_change_image, change=functools.partial(change, **options))
 
@@ -119,10 +107,18 @@ def _change_image(
 TRANSFORMS: tuple[tuple[str | None, Factory], ...] = (
     ("fresh_clutter", _fresh_clutter),
     (None, _crop),
-    ("flip", _flip),
+    ("flip", lambda dataset, options, target: _on_image(mirror)),
     ("rand_augment", _rand_augment),
-    ("color_jitter", _color_jitter),
-    ("random_erasing", _random_erasing),
+    (
+        "color_jitter",
+        lambda dataset, options, target: _on_image(jitter_color, amount=options.color_jitter),
+    ),
+    (
+        "random_erasing",
+        lambda dataset, options, target: _on_image(
+            erase, probability=options.random_erasing, mean=target.mean, std=target.std
+        ),
+    ),
 )
 
 

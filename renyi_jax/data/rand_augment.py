@@ -27,36 +27,6 @@ class Canvas:
 Operation = Callable[[Image.Image, float, int, Canvas], Image.Image]
 
 
-def _auto_contrast(image: Image.Image, strength: float, sign: int, canvas: Canvas) -> Image.Image:
-    return ImageOps.autocontrast(image)
-
-
-def _equalize(image: Image.Image, strength: float, sign: int, canvas: Canvas) -> Image.Image:
-    return ImageOps.equalize(image)
-
-
-def _invert(image: Image.Image, strength: float, sign: int, canvas: Canvas) -> Image.Image:
-    return ImageOps.invert(image)
-
-
-def _rotate(image: Image.Image, strength: float, sign: int, canvas: Canvas) -> Image.Image:
-    return image.rotate(sign * 30 * strength, canvas.resampling, fillcolor=canvas.fill)
-
-
-def _posterize(image: Image.Image, strength: float, sign: int, canvas: Canvas) -> Image.Image:
-    # timm keeps no bit at full strength: a black image, which newer Pillows refuse to make.
-    return ImageOps.posterize(image, max(1, 4 - int(4 * strength)))
-
-
-def _solarize(image: Image.Image, strength: float, sign: int, canvas: Canvas) -> Image.Image:
-    return ImageOps.solarize(image, 256 - int(256 * strength))
-
-
-def _solarize_add(image: Image.Image, strength: float, sign: int, canvas: Canvas) -> Image.Image:
-    added = int(110 * strength)
-    return image.point([min(255, v + added) if v < 128 else v for v in range(256)] * 3)
-
-
 def _enhance(enhancer: type) -> Operation:
     """Brings out or takes back what a Pillow enhancer changes; its factor 1 changes nothing."""
 
@@ -84,13 +54,20 @@ def _affine(
 
 
 OPERATIONS: dict[str, Operation] = {
-    "auto_contrast": _auto_contrast,
-    "equalize": _equalize,
-    "invert": _invert,
-    "rotate": _rotate,
-    "posterize": _posterize,
-    "solarize": _solarize,
-    "solarize_add": _solarize_add,
+    "auto_contrast": lambda image, *_: ImageOps.autocontrast(image),
+    "equalize": lambda image, *_: ImageOps.equalize(image),
+    "invert": lambda image, *_: ImageOps.invert(image),
+    "rotate": lambda image, strength, sign, canvas: image.rotate(
+        sign * 30 * strength, canvas.resampling, fillcolor=canvas.fill
+    ),
+    # timm keeps no bit at full strength: a black image, which newer Pillows refuse to make.
+    "posterize": lambda image, strength, *_: ImageOps.posterize(
+        image, max(1, 4 - int(4 * strength))
+    ),
+    "solarize": lambda image, strength, *_: ImageOps.solarize(image, 256 - int(256 * strength)),
+    "solarize_add": lambda image, strength, *_: image.point(
+        [min(255, v + int(110 * strength)) if v < 128 else v for v in range(256)] * 3
+    ),
     "color": _enhance(ImageEnhance.Color),
     "contrast": _enhance(ImageEnhance.Contrast),
     "brightness": _enhance(ImageEnhance.Brightness),

@@ -1,7 +1,7 @@
 """Which patches to keep: a score per patch, a static count, and what becomes of the rest."""
 
 from renyi_jax.pruning.config import OPTIONS, PruningConfig, to_json
-from renyi_jax.pruning.criteria import CRITERIA, Criterion
+from renyi_jax.pruning.criteria import CRITERIA, DEFAULT_CRITERION, Criterion
 from renyi_jax.pruning.keep import keep_count, keep_counts, select, select_mass
 from renyi_jax.pruning.merging import Matching, match, merge_by_size
 from renyi_jax.pruning.reducers import REDUCERS, Reducer, Selection, drop
@@ -10,6 +10,7 @@ from renyi_jax.pruning.tokens import FUSED, MASKED, PruningTrace, Tokens, on_gri
 
 __all__ = [
     "CRITERIA",
+    "DEFAULT_CRITERION",
     "FUSED",
     "MASKED",
     "OPTIONS",

@@ -11,9 +11,9 @@ from typing import Any
 from etils import epath
 
 from renyi_jax.common.fields import per_block
-from renyi_jax.common.files import write_text
+from renyi_jax.common.files import write_json
 from renyi_jax.errors import UserError, nearest
-from renyi_jax.pruning.criteria import Criterion
+from renyi_jax.pruning.criteria import DEFAULT_CRITERION, Criterion
 from renyi_jax.pruning.reducers import REDUCERS
 from renyi_jax.pruning.stage import Option, Stage, options
 
@@ -131,9 +131,7 @@ class PruningConfig:
         Raises:
             UserError: the file cannot be written.
         """
-        write_text(
-            epath.Path(path).expanduser(), json.dumps({"pruning": self.to_json()}, indent=2) + "\n"
-        )
+        write_json(epath.Path(path).expanduser(), {"pruning": self.to_json()})
 
     @classmethod
     def load(cls, path: str | Path) -> "PruningConfig":
@@ -207,7 +205,7 @@ def _listed(value: Any) -> Any:
 def _stage(block: int, values: dict[str, Any]) -> Stage:
     stage = Stage(block, **values)
     if stage.criterion is None:
-        default = stage.reducer_row.own_criterion or "renyi"
+        default = stage.reducer_row.own_criterion or DEFAULT_CRITERION
         stage = dataclasses.replace(stage, criterion=default)
     return stage
 

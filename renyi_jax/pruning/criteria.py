@@ -194,3 +194,6 @@ CRITERIA: dict[str, Criterion] = {
     ),
     "random": Criterion(random, ("draws",), lambda h, n, m: 0),
 }
+
+DEFAULT_CRITERION = next(iter(CRITERIA))
+"""The first row: what scores the patches where nothing says so."""

@@ -177,3 +177,6 @@ REDUCERS: dict[str, Reducer] = {
         published="ToMe",
     ),
 }
+
+DEFAULT_REDUCER = next(iter(REDUCERS))
+"""The first row."""

@@ -9,9 +9,9 @@ from jaxtyping import Array, Float
 
 from renyi_jax.attention import Evidence, Needs, RowEntropy
 from renyi_jax.common.fields import Field, flag, integer, number, one_of, optional
-from renyi_jax.pruning.criteria import CRITERIA, Alpha, Criterion, Scores
+from renyi_jax.pruning.criteria import CRITERIA, DEFAULT_CRITERION, Alpha, Criterion, Scores
 from renyi_jax.pruning.keep import keep_count
-from renyi_jax.pruning.reducers import REDUCERS, Reducer
+from renyi_jax.pruning.reducers import DEFAULT_REDUCER, REDUCERS, Reducer
 from renyi_jax.pruning.tokens import Tokens
 
 HEADS = ("mean", "average_first")
@@ -35,7 +35,7 @@ class Option(NamedTuple):
 
 def _criterion() -> Field:
     """A name in `CRITERIA`, or None for what the reducer goes by, or a row that is on trial."""
-    names = one_of("renyi", CRITERIA)
+    names = one_of(DEFAULT_CRITERION, CRITERIA)
     own = [row.own_criterion for row in REDUCERS.values() if row.own_criterion]
 
     def parse(value: Any) -> Any:
@@ -68,7 +68,9 @@ class Stage:
     )
     criterion: Any = _option(_criterion(), "how patches are scored", "criteria")
     reducer: str = _option(
-        one_of("drop", REDUCERS), "what becomes of the patches that are not kept", "reducers"
+        one_of(DEFAULT_REDUCER, REDUCERS),
+        "what becomes of the patches that are not kept",
+        "reducers",
     )
     normalize: bool = _option(
         flag(True),

@@ -83,7 +83,7 @@ def read_checkpoint(source: str | Path, state: str | None = None) -> Checkpoint:
         UserError: there is no such file, it is damaged, or it is of another kind.
     """
     path = locate(source)
-    with _told(path):
+    with _explaining(path):
         file = _open(path)
         chosen = choose_state(file.groups, state, path)
         count = sum(math.prod(entry.shape) for entry in chosen.entries.values())
@@ -109,7 +109,7 @@ def read_checkpoint(source: str | Path, state: str | None = None) -> Checkpoint:
 def read_metadata(source: str | Path) -> dict[str, str]:
     """The metadata of `read_checkpoint` as far as they are known without the weights."""
     path = locate(source)
-    with _told(path):
+    with _explaining(path):
         with path.open("rb") as file:
             is_safetensors = file.read(9)[8:] == b"{"
         metadata = _safetensors(path).metadata() if is_safetensors else None
@@ -228,8 +228,8 @@ def _float32(path: Path, name: str, array: np.ndarray) -> np.ndarray:
 
 
 @contextlib.contextmanager
-def _told(path: Path) -> Iterator[None]:
-    """Tells in words why a file cannot be read."""
+def _explaining(path: Path) -> Iterator[None]:
+    """Turns what goes wrong in the body into a UserError that says why the file cannot be read."""
     try:
         yield
     except UserError:
