@@ -14,7 +14,14 @@ from flax import nnx
 from renyi_jax.models.registry import MODELS, model_spec
 from renyi_jax.models.spec import ModelSpec
 from renyi_jax.models.vit import VisionTransformer
-from renyi_jax.weights import CLASSIFIER, IGNORED, nearest_project, split_block, timm_name
+from renyi_jax.weights import (
+    CLASSIFIER,
+    IGNORED,
+    ROTARY_TABLE,
+    nearest_project,
+    split_block,
+    timm_name,
+)
 
 Shape = tuple[int, ...]
 Grid = tuple[int, int]
@@ -130,6 +137,8 @@ def fit(spec: ModelSpec, shapes: Mapping[str, Shape], noted: Size | None = None)
     """Compares a file with a model; arguments as in `source_grid`."""
     expected = dict(expected_shapes(spec))
     found = {name: shape for name, shape in shapes.items() if name not in IGNORED}
+    if spec.rotary and ROTARY_TABLE in found:  # which no model keeps, but of one size
+        expected[ROTARY_TABLE] = (spec.head_dim // 4,)
     notes = []
     if note := _classifier_note(expected, found):
         notes.append(note)

@@ -121,6 +121,7 @@ def model_of(checkpoint: Checkpoint) -> str:
     grids = {name: source_grid(MODELS[name], shapes, notes.image_size) for name in left}
     for is_preferred in (
         lambda name: notes.family in re.split("[_.]", name),
+        lambda name: MODELS[name].activation == notes.activation,
         lambda name: MODELS[name].grid_size == grids[name],
     ):
         left = list(filter(is_preferred, left)) or left

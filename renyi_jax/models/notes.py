@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from renyi_jax.common.fields import MAX_CLASSES, Field, integer, number, one_of, several
 from renyi_jax.errors import UserError
 from renyi_jax.images import INTERPOLATIONS
+from renyi_jax.models.layers import ACTIVATIONS
 from renyi_jax.models.registry import model_spec
 from renyi_jax.models.vit import VisionTransformer
 from renyi_jax.pruning import PruningConfig
@@ -48,6 +49,7 @@ class Notes(NamedTuple):
     std: Triple | None = None
     crop_pct: float | None = None
     interpolation: str | None = None
+    activation: str | None = None
     embed_dim: int | None = None
     depth: int | None = None
     num_heads: int | None = None
@@ -176,6 +178,7 @@ _FIELDS: dict[str, tuple[Callable[[str], Any], int]] = {
     "std": (_parser_of(several((), number(1.0, "(0, 1]")), 3), 200),
     "crop_pct": (_parser_of(number(1.0, "(0, 1]")), 50),
     "interpolation": (lambda text: one_of("bicubic", INTERPOLATIONS).parse(text), 20),
+    "activation": (lambda text: one_of("gelu", ACTIVATIONS).parse(text), 20),
     **dict.fromkeys(SHAPE, (_COUNT, 20)),
 }
 """The parser of each field of `Notes`, and the most characters that it may have."""

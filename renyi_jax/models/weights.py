@@ -15,6 +15,7 @@ from flax import nnx
 
 from renyi_jax.errors import UserError, nearest
 from renyi_jax.models.compatibility import Fit, Shape, advise, file_classes, fit
+from renyi_jax.models.layers import ACTIVATIONS
 from renyi_jax.models.notes import PIXELS, SHAPE, Notes, read_notes, write_notes
 from renyi_jax.models.registry import model_spec
 from renyi_jax.models.spec import ModelSpec
@@ -69,6 +70,13 @@ def fill(model: VisionTransformer, checkpoint: Checkpoint) -> None:
     for note in plan.notes:
         logging.info("%s: %s", checkpoint.path, note)
 
+    noted = read_notes(checkpoint.metadata, checkpoint.path)
+    if noted.activation not in (None, spec.activation) and spec.activation in ACTIVATIONS:
+        logging.warning(
+            "%s was trained with the activation %s, and %s has %s.",
+            *(checkpoint.path, noted.activation, spec.name or "the model", spec.activation),
+        )
+
     state = nnx.state(model, nnx.Param)
     for path, parameter in nnx.to_flat_state(state):
         name, layout = timm_name(".".join(map(str, path)), spec.renamed)
@@ -86,8 +94,7 @@ def fill(model: VisionTransformer, checkpoint: Checkpoint) -> None:
     nnx.update(model, state)
     named = model_spec(spec.name) if spec.name else spec
     pixels = {field: getattr(named, field) for field in PIXELS}
-    pixels |= read_notes(checkpoint.metadata, checkpoint.path).known(PIXELS)
-    model.spec = dataclasses.replace(spec, **pixels)
+    model.spec = dataclasses.replace(spec, **(pixels | noted.known(PIXELS)))
 
 
 def check_fit(spec: ModelSpec, checkpoint: Checkpoint) -> Fit:

@@ -1,7 +1,7 @@
 """Files of weights in timm's names: reading, writing, and the names and shapes on either side."""
 
 from renyi_jax.weights.files import Checkpoint, read_checkpoint, read_metadata, write_checkpoint
-from renyi_jax.weights.names import CLASSIFIER, IGNORED, NAMES, split_block, timm_name
+from renyi_jax.weights.names import CLASSIFIER, IGNORED, NAMES, ROTARY_TABLE, split_block, timm_name
 from renyi_jax.weights.projects import nearest_project
 from renyi_jax.weights.resize import resize_pos_embed
 
@@ -9,6 +9,7 @@ __all__ = [
     "CLASSIFIER",
     "IGNORED",
     "NAMES",
+    "ROTARY_TABLE",
     "Checkpoint",
     "nearest_project",
     "read_checkpoint",

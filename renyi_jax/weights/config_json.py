@@ -11,6 +11,7 @@ CONFIGS = ("config.json", "preprocessor_config.json")
 _LARGEST = 1 << 20
 _RESAMPLINGS = {2: "bilinear", 3: "bicubic"}  # as Pillow numbers them
 _KNOWN = tuple(_RESAMPLINGS.values())
+_ACTIVATIONS = {"gelu": "gelu", "gelu_pytorch_tanh": "gelu_tanh", "quick_gelu": "quick_gelu"}
 _UNNAMED = re.compile(r"LABEL_\d+")
 
 
@@ -67,6 +68,7 @@ def _of_transformers(config: Mapping[str, Any], pixels: Mapping[str, Any]) -> di
         "std": pixels.get("image_std") if normalizes else [1, 1, 1],
         "crop_pct": min(1.0, share) if pixels else None,
         "interpolation": _RESAMPLINGS.get(pixels.get("resample", 0)),
+        "activation": _ACTIVATIONS.get(shape.get("hidden_act")),
         "embed_dim": shape.get("hidden_size"),
         "depth": shape.get("num_hidden_layers"),
         "num_heads": shape.get("num_attention_heads"),

@@ -87,6 +87,10 @@ IGNORED = frozenset({"mask_token"})
 """Tensors of published files that only pre-training needs; timm ignores them too."""
 
 
+ROTARY_TABLE = "rope_embed.periods"
+"""Periods of rotary positions in published files, a quarter as many as a head is wide."""
+
+
 def timm_name(ours: str, renamed: Iterable[tuple[str, str]] = ()) -> tuple[str, Layout]:
     """timm's name of our parameter, such as `blocks.3.norm1.scale`, and the layout between them.
 

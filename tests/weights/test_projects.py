@@ -7,7 +7,7 @@ from pathlib import Path
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from parity import build, tiny_spec
+from parity import build
 from write_project_files import FOLDER, IMAGES, SOURCES, write
 
 import renyi_jax
@@ -25,8 +25,7 @@ def weights_of(folder: Path) -> Path:
 
 
 def assert_same_outputs(name: str, folder: Path, expected: np.ndarray) -> None:
-    source = SOURCES[name]
-    model = build(tiny_spec(source.kind, **source.changes))
+    model = build(SOURCES[name].spec())
     renyi_jax.load_weights(model, weights_of(folder))
     images = jnp.asarray(IMAGES)
     outputs = model(images) if model.spec.num_classes else model.forward_features(images)
@@ -58,7 +57,10 @@ def _names(folder):
     path = weights_of(folder)
     path = path if path.is_file() else next(path.glob("model.safetensors*"))
     names = [name for group in _open(path).groups.values() for name in group]
-    return {name.split(".", 1)[1] if name.startswith(("vit.", "deit.")) else name for name in names}
+    return {
+        name.split(".", 1)[1] if name.startswith(("vit.", "deit.", "vision_model.")) else name
+        for name in names
+    }
 
 
 @pytest.mark.parametrize("project", PROJECTS, ids=lambda project: project.title)

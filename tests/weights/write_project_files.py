@@ -6,6 +6,7 @@ what requirements-parity.txt names:
   PYTHONPATH=.:tests python tests/weights/write_project_files.py
 """
 
+import dataclasses
 import importlib
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from parity import TINY, import_timm, random_images, run_timm, tiny_spec
+
+from renyi_jax.models import MODELS, ModelSpec
 
 FOLDER = Path(__file__).parent / "data" / "projects"
 
@@ -25,22 +28,28 @@ _SHAPE = {
     "image_size": TINY["image_size"][0],
 }
 _MLP = {"intermediate_size": 4 * TINY["embed_dim"]}
-_CLASSES = {"num_labels": TINY["num_classes"]}
+_EXACT = {"hidden_act": "gelu"}  # as timm has these towers
 
 
 class Source(NamedTuple):
     """A model of another project: the kind of ours, how it differs, and what writes its files.
 
     Attributes:
-        kind: of `tiny_spec`.
+        model: ours.
         write: writes the files into a folder, and returns what the model makes of the images: its
-            logits, or all tokens after the last norm.
-        changes: of the spec of the kind.
+            outputs, or without a head all tokens after the last norm.
+        changes: of the spec of our model at the size of `TINY`.
     """
 
-    kind: str
+    model: str
     write: Callable[[Path, np.ndarray], np.ndarray]
     changes: dict[str, Any] = {}  # noqa: RUF012
+
+    def spec(self) -> ModelSpec:
+        """Our model at a size of kilobytes, with a head if it has one of its own."""
+        spec = MODELS[self.model]
+        tiny = TINY if spec.num_classes else TINY | _HEADLESS
+        return dataclasses.replace(spec, **(tiny | self.changes))
 
 
 def import_transformers() -> ModuleType:
@@ -59,7 +68,8 @@ def _transformers(model: str, config: str, **options):
         built.eval().save_pretrained(folder, max_shard_size="6KB")
         with torch.no_grad():
             outputs = built(torch.from_numpy(images.transpose(0, 3, 1, 2).copy()))
-        return (outputs.logits if "logits" in outputs else outputs.last_hidden_state).numpy()
+        kinds = ("logits", "image_embeds", "last_hidden_state")
+        return next(outputs[kind] for kind in kinds if outputs.get(kind) is not None).numpy()
 
     return write
 
@@ -120,6 +130,37 @@ def _dinov2(folder: Path, images: np.ndarray) -> np.ndarray:
     return run_timm(model, images, features=True)
 
 
+def _dinov3(folder: Path, images: np.ndarray, gated: bool = False) -> np.ndarray:
+    """As facebookresearch's own models are saved; timm's conversion of them is the reference."""
+    import torch
+
+    name = f"vit_small{'_plus' if gated else ''}_patch16_dinov3_qkvb"
+    model = _timm_model(name, 0)
+    _randomize(model)
+    from timm.models.eva import checkpoint_filter_fn
+
+    spelled = {"reg_token": "storage_tokens", "gamma_1": "ls1.gamma", "gamma_2": "ls2.gamma"}
+    spelled |= {"fc1_g": "w1", "fc1_x": "w2", "fc2": "w3"} if gated else {}
+    weights = model.state_dict()
+    theirs = {"mask_token": torch.zeros(1, 8), "rope_embed.periods": torch.ones(1)}
+    for ours, tensor in weights.items():
+        if ours.endswith("q_bias"):
+            values = weights[ours.replace("q_bias", "v_bias")]
+            name = ours.replace("q_bias", "qkv.bias")
+            theirs[name] = torch.cat([tensor, torch.randn(8), values])
+            theirs[f"{name}_mask"] = torch.cat([torch.ones(8), torch.zeros(8), torch.ones(8)])
+        elif not ours.endswith(("v_bias", "k_bias")):
+            end = next((part for part in spelled if f".{part}" in f".{ours}"), None)
+            theirs[ours.replace(end, spelled[end]) if end else ours] = tensor
+    torch.save(theirs, folder / "model.pth")
+    model.load_state_dict(checkpoint_filter_fn(dict(theirs), model))
+    return run_timm(model, images, features=True)
+
+
+def _dinov3_gated(folder: Path, images: np.ndarray) -> np.ndarray:
+    return _dinov3(folder, images, gated=True)
+
+
 def _timm_model(name: str, num_classes: int):
     shape = {name: TINY[name] for name in ("patch_size", "embed_dim", "depth", "num_heads")}
     size = TINY["image_size"]
@@ -135,32 +176,65 @@ def _randomize(model) -> None:
         parameter.data += 0.3 * torch.randn_like(parameter)
 
 
+_HEADLESS = {"num_classes": 0}
+_CLASSIFIER = _SHAPE | _MLP | {"num_labels": TINY["num_classes"]}
+_REGISTERS = {"num_register_tokens": 4}
+
 SOURCES = {
     "vit": Source(
-        "plain",
-        _transformers("ViTForImageClassification", "ViTConfig", **_SHAPE, **_MLP, **_CLASSES),
-    ),
-    "deit": Source(
-        "distilled",
-        _transformers(
-            "DeiTForImageClassificationWithTeacher", "DeiTConfig", **_SHAPE, **_MLP, **_CLASSES
-        ),
+        "vit_tiny_patch16_224",
+        _transformers("ViTForImageClassification", "ViTConfig", **_CLASSIFIER),
     ),
     "vit_backbone": Source(
-        "plain", _transformers("ViTModel", "ViTConfig", **_SHAPE, **_MLP), {"num_classes": 0}
+        "vit_tiny_patch16_224", _transformers("ViTModel", "ViTConfig", **_SHAPE, **_MLP), _HEADLESS
+    ),
+    "deit": Source(
+        "deit_tiny_distilled_patch16_224",
+        _transformers("DeiTForImageClassificationWithTeacher", "DeiTConfig", **_CLASSIFIER),
     ),
     "dinov2": Source(
-        "layer_scale",
-        _transformers("Dinov2Model", "Dinov2Config", **_SHAPE),
-        {"prefix_embedded": True, "num_classes": 0},
+        "vit_small_patch14_dinov2", _transformers("Dinov2Model", "Dinov2Config", **_SHAPE)
     ),
     "dinov2_with_registers": Source(
-        "registers",
+        "vit_small_patch14_reg4_dinov2",
         _transformers("Dinov2WithRegistersModel", "Dinov2WithRegistersConfig", **_SHAPE),
-        {"num_classes": 0},
     ),
-    "augreg": Source("plain", _augreg),
-    "facebook_dinov2": Source("registers", _dinov2, {"num_classes": 0}),
+    "dinov3": Source(
+        "vit_small_patch16_dinov3_qkvb",
+        _transformers("DINOv3ViTModel", "DINOv3ViTConfig", **_SHAPE, **_MLP, **_REGISTERS),
+    ),
+    "dinov3_gated": Source(
+        "vit_small_plus_patch16_dinov3_qkvb",
+        _transformers(
+            *("DINOv3ViTModel", "DINOv3ViTConfig"),
+            **(_SHAPE | _MLP | _REGISTERS | {"use_gated_mlp": True, "hidden_act": "silu"}),
+        ),
+    ),
+    "siglip": Source(
+        "vit_base_patch16_siglip_224",
+        _transformers("SiglipVisionModel", "SiglipVisionConfig", **_SHAPE, **_MLP, **_EXACT),
+    ),
+    "siglip_without_pooling": Source(
+        "vit_base_patch16_siglip_gap_224",
+        _transformers(
+            *("SiglipVisionModel", "SiglipVisionConfig"),
+            **(_SHAPE | _MLP | _EXACT | {"vision_use_head": False}),
+        ),
+    ),
+    "clip": Source(
+        "vit_base_patch16_clip_quickgelu_224",
+        _transformers(
+            *("CLIPVisionModelWithProjection", "CLIPVisionConfig"),
+            **_SHAPE,
+            **_MLP,
+            projection_dim=TINY["num_classes"],
+        ),
+        {"num_classes": TINY["num_classes"]},
+    ),
+    "augreg": Source("vit_tiny_patch16_224", _augreg),
+    "facebook_dinov2": Source("vit_small_patch14_reg4_dinov2", _dinov2),
+    "facebook_dinov3": Source("vit_small_patch16_dinov3_qkvb", _dinov3),
+    "facebook_dinov3_gated": Source("vit_small_plus_patch16_dinov3_qkvb", _dinov3_gated),
 }
 
 
