@@ -95,6 +95,10 @@ CHANGED = {
         "10 classes are noted, and it has no classifier",
     ),
     "the names of a language model": (_of_bert, "nearest to those of transformers' ViT"),
+    "a rotary table": (
+        _with(rope_embed__periods=np.ones(4, np.float32)),
+        "not in the model: rope_embed.periods",
+    ),
     "another depth": (_with(depth="6"), "depth 6 is noted, and its tensors have 12"),
     "a mean of words": (_with(mean='["a"]'), "notes its mean"),
     "another number of classes": (_with(num_classes="9"), "9 classes are noted"),

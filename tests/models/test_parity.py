@@ -103,6 +103,24 @@ def test_no_name_and_no_tag_belongs_to_two_families():
     assert sum(len(family.tags) for family in FAMILIES) == len(TAGS)
 
 
+@pytest.mark.parity
+def test_every_model_has_the_activation_and_the_epsilon_of_timms(timm):
+    activations = {
+        "GELU": "gelu",
+        "GELUTanh": "gelu_tanh",
+        "QuickGELU": "quick_gelu",
+        "SiLU": "swiglu",
+    }
+    for name, spec in MODELS.items():
+        if name not in timm.list_models():
+            continue
+        size = 2 * spec.patch_size
+        theirs = timm.create_model(name, depth=1, embed_dim=32, num_heads=2, img_size=size)
+        block = theirs.blocks[0]
+        assert activations[type(block.mlp.act).__name__] == spec.activation, name
+        assert block.norm1.eps == spec.norm_eps, name
+
+
 @pytest.fixture(scope="module")
 def photographs():
     """Photographs of scikit-image, cropped to squares, in [0, 1]."""

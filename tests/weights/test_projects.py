@@ -11,6 +11,7 @@ from parity import build
 from write_project_files import FOLDER, IMAGES, SOURCES, write
 
 import renyi_jax
+from renyi_jax.errors import UserError
 from renyi_jax.models import MODELS
 from renyi_jax.models.compatibility import expected_shapes
 from renyi_jax.weights import read_checkpoint, write_checkpoint
@@ -74,6 +75,32 @@ def test_a_table_has_a_row_for_every_tensor_of_some_model(project):
     }
     known = set(project.sources(present))
     assert any(names - {n for n in names if n.startswith("head")} <= known for names in models)
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("facebook_dinov3", r"misshapen: rope_embed\.periods \(7, expected 1\)"),
+        ("facebook_dinov2", r"not in the model: rope_embed\.periods \(7\)"),
+    ],
+)
+def test_rotary_tables_of_another_size_or_of_another_model_are_refused(name, told, tmp_path):
+    tensors = read_checkpoint(weights_of(FOLDER / name)).tensors
+    tensors |= {"rope_embed.periods": np.ones(7, np.float32)}
+    write_checkpoint(tmp_path / "a.safetensors", tensors, {})
+    with pytest.raises(UserError, match=told):
+        renyi_jax.load_weights(build(SOURCES[name].spec()), tmp_path / "a.safetensors")
+
+
+def test_biases_that_are_all_zero_are_none_as_in_timm(tmp_path):
+    names = {f"layer.0.attention.{part}_proj.{end}" for part in "qv" for end in ("weight", "bias")}
+    tensors = dict.fromkeys(names, np.zeros(8, np.float32))
+    tensors["embeddings.patch_embeddings.weight"] = np.zeros((8, 3, 4, 4), np.float32)
+    write_checkpoint(tmp_path / "a.safetensors", tensors, {})
+    assert not any("bias" in name for name in read_checkpoint(tmp_path / "a.safetensors").tensors)
+    tensors["layer.0.attention.v_proj.bias"] = np.ones(8, np.float32)
+    write_checkpoint(tmp_path / "a.safetensors", tensors, {})
+    assert "blocks.0.attn.q_bias" in read_checkpoint(tmp_path / "a.safetensors").tensors
 
 
 def test_blocks_in_chunks_as_in_training_are_those_without(tmp_path):

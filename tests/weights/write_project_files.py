@@ -28,7 +28,6 @@ _SHAPE = {
     "image_size": TINY["image_size"][0],
 }
 _MLP = {"intermediate_size": 4 * TINY["embed_dim"]}
-_EXACT = {"hidden_act": "gelu"}  # as timm has these towers
 
 
 class Source(NamedTuple):
@@ -211,14 +210,14 @@ SOURCES = {
         ),
     ),
     "siglip": Source(
-        "vit_base_patch16_siglip_224",
-        _transformers("SiglipVisionModel", "SiglipVisionConfig", **_SHAPE, **_MLP, **_EXACT),
+        "vit_base_patch32_siglip_256",
+        _transformers("SiglipVisionModel", "SiglipVisionConfig", **_SHAPE, **_MLP),
     ),
     "siglip_without_pooling": Source(
-        "vit_base_patch16_siglip_gap_224",
+        "vit_base_patch32_siglip_gap_256",
         _transformers(
             *("SiglipVisionModel", "SiglipVisionConfig"),
-            **(_SHAPE | _MLP | _EXACT | {"vision_use_head": False}),
+            **(_SHAPE | _MLP | {"vision_use_head": False}),
         ),
     ),
     "clip": Source(

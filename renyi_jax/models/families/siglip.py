@@ -19,6 +19,8 @@ _TOWERS = [
     *(("so400m", 16, side) for side in (256, 384, 512)),
     *(("so400m", 14, side) for side in (448, 896)),
 ]
+_TANH = [("base", 32, 256), ("large", 16, 512), *(("so400m", 16, side) for side in (256, 384, 512))]
+"""Those that timm computes with the approximate GELU, as all were trained; the others are not."""
 
 
 def _towers(kind: str, towers: list[tuple[str, int, int]], **pool: Any) -> dict[str, ModelSpec]:
@@ -26,7 +28,8 @@ def _towers(kind: str, towers: list[tuple[str, int, int]], **pool: Any) -> dict[
     for size, patch, side in towers:
         name = f"vit_{{}}_patch{patch}_{kind}_{side}"
         crop = {"crop_pct": 1.0} if side in (448, 896) else {}
-        shape = _SHAPE | pool | crop
+        activation = "gelu_tanh" if (size, patch, side) in _TANH else "gelu"
+        shape = _SHAPE | pool | crop | {"activation": activation}
         models |= rows(name, size, patch_size=patch, image_size=square(side), **shape)
     return models
 
