@@ -1,6 +1,9 @@
 """The flags that say which entries of which plans a study runs."""
 
+import functools
 from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 from absl import flags
 
@@ -8,7 +11,7 @@ from renyi_jax.errors import UserError, nearest
 from renyi_jax.models import ModelSpec
 from renyi_jax.models.flops import count_flops
 from renyi_jax.pruning import PruningConfig
-from studies.plans import CLS, PLAIN, PLANS, Entry
+from studies.plans import CLS, PLAIN, PLANS, Entry, planned
 
 flags.disclaim_key_flags()
 
@@ -22,7 +25,7 @@ Selection = Iterator[tuple[str, list[Entry], list[Entry]]]
 
 
 def define_plans() -> Callable[[PruningConfig, ModelSpec], Selection]:
-    """Defines --plans, --keep_rates and --method.
+    """Defines --plans, --keep_rates, --planned and --method.
 
     Returns:
         A function from the base pruning and the model's shape to every plan that was asked for: its
@@ -31,6 +34,7 @@ def define_plans() -> Callable[[PruningConfig, ModelSpec], Selection]:
     """
     plans = flags.DEFINE_list("plans", list(PLANS), f"Of {', '.join(PLANS)}.")
     rates = flags.DEFINE_list("keep_rates", None, "Of those of the plans; all by default.")
+    folder = flags.DEFINE_string("planned", None, "Folder of plan_RATE.json, for the plan planned.")
     methods = flags.DEFINE_multi_string("method", None, "Beside the baseline; all by default.")
 
     def is_asked_for(entry: Entry) -> bool:
@@ -42,7 +46,10 @@ def define_plans() -> Callable[[PruningConfig, ModelSpec], Selection]:
         for name in plans.value:
             if name not in PLANS:
                 raise UserError(f"--plans: there is no {name!r}.{nearest(name, PLANS)}")
-            entries = list(PLANS[name](base, lambda pruning: count_flops(spec, pruning)))
+            plan: Any = PLANS[name]
+            if name == planned.__name__ and folder.value is not None:
+                plan = functools.partial(planned, folder=Path(folder.value))
+            entries = list(plan(base, lambda pruning: count_flops(spec, pruning)))
             asked = [] if FINISHED.value else [PLAIN, *filter(is_asked_for, entries)]
             yield name, [PLAIN, *entries], asked
 

@@ -9,6 +9,7 @@ import bisect
 import dataclasses
 import math
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from renyi_jax.pruning import PruningConfig
@@ -121,6 +122,43 @@ def trials(base: PruningConfig, cost: Cost) -> Iterator[Entry]:
     yield from _each(methods, (0.7, 0.5, 0.3), base)
 
 
+def early(base: PruningConfig, cost: Cost) -> Iterator[Entry]:
+    """What can be pruned by in one of the first blocks: the norms of columns beside entropies."""
+    methods: dict[str, dict[str, Any]] = {CLS: {"criterion": CLS}}
+    for order in (1.0, 2.0, 4.0):
+        methods[f"column_norm {order:g}"] = {"criterion": "column_norm", "alpha": order}
+    for order in (0.25, 1.0, 2.0):
+        methods[f"renyi {order:g}"] = {"alpha": order}
+    for entry in _each(methods, (0.7, 0.5), base):
+        if entry.method == CLS:
+            yield entry
+        for block in (1, 2, 3):
+            yield from _moved(entry, (block,), cost)
+
+
+def planned(base: PruningConfig, cost: Cost, folder: Path | None = None) -> Iterator[Entry]:
+    """What renyi_jax.plan found at the cost of each rate, beside what is published.
+
+    Args:
+        base: as in all plans.
+        cost: likewise.
+        folder: of the plans, `plan_RATE.json` each; None leaves them out.
+    """
+    for rate in (0.7, 0.5, 0.3):
+        methods = {CLS: {"criterion": CLS}, "renyi 2": {"alpha": 2.0}}
+        of_rate = list(_each(methods, (rate,), base))
+        yield from of_rate
+        most = cost(of_rate[0].pruning) if of_rate[0].pruning else 0
+        merge = {"reducer": "merge", "criterion": None, "blocks": tuple(range(1, 13))}
+        merged = [
+            dataclasses.replace(base, **merge, keep_rate=number / 200) for number in range(101, 200)
+        ]
+        affordable = [pruning for pruning in merged if cost(pruning) <= most]
+        yield Entry("merge in every block", rate, affordable[-1])
+        if folder is not None and (file := folder / f"plan_{rate:g}.json").exists():
+            yield Entry("planned", rate, PruningConfig.load(file))
+
+
 def fine_tuning(base: PruningConfig, rates: Sequence[float], cost: Cost) -> Iterator[Entry]:
     """What is fine-tuned: the most telling methods."""
     names = ("renyi",) + (CLS,) * (len(base.blocks) - 1)
@@ -141,7 +179,10 @@ def fine_tuning(base: PruningConfig, rates: Sequence[float], cost: Cost) -> Iter
             yield from _moved(entry, elsewhere[entry.method], cost)
 
 
-PLANS = {plan.__name__: plan for plan in (baselines, orders, depth, options, places, trials)}
+PLANS = {
+    plan.__name__: plan
+    for plan in (baselines, orders, depth, options, places, trials, early, planned)
+}
 
 
 def at_equal_cost(
