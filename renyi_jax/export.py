@@ -7,6 +7,12 @@ The weights are in it; a JSON file beside it says what it takes and gives. To ru
 
   python -m renyi_jax.export --model=deit_small_patch16_224 --weights=deit_small.safetensors \\
       --keep_rate=0.7 --alpha=2 --format=onnx --out=model.onnx
+
+--format=web writes a folder of static files: a page that runs the model in the browser, where a
+picture, alpha and the keep rate can be chosen. Any web server can serve it:
+
+  python -m renyi_jax.export --weights=runs/quickstart --format=web --out=page
+  python -m http.server --directory=page
 """
 
 import jax
@@ -15,6 +21,7 @@ from absl import flags
 from renyi_jax.cli import commands
 from renyi_jax.cli.model import define_model
 from renyi_jax.cli.values import define
+from renyi_jax.cli.web import define_web
 from renyi_jax.common.extras import needs
 from renyi_jax.common.fields import one_of, several
 from renyi_jax.common.files import output_file, write_bytes, write_json
@@ -32,11 +39,18 @@ from renyi_jax.inference.onnx_file import PACKAGES, export_onnx
 
 _load_model = define_model()
 _OUT = flags.DEFINE_string(
-    "out", None, "The file to write; NAME.json comes beside it.", required=True
+    "out",
+    None,
+    "The file to write; NAME.json comes beside it. Of a page, the folder.",
+    required=True,
 )
 _FORMAT = flags.DEFINE_enum(
-    "format", "jax", ["jax", "onnx"], "What runs it: JAX alone, or ONNX Runtime and its like."
+    "format",
+    "jax",
+    ["jax", "onnx", "web"],
+    "What runs it: JAX alone, ONNX Runtime and its like, or a browser.",
 )
+_write_page = define_web()
 _ALPHA_INPUT = flags.DEFINE_bool(
     "alpha_input", False, "Make alpha a second argument, instead of a part of the program."
 )
@@ -60,6 +74,10 @@ _CLASS_NAMES = flags.DEFINE_string(
 
 
 def main() -> None:
+    if _FORMAT.value == "web":
+        names = read_class_names(_CLASS_NAMES.value) if _CLASS_NAMES.value is not None else None
+        _write_page(_load_model, _OUT.value, class_names=names)
+        return
     if _FORMAT.value == "onnx":
         needs("onnx", *PACKAGES)
     target = output_file("--out", _OUT.value)

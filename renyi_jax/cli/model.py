@@ -47,16 +47,18 @@ def define_plan() -> flags.FlagHolder:
     )
 
 
-def define_model(required: bool = True) -> Callable[[], Loaded]:
+def define_model(required: bool = True, default: str | None = None) -> Callable[[], Loaded]:
     """Defines the flags, and returns what loads the model that they describe.
 
-    `required` is whether --help and the parser insist on --weights.
+    Args:
+        required: whether --help and the parser insist on --weights.
+        default: of --weights.
     """
     defaults = PruningConfig()
     name = flags.DEFINE_string("model", None, "Name of the model; that of the weights.")
     weights = flags.DEFINE_string(
         "weights",
-        None,
+        default,
         "A file of weights, a folder of them, a workdir of renyi_jax.main, hf_hub:OWNER/NAME, or"
         " embedded:NAME.",
         required=required,
