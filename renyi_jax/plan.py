@@ -32,13 +32,14 @@ from renyi_jax.common.store import Store
 from renyi_jax.data import load_dataset
 from renyi_jax.errors import UserError
 from renyi_jax.evaluation.classes import in_classes_of
-from renyi_jax.models import Loaded, load
+from renyi_jax.models import Loaded, VisionTransformer, load
 from renyi_jax.models.footprint import require_forward
 from renyi_jax.models.registry import DTYPES
 from renyi_jax.planning import Space, find_plans
-from renyi_jax.planning.candidates import ALPHAS, MOST_BLOCKS, default_criteria
+from renyi_jax.planning.candidates import ALPHAS, MOST_BLOCKS, default_criteria, methods
 from renyi_jax.planning.cost import Budget, gmacs_budget, share_budget
 from renyi_jax.planning.images import read_files, read_records
+from renyi_jax.planning.latency import latency_budget
 from renyi_jax.planning.report import words_of, write_plans
 from renyi_jax.pruning import CRITERIA, OPTIONS
 from renyi_jax.pruning.reducers import REDUCERS
@@ -67,6 +68,14 @@ _BUDGETS = define(
 )
 _GMACS = define(
     "gmacs", several((), number(1.0, "(0, inf)")), "Or 10^9 multiply-adds of an image, likewise."
+)
+_LATENCIES = define(
+    "latency_ms",
+    several((), number(1.0, "(0, inf)")),
+    "Or milliseconds for a batch of --batch_size on this device, as its blocks are timed now.",
+)
+_THROUGHPUTS = define(
+    "throughput", several((), number(1.0, "(0, inf)")), "Or images per second, likewise."
 )
 _CANDIDATES = define("candidates", integer(200, 1, 100_000), "Prunings to try for each budget.")
 _CRITERIA = define(
@@ -107,7 +116,6 @@ def main() -> None:
     if bool(_IMAGES.value) == (_CONFIG.value is not None):
         raise UserError("Give --config=FILE, whose data are taken, or --image=FOLDER: one of both.")
     loaded, images, labels = _of_images() if _IMAGES.value else _of_config()
-    budgets = _budgets(loaded.model.spec)
     space = Space(
         criteria=tuple(_CRITERIA.value),
         alphas=tuple(_ALPHAS.value),
@@ -116,6 +124,7 @@ def main() -> None:
         blocks=tuple(_BLOCKS.value),
         most_blocks=_MOST_BLOCKS.value,
     )
+    budgets = _budgets(loaded.model, space)
     found = find_plans(
         loaded.model,
         images,
@@ -135,11 +144,18 @@ def main() -> None:
     print(f"Results: {out / 'results.json'}\nReport:  {out / 'report' / 'index.html'}")
 
 
-def _budgets(spec: Any) -> dict[str, Budget]:
+def _budgets(model: VisionTransformer, space: Space) -> dict[str, Budget]:
     """The budgets, by the names of the files of their plans."""
-    shares = _BUDGETS.value or (() if _GMACS.value else (0.5,))
+    spec, batch_size = model.spec, _BATCH_SIZE.value
+    latencies = [(f"{limit:g}_ms", limit / 1e3) for limit in _LATENCIES.value]
+    latencies += [(f"{speed:g}_per_second", batch_size / speed) for speed in _THROUGHPUTS.value]
+    shares = _BUDGETS.value or (() if _GMACS.value or latencies else (0.5,))
     given = {f"{share:g}": share_budget(spec, share) for share in shares}
     given |= {f"{limit:g}_gmacs": gmacs_budget(spec, limit) for limit in _GMACS.value}
+    usable = methods(spec, space)
+    given |= {
+        name: latency_budget(model, usable, batch_size, seconds) for name, seconds in latencies
+    }
     if len(given) == 1:
         return {"plan.json": next(iter(given.values()))}
     return {f"plan_{name}.json": budget for name, budget in given.items()}

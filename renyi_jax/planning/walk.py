@@ -109,17 +109,17 @@ def _finish(forward: Forward, weights: Weights, tokens: Tokens) -> Float[Array, 
 
 @functools.cache
 def _block_program() -> Any:
-    """The compiled `_block`.
+    """The compiled `block_of`.
 
     On CPU its time goes into matrix products, which are compiled already: without optimising the
     rest, a block of ViT-S compiles in half of the time and runs as fast.
     """
     is_cpu = jax.default_backend() == "cpu"
     options: Any = {"xla_backend_optimization_level": 0} if is_cpu else None
-    return jax.jit(_block, static_argnums=(0, 3), compiler_options=options)
+    return jax.jit(block_of, static_argnums=(0, 3), compiler_options=options)
 
 
-def _block(
+def block_of(
     graphdef: Any,
     params: Any,
     tokens: Tokens,
@@ -127,5 +127,6 @@ def _block(
     order: Float[Array, ""] | None,
     draws: Float[Array, "b patches"] | None,
 ) -> Tokens:
+    """Returns the tokens that leave a block; `stage`, `order` and `draws` are None unpruned."""
     block = nnx.merge(graphdef, params)
     return run_block(stage, None, False, block, tokens, order, draws, None)[0]

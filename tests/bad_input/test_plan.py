@@ -12,6 +12,8 @@ REFUSED = {
     "--budget=0.01": ["budget=0.01", "a share of the unpruned multiply-adds, from", "one patch"],
     "--gmacs=0.001": ["gmacs=0.001", "10^9 multiply-adds", "one patch"],
     "--gmacs=99": ["gmacs=99", "to 0.176, the unpruned model"],
+    "--latency_ms=0": ["--latency_ms=0"],
+    "--throughput=-1": ["--throughput=-1"],
     "--criteria=reny": ["Did you mean 'renyi'?"],
     "--reducers=dorp": ["Did you mean 'drop'?"],
     "--alphas=0": ["--alphas=0"],
