@@ -69,7 +69,7 @@ class Forward:
 
     def features(
         self, weights: Weights, images: Images, alpha: Alpha | None = None, **options: Any
-    ) -> Float[Array, "b n d"]:
+    ) -> Float[Array, "b n d"] | Float[Array, "b rows columns d"]:
         """Returns what `forward_features` of the model does."""
         return self.model(weights).forward_features(self.normalize(images), alpha, **options)
 

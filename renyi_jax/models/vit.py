@@ -30,7 +30,7 @@ from renyi_jax.models.layers import Linear, layer_norm
 from renyi_jax.models.microbatch import in_microbatches
 from renyi_jax.models.spec import ModelSpec
 from renyi_jax.parallel import BATCH_AXES, constrain
-from renyi_jax.pruning import CRITERIA, PruningConfig, Stage, Tokens, drop
+from renyi_jax.pruning import CRITERIA, PruningConfig, Record, Stage, Tokens, drop
 
 Alpha = ArrayLike | Sequence[ArrayLike]
 ReadAttention = Callable[[int, Float[Array, "b h n n"]], Any]
@@ -178,12 +178,33 @@ class VisionTransformer(nnx.Module):
         images: Float[Array, "b height width 3"],
         alpha: Alpha | None = None,
         *,
+        grid: bool = False,
         train: bool = False,
         rngs: nnx.Rngs | None = None,
-    ) -> Float[Array, "b n d"]:
-        """The prefix tokens and the patches left, after the last norm; arguments as in a call."""
+    ) -> Float[Array, "b n d"] | Float[Array, "b rows columns d"]:
+        """The prefix tokens and the patches left, after the last norm.
+
+        Args:
+            images: as in a call, like the arguments that are not named here.
+            grid: return every patch of the images in its place, and no prefix tokens: a dropped or
+                fused patch as it was when it left, a merged one as the token that it is part of,
+                both after the last norm.
+
+        Raises:
+            UserError: as in a call, and for the grid of patches that patch dropout takes.
+        """
+        if grid and train and self.patch_drop_rate:
+            raise UserError("grid=True needs every patch, and patch_drop_rate drops some.")
         draws = self._draw_scores(images, rngs)
-        return self._encode(images, alpha, None, draws, train=train, rngs=rngs)[0].values
+        encode = functools.partial(self._encode, images, alpha, None, draws, train=train, rngs=rngs)
+        tokens: Tokens = encode(recorded=grid)[0]
+        if tokens.record is None:
+            return tokens.values
+        record = tokens.record
+        if self.norm is not None:
+            record = record._replace(states=self.norm(record.states))
+        patches = record.seen(tokens.values[:, tokens.num_prefix :], tokens.positions).patches()
+        return patches.reshape(len(images), *self.spec.grid_size, self.spec.embed_dim)
 
     def begin(self, images: Float[Array, "b height width 3"]) -> Tokens:
         """The tokens that enter block 1; images and errors as in a call."""
@@ -213,10 +234,13 @@ class VisionTransformer(nnx.Module):
         *,
         train: bool,
         rngs: nnx.Rngs | None,
+        recorded: bool = False,
     ):
         stages = self.pruning.by_block if self.pruning else {}
         orders = dict(zip(stages, self._alphas(alpha)))
         tokens = self._embed(images, train=train, rngs=rngs)
+        if recorded:
+            tokens = tokens._replace(record=Record.start(self.spec.num_patches, tokens.values))
         traces, readings = [], []
         for number, block in enumerate(self.blocks, start=1):
             read_block = functools.partial(read, number) if read else None

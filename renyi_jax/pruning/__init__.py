@@ -4,6 +4,7 @@ from renyi_jax.pruning.config import OPTIONS, PruningConfig, to_json
 from renyi_jax.pruning.criteria import CRITERIA, DEFAULT_CRITERION, Criterion
 from renyi_jax.pruning.keep import keep_count, keep_counts, select, select_mass
 from renyi_jax.pruning.merging import Matching, match, merge_by_size
+from renyi_jax.pruning.record import Record
 from renyi_jax.pruning.reducers import REDUCERS, Reducer, Selection, drop
 from renyi_jax.pruning.stage import Option, Stage
 from renyi_jax.pruning.tokens import FUSED, MASKED, PruningTrace, Tokens, on_grid
@@ -20,6 +21,7 @@ __all__ = [
     "Option",
     "PruningConfig",
     "PruningTrace",
+    "Record",
     "Reducer",
     "Selection",
     "Stage",

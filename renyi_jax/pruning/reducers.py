@@ -104,6 +104,14 @@ def merge(tokens: Tokens, plan: Matching) -> Tokens:
     return Tokens(values, jnp.take_along_axis(tokens.positions, plan.left, axis=1), sizes)
 
 
+def carriers(plan: Matching) -> Int[Array, "b m"]:
+    """Returns the patch that each is part of after merging, itself where it goes on."""
+    batch = jnp.arange(len(plan.merged))[:, None]
+    each = jnp.broadcast_to(jnp.arange(plan.scores.shape[1]), plan.scores.shape)
+    targets = jnp.take_along_axis(plan.left, plan.targets, axis=1)
+    return each.at[batch, plan.merged].set(targets)
+
+
 class Reducer(NamedTuple):
     """One row of the table.
 
@@ -113,6 +121,7 @@ class Reducer(NamedTuple):
         multiply_adds: `(patches, left, embed_dim, head_dim)` to those of planning and applying.
         needs: the fields of `Evidence` that the plan reads.
         extra_tokens: tokens that it adds.
+        carriers: the patch that each is part of from now on, where some become part of others.
         own_criterion: what it goes by in the place of a criterion; None where a criterion scores.
         refuses: why it cannot do what a stage asks for, one sentence each.
         published: the method that reduces so in every block, as the field calls it, where there is
@@ -124,6 +133,7 @@ class Reducer(NamedTuple):
     multiply_adds: Callable[[int, int, int, int], int]
     needs: tuple[str, ...] = ()
     extra_tokens: int = 0
+    carriers: Callable[[Any], Int[Array, "b m"]] | None = None
     own_criterion: str | None = None
     refuses: Callable[[Any], Iterator[str]] = lambda stage: iter(())
     published: str | None = None
@@ -172,6 +182,7 @@ REDUCERS: dict[str, Reducer] = {
         merge,
         _merge_cost,
         needs=("keys",),
+        carriers=carriers,
         own_criterion="key_similarity",
         refuses=_merges,
         published="ToMe",

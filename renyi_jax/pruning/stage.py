@@ -206,7 +206,11 @@ class Stage:
         """Returns the tokens that go on. With every patch kept, they are the tokens that came."""
         if self.keeps_all(tokens.positions.shape[1]):
             return tokens
-        return self.reducer_row.apply(tokens, plan)
+        record = tokens.recorded().record
+        carriers = self.reducer_row.carriers
+        if record is not None and carriers is not None:
+            record = record.merged(tokens.positions, carriers(plan))
+        return self.reducer_row.apply(tokens, plan)._replace(record=record)
 
     def at(self, alpha: Alpha) -> "Stage":
         """Returns the stage with the order of one run, which may be traced."""

@@ -5,6 +5,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from renyi_jax.pruning.record import Record
+
 FUSED = -1
 """The position of a fused token, which has no place in the patch grid."""
 
@@ -20,16 +22,25 @@ class Tokens(NamedTuple):
         positions: of the patches in the patch grid, or `FUSED`, or `MASKED`.
         sizes: how many patches each token stands for: more than one where some merged, 0 where one
             is masked; None where every token is one.
+        record: of the patches that are left and of those that are gone; None where nobody asks.
     """
 
     values: Float[Array, "b n d"]
     positions: Int[Array, "b m"]
     sizes: Float[Array, "b n"] | None = None
+    record: Record | None = None
 
     @property
     def num_prefix(self) -> int:
         """Tokens before the patches."""
         return self.values.shape[1] - self.positions.shape[1]
+
+    def recorded(self) -> "Tokens":
+        """Returns them with their patches written into their record, if there is one."""
+        if self.record is None:
+            return self
+        patches = self.values[:, self.num_prefix :]
+        return self._replace(record=self.record.seen(patches, self.positions))
 
     def plus(self, branch: Float[Array, "b n d"]) -> "Tokens":
         """Returns the tokens after a residual sum."""

@@ -1,13 +1,18 @@
 """Models of every part in what is not their outputs: their cost, their attention, their export."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 from tiny import PARTS, tiny_model, tiny_spec
 
+import renyi_jax
 from renyi_jax import flops
-from renyi_jax.attention import backend
+from renyi_jax.attention import Needs, backend
+from renyi_jax.models import MODELS, to_timm
 from renyi_jax.pruning import PruningConfig
 
 
@@ -51,3 +56,88 @@ def test_an_exported_model_of_any_batch_size_and_order_is_the_model(part):
     np.testing.assert_allclose(
         loaded.call(images, jnp.float32(4.0)), expected, rtol=1e-5, atol=1e-5
     )
+
+
+def grid_of(pruning, spec):
+    """The grid of features, the last tokens and the trace of a pruned model."""
+    model, images = tiny_model(pruning, spec), images_of(spec)
+    run = jax.jit(
+        lambda x: (
+            model.forward_features(x, grid=True),
+            model.forward_features(x),
+            model(x, return_trace=True)[1],
+        )
+    )
+    grid, tokens, trace = jax.device_get(run(images))
+    assert grid.shape == (2, *spec.grid_size, spec.embed_dim)
+    return grid.reshape(2, spec.num_patches, -1), tokens[:, spec.num_prefix :], trace
+
+
+@pytest.mark.parametrize("reducer", ["drop", "fuse"])
+def test_the_grid_has_what_is_left_and_what_is_gone_as_it_left(reducer):
+    spec = tiny_spec(**PARTS["rotary, gated"])
+    pruning = PruningConfig(blocks=(1,), reducer=reducer, keep_mass=0.8)
+    grid, tokens, (stage,) = grid_of(pruning, spec)
+
+    model, images = tiny_model(pruning, spec), images_of(spec)
+    entering = model.begin(jnp.asarray(images))
+    block = model.blocks[0]
+    branch = block.attn(block.norm1(entering.values), entering, Needs(), deterministic=True)[0]
+    left = model.norm((entering.values + block.ls1(branch))[:, spec.num_prefix :])
+    for image in range(2):
+        kept = stage.kept[image]
+        there = kept >= 0
+        gone = np.setdiff1d(np.arange(spec.num_patches), kept)
+        assert 0 < there.sum() < spec.num_patches
+        np.testing.assert_allclose(
+            grid[image, kept[there]], tokens[image, there], rtol=1e-5, atol=1e-5
+        )
+        np.testing.assert_allclose(grid[image, gone], left[image, gone], rtol=1e-4, atol=1e-4)
+
+
+def test_a_merged_patch_has_in_the_grid_what_its_group_has():
+    spec = tiny_spec(**PARTS["rotary and learned"])
+    grid, tokens, trace = grid_of(PruningConfig(reducer="merge", r=5, blocks=(1, 2)), spec)
+    for image in range(2):
+        kept = trace[-1].kept[image]
+        np.testing.assert_allclose(grid[image, kept], tokens[image], rtol=1e-5, atol=1e-5)
+        assert len(np.unique(grid[image].round(4), axis=0)) == len(kept) == spec.num_patches - 10
+
+
+def test_without_pruning_the_grid_is_that_of_the_patches():
+    spec = tiny_spec(**PARTS["attention pooling"])
+    grid, tokens, _ = grid_of(None, spec)
+    np.testing.assert_array_equal(grid, tokens)
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_every_parameter_of_every_part_is_trained(part):
+    spec = tiny_spec(**PARTS[part])
+    graph, weights = nnx.split(tiny_model(PruningConfig(blocks=(1,), reducer="fuse"), spec))
+
+    def loss(weights, images):
+        model = nnx.merge(graph, weights)
+        return (model(images, train=True, rngs=nnx.Rngs(0)) ** 2).sum()
+
+    gradients = jax.jit(jax.grad(loss))(weights, images_of(spec))
+    for path, gradient in jax.tree_util.tree_leaves_with_path(gradients):
+        assert np.isfinite(gradient).all() and np.any(gradient), jax.tree_util.keystr(path)
+
+
+def test_rotary_positions_alone_are_loaded_at_the_size_that_a_file_notes(tmp_path, monkeypatch):
+    name = "vit_small_patch16_dinov3"
+    small = dataclasses.replace(MODELS[name], embed_dim=16, depth=1, num_heads=2)
+    monkeypatch.setitem(MODELS, name, small)
+    model = renyi_jax.create_model(name, image_size=(32, 64), rngs=nnx.Rngs(0))
+    renyi_jax.save_weights(model, tmp_path / "a.safetensors")
+    loaded = renyi_jax.load(tmp_path / "a.safetensors").model
+    assert loaded.spec == model.spec and loaded.spec.image_size == (32, 64)
+    for name, tensor in to_timm(loaded).items():
+        np.testing.assert_array_equal(tensor, to_timm(model)[name])
+
+
+def test_the_maps_of_a_model_without_prefix_tokens_have_every_patch():
+    spec = tiny_spec(**PARTS["mean of the patches"])
+    maps = renyi_jax.entropy_maps(tiny_model(None, spec), images_of(spec), [2.0])
+    assert maps.shape == (1, spec.depth, 2, *spec.grid_size)
+    assert (maps > 0).all() and (maps <= np.log(spec.num_patches) + 1e-5).all()
