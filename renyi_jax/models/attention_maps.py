@@ -156,7 +156,8 @@ def _positions(model: VisionTransformer, images) -> list[Int[Array, "b _"]]:
     if model.pruning is None:
         return [current] * model.spec.depth
     # The same forward pass as that which is read: the compiler computes it once.
-    traces = dict(zip(model.pruning.blocks, model(images, return_trace=True)[1]))
+    outputs: Any = model(images, return_trace=True)
+    traces = dict(zip(model.pruning.blocks, outputs[1]))
     entering = []
     for block in range(1, model.spec.depth + 1):
         entering.append(current)
