@@ -39,11 +39,11 @@ _CLASS_NAMES = flags.DEFINE_string(
     "Text file of the class names, one a line, in the order of the classes; those noted in the"
     " weights by default.",
 )
-_TOP = define("top", integer(5, 1), "Classes told of each picture.")
-_BATCH_SIZE = define("batch_size", integer(16, 1, MAX_BATCH), "Pictures at a time.")
+_TOP = define("top", integer(5, 1), "Classes told of each image.")
+_BATCH_SIZE = define("batch_size", integer(16, 1, MAX_BATCH), "Images at a time.")
 _OUT = flags.DEFINE_string("out", None, "Folder for results.json and what --save_kept writes.")
 _SAVE_KEPT = flags.DEFINE_bool(
-    "save_kept", False, "Write each picture into --out with its dropped patches greyed out."
+    "save_kept", False, "Write each image into --out with its dropped patches greyed out."
 )
 flags.DEFINE_alias("save-kept", "save_kept")
 

@@ -205,7 +205,7 @@ def _draw_all_pictures(
     """How entropy is spread over all images, and how it goes with distance."""
     figures = attention_figures(model, pixels, reading, alphas)
     plots = [page.plot(figure, CAPTIONS[name]) for name, figure in figures.items()]
-    return Drawn(["<h2>All pictures together</h2>\n", page.grid("two", plots)], figures)
+    return Drawn(["<h2>All images together</h2>\n", page.grid("two", plots)], figures)
 
 
 def _means(reading: AttentionReading, alphas: Sequence[float]) -> dict[str, Any]:

@@ -56,7 +56,7 @@ def test_pictures_are_named_and_the_others_told_at_the_end(folder, tmp_path):
     )
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
-    assert "3 of 7 pictures could not be read" in done.stderr
+    assert "3 of 7 images could not be read" in done.stderr
     assert all(name in done.stderr for name in ("absent.png", "empty.png", "words.jpg"))
     lines = done.stdout.splitlines()
     assert [line.split(":")[0] for line in lines] == [
@@ -102,7 +102,7 @@ def test_every_figure_is_drawn(folder, tmp_path):
         *("--image", folder / "a.png", folder / "words.jpg"),
     )
     assert done.returncode == 2
-    assert "1 of 2 pictures could not be read" in done.stderr
+    assert "1 of 2 images could not be read" in done.stderr
     drawn = (
         *("01_a_entropy", "01_a_kept", "entropy_histograms", "entropy_and_distance"),
         *("accuracy_multiply_adds", "accuracy_throughput"),

@@ -163,7 +163,7 @@ function enlarge(medium) {
 for (const medium of all(".medium")) {
   medium.tabIndex = 0;
   medium.setAttribute("role", "button");
-  medium.setAttribute("aria-label", `Enlarge: ${medium.querySelector("[alt]")?.alt ?? "picture"}`);
+  medium.setAttribute("aria-label", `Enlarge: ${medium.querySelector("[alt]")?.alt ?? "image"}`);
   medium.addEventListener("click", () => enlarge(medium));
   medium.addEventListener("keydown", (event) => {
     if (event.key === "Enter" && event.target === medium) enlarge(medium);

@@ -150,7 +150,7 @@ def _drawing(grid: Sequence[int], content: str, row: int, stage: int) -> str:
     """SVG in which a patch measures 1."""
     rows, columns = grid
     return (
-        f'<div class="medium" {_which(row, stage)}><svg role="img" aria-label="picture" '
+        f'<div class="medium" {_which(row, stage)}><svg role="img" aria-label="image" '
         f'viewBox="0 0 {columns} {rows}" preserveAspectRatio="none">{content}</svg></div>'
     )
 

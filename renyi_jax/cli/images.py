@@ -17,7 +17,7 @@ flags.disclaim_key_flags()
 def define_images() -> flags.FlagHolder:
     """The flag --image, whose values `find_images` reads; wants `parse_images`."""
     return flags.DEFINE_multi_string(
-        "image", [], "A picture, or a folder of pictures; several, if it is repeated."
+        "image", [], "An image, or a folder of images; several, if it is repeated."
     )
 
 
@@ -32,7 +32,7 @@ def parse_images(argv: Sequence[str]) -> list[str]:
 def find_images(sources: Sequence[str]) -> tuple[list[Path], list[UserError]]:
     """Returns the files that the values of --image stand for, and why others stand for none."""
     if not sources:
-        raise UserError("No picture is given: --image=FILE, or a folder; several may follow.")
+        raise UserError("No image is given: --image=FILE, or a folder; several may follow.")
     parts = []
     for source in sources:
         several = "," in source and not os.path.exists(source)
@@ -52,4 +52,4 @@ def tell_refused(refused: Sequence[UserError], count: int) -> None:
         raise refused[0]
     if refused:
         lines = "".join(f"\n  {error}" for error in refused)
-        raise UserError(f"{len(refused)} of {count} pictures could not be read:{lines}")
+        raise UserError(f"{len(refused)} of {count} images could not be read:{lines}")

@@ -83,7 +83,7 @@ def define_model(required: bool = True, default: str | None = None) -> Callable[
 
     def load_model() -> Loaded:
         if not weights.value:
-            raise UserError("--weights is needed, for a model to look at pictures.")
+            raise UserError("--weights is needed, for a model to look at images.")
         given = {field: flag.value for field, flag in fields.items() if flag.value is not None}
         planned = PruningConfig.load(plan.value) if plan.value is not None else None
         loaded = load(

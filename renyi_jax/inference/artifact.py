@@ -147,7 +147,7 @@ def describe_program(
         "inputs": [_port(name, each) for name, each in inputs.items()],
         "outputs": [_port(name, each) for name, each in outputs.items()],
         "preprocessing": (
-            f"resize the picture with {model.spec.interpolation} interpolation, its shape kept,"
+            f"resize the image with {model.spec.interpolation} interpolation, its shape kept,"
             " until its shorter side is that of image_size / crop_pct; take the middle"
         ),
         "class_names": list(class_names) if class_names is not None else None,

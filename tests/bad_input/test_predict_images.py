@@ -108,7 +108,7 @@ def test_files_that_are_no_images_are_refused_by_name(refuses, photos):
     reasons = {**{name: words for name, (_, words) in CONTENTS.items()}, **OTHERS}
     done = refuses("predict", WEIGHTS, *(f"--image={photos / name}" for name in reasons))
     lines = done.stderr.splitlines()
-    assert f"{len(reasons)} of {len(reasons)} pictures could not be read" in done.stderr
+    assert f"{len(reasons)} of {len(reasons)} images could not be read" in done.stderr
     for name, words in reasons.items():
         assert any(name in line and words in line for line in lines), (name, done.stderr)
 
