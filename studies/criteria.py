@@ -120,6 +120,6 @@ TRIALS: dict[str, Criterion] = {
         ),
         Criterion(sharp_votes, ("logits",), lambda h, n, m: 3 * h * n * m, takes=_ALPHA, **_COLUMN),
         Criterion(cls_two_steps, ("logits",), _square, **_COLUMN),
-        Criterion(cls_times_received, ("class_row", "logits"), _square, **_COLUMN),
+        Criterion(cls_times_received, ("class_row", "columns"), _square, **_COLUMN),
     )
 }

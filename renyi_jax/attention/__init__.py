@@ -2,7 +2,15 @@
 
 from renyi_jax.attention.attend import attend
 from renyi_jax.attention.backend import plain_products
-from renyi_jax.attention.evidence import Evidence, Needs, RowEntropy
+from renyi_jax.attention.evidence import ColumnSums, Evidence, Needs, RowEntropy
 from renyi_jax.attention.plain import attention_logits
 
-__all__ = ["Evidence", "Needs", "RowEntropy", "attend", "attention_logits", "plain_products"]
+__all__ = [
+    "ColumnSums",
+    "Evidence",
+    "Needs",
+    "RowEntropy",
+    "attend",
+    "attention_logits",
+    "plain_products",
+]

@@ -8,7 +8,8 @@ from jax.sharding import PartitionSpec
 from jaxtyping import Array, Float, Float32
 
 from renyi_jax.attention import backend, plain
-from renyi_jax.attention.evidence import Evidence, Needs, RowEntropy
+from renyi_jax.attention.columns import column_sums, of_mean_attention
+from renyi_jax.attention.evidence import ColumnSums, Evidence, Needs, RowEntropy
 from renyi_jax.parallel import BATCH_AXES, per_shard
 
 
@@ -28,9 +29,8 @@ def attend(
         key: keys.
         value: values; the output has their dtype.
         num_prefix: tokens before the patches.
-        needs: what the evidence is to have. Logits, sizes, an entropy of averaged heads, and a row
-            of the class token where there is none make the attention matrix be held; with many
-            tokens nothing else does.
+        needs: what the evidence is to have. Logits, sizes, and an average over heads first make the
+            attention matrix be held; with many tokens nothing else does.
         sizes: how many tokens each key stands for, as in `plain.attention_logits`.
         class_token: whether the first token is one.
 
@@ -38,27 +38,42 @@ def attend(
         The attended values, and the evidence. The softmax and all evidence are computed in float32,
         whatever the dtype of the operands.
     """
-    entropy_of, logits = needs.entropy, None
-    averages_heads = entropy_of is not None and entropy_of.heads == "average_first"
-    averages_rows = needs.class_row and not class_token
-    if needs.logits or sizes is not None or averages_heads or averages_rows:
+    entropy_of, columns_of, logits = needs.entropy, needs.columns, None
+    averages_heads = any(each and each.heads == "average_first" for each in needs[:2])
+    if needs.logits or sizes is not None or averages_heads:
         attended, logits = plain.attention(query, key, value, sizes)
         entropy = None if entropy_of is None else plain.row_entropy(logits, num_prefix, entropy_of)
     else:
         attended, entropy = _attention_per_shard(query, key, value, num_prefix, entropy_of)
-    class_row = None
-    if averages_rows and logits is not None:
-        class_row = plain.mean_row(logits, num_prefix, sizes)
-    elif needs.class_row:
+    columns = class_row = None
+    if columns_of is not None and columns_of.heads == "average_first":
+        columns = of_mean_attention(logits, num_prefix, columns_of)
+    elif columns_of is not None:
+        weights = jnp.exp(-entropy) if columns_of.sharp else None
+        columns = column_sums(query, key, num_prefix, columns_of, weights, sizes)
+    if needs.class_row and class_token:
         row = plain.attention_logits(query[:, :1], key, sizes) if logits is None else logits
         class_row = jax.nn.softmax(row[:, :, 0], axis=-1)[..., num_prefix:]
+    elif needs.class_row:
+        class_row = _mean_row(query, key, num_prefix, sizes)
     answers: dict[str, Any] = {
         "entropy": entropy,
+        "columns": columns,
         "class_row": class_row,
         "keys": key if needs.keys else None,
         "logits": logits if needs.logits else None,
     }
     return attended, Evidence(num_prefix, **answers)
+
+
+def _mean_row(query, key, num_prefix, sizes) -> Float32[Array, "b h m"]:
+    """What the patches pay to each patch, a mean over those that pay, by their sizes."""
+    batch, length, heads, _ = query.shape
+    counts = jnp.ones((batch, length)) if sizes is None else sizes
+    shares = counts[:, num_prefix:] / counts[:, num_prefix:].sum(axis=1, keepdims=True)
+    weights = jnp.broadcast_to(shares[:, None], (batch, heads, length - num_prefix))
+    asked = ColumnSums(normalize=False)
+    return jnp.exp(column_sums(query, key, num_prefix, asked, weights, sizes))
 
 
 def _attention_per_shard(

@@ -68,7 +68,7 @@ def backward(
 
     zeros = jnp.zeros(key.shape, jnp.float32), jnp.zeros(value.shape, jnp.float32)
     chunks = (query, d_attended, rows, shift, d_entropy)
-    (d_key, d_value), d_query = _scan_chunks(pull, zeros, chunks)
+    (d_key, d_value), d_query = scan_chunks(pull, zeros, chunks)
     return d_query, d_key.astype(key.dtype), d_value.astype(value.dtype)
 
 
@@ -110,7 +110,7 @@ def order_cotangent(
         slope = slope_in_order(t - rows.log_z[..., None], t + rows.spread[..., None], order)
         return total + jnp.sum(slope.sum(axis=-1) * d_entropy), ()
 
-    total, _ = _scan_chunks(pull, jnp.zeros((), jnp.float32), (query, rows, d_entropy))
+    total, _ = scan_chunks(pull, jnp.zeros((), jnp.float32), (query, rows, d_entropy))
     return total
 
 
@@ -133,10 +133,10 @@ def _outer(rows: Float[Array, "b h c m"], tokens: Float[Array, "b h c d"]):
 
 def _per_chunk(function: Callable[..., Any], arrays: Any) -> Any:
     """`function` of every chunk of the queries, put together again."""
-    return _scan_chunks(lambda carry, chunk: (carry, function(*chunk)), (), arrays)[1]
+    return scan_chunks(lambda carry, chunk: (carry, function(*chunk)), (), arrays)[1]
 
 
-def _scan_chunks(function: Callable[..., Any], carry: Any, arrays: Any) -> Any:
+def scan_chunks(function: Callable[..., Any], carry: Any, arrays: Any) -> Any:
     """`lax.scan` over chunks of axis 2. Rows that fill the last chunk up are zeros, cut off again.
 
     Zeros pull no cotangent: what they add to a carry is zero.

@@ -18,10 +18,27 @@ class RowEntropy(NamedTuple):
     prefix_keys: bool = False
 
 
+class ColumnSums(NamedTuple):
+    """Which sums of what a patch receives: `sum_i w_i a_ij^power`, over the rows of patches.
+
+    Attributes:
+        power: of the attention, above 0; may be traced.
+        normalize: renormalise each row over the patch keys.
+        heads: "mean" for sums per head, "average_first" for those of the mean attention.
+        sharp: weigh a row by `exp(-H)`, the entropy asked for beside, and not by one.
+    """
+
+    power: float | Float[Array, ""] = 1.0
+    normalize: bool = True
+    heads: str = "mean"
+    sharp: bool = False
+
+
 class Needs(NamedTuple):
     """The fields of `Evidence` that are asked for."""
 
     entropy: RowEntropy | None = None
+    columns: ColumnSums | None = None
     class_row: bool = False
     keys: bool = False
     logits: bool = False
@@ -39,6 +56,7 @@ class Evidence(NamedTuple):
     Attributes:
         num_prefix: tokens before the patches, `n - m`.
         entropy: of each patch's row, in nats; one head where heads were averaged first.
+        columns: logarithms of the sums of each patch's column, likewise.
         class_row: attention that the class token pays to the patches, of a softmax over all keys;
             without a class token what the patches pay to each, a mean over those that pay.
         keys: of the attention.
@@ -48,6 +66,7 @@ class Evidence(NamedTuple):
 
     num_prefix: int
     entropy: Float32[Array, "b h m"] = _ABSENT
+    columns: Float32[Array, "b h m"] = _ABSENT
     class_row: Float32[Array, "b h m"] = _ABSENT
     keys: Float[Array, "b n h d"] = _ABSENT
     logits: Float32[Array, "b h n n"] = _ABSENT

@@ -62,17 +62,6 @@ def row_entropy(
     return attention_entropy(logits, alpha, num_prefix, normalize)
 
 
-def mean_row(
-    logits: Float32[Array, "b h n n"], num_prefix: int, sizes: Float[Array, "b n"] | None
-) -> Float32[Array, "b h m"]:
-    """Returns what the patches pay to each patch, a mean over those that pay, by their sizes."""
-    paid = jax.nn.softmax(logits[:, :, num_prefix:], axis=-1)[..., num_prefix:]
-    if sizes is None:
-        return paid.mean(axis=2)
-    counts = sizes[:, num_prefix:]
-    return jnp.einsum("bhij,bi->bhj", paid, counts / counts.sum(axis=1, keepdims=True))
-
-
 def _heads_first(tokens: Float[Array, "b n h d"]) -> Float[Array, "b h n d"]:
     # Products of plain matrices: XLA on CPU is several times slower at an einsum that has to move
     # the axis of the heads on the way.

@@ -7,7 +7,6 @@ import dataclasses
 import math
 from collections.abc import Callable
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -51,9 +50,9 @@ def head_mad(evidence: Evidence) -> Scores:
     return jnp.median(jnp.abs(evidence.class_row - middle), axis=1)
 
 
-def received_attention(evidence: Evidence, *, normalize: bool = True) -> Scores:
+def received_attention(evidence: Evidence) -> Scores:
     """Returns what each patch receives from the patches, mean over heads and queries."""
-    return jnp.exp(_log_attention_of_patches(evidence, normalize)).mean(axis=(1, 2))
+    return jnp.exp(evidence.columns).mean(axis=1) / evidence.columns.shape[-1]
 
 
 def sharp_received(evidence: Evidence) -> Scores:
@@ -64,31 +63,23 @@ def sharp_received(evidence: Evidence) -> Scores:
     `exp(H_alpha(i))` is the effective number of patches that `i` attends to; of order 2 the weight
     is `sum_j a_ij^2`. It needs no class token.
     """
-    attention = jnp.exp(_log_attention_of_patches(evidence, True))
-    heads = attention.shape[1]
-    return jnp.einsum("bhi,bhij->bj", jnp.exp(-evidence.entropy), attention) / heads
+    return jnp.exp(evidence.columns).mean(axis=1)
 
 
-def column_norm(
-    evidence: Evidence, *, alpha: Alpha, normalize: bool = True, heads: str = "mean"
-) -> Scores:
+def column_norm(evidence: Evidence, *, alpha: Alpha) -> Scores:
     """Returns the L_n norm of a patch's column of the attention matrix, over rows of patches.
 
         norm_n(j) = (sum_i a_ij^n)^(1/n),    n = alpha
 
     Order 1 ranks like `received_attention`; inf takes the largest attention that a patch receives.
-    `heads` is "mean" of the per-head norms, or "average_first": the norm of the mean attention.
     This is Col-Ln (Su, Zhang and Zhang 2026, arXiv 2603.27900), proposed for the first blocks,
-    where the class token still knows little.
+    where the class token still knows little. The mean is taken over the norms of the heads.
+
+    Args:
+        evidence: with the sums of the columns of that power.
+        alpha: the order n, in (0, inf].
     """
-    log_attention = _log_attention_of_patches(evidence, normalize)
-    if heads == "average_first":
-        mean = jax.nn.logsumexp(log_attention, axis=1, keepdims=True)
-        log_attention = mean - math.log(log_attention.shape[1])
-    order = jnp.minimum(alpha, _LARGEST_ORDER)
-    top = log_attention.max(axis=2)
-    below = order * (log_attention - top[:, :, None])
-    return jnp.exp(top + jax.nn.logsumexp(below, axis=2) / order).mean(axis=1)
+    return jnp.exp(evidence.columns / _finite(alpha)).mean(axis=1)
 
 
 def random(evidence: Evidence) -> Scores:
@@ -96,11 +87,8 @@ def random(evidence: Evidence) -> Scores:
     return evidence.draws
 
 
-def _log_attention_of_patches(evidence: Evidence, normalize: bool) -> Float[Array, "b h m m"]:
-    """The logarithm of the attention that patches pay to patches."""
-    rows = evidence.logits[:, :, evidence.num_prefix :, :]
-    patches = rows[..., evidence.num_prefix :]
-    return patches - jax.nn.logsumexp(patches if normalize else rows, axis=-1, keepdims=True)
+def _finite(alpha: Alpha) -> Alpha:
+    return jnp.minimum(alpha, _LARGEST_ORDER)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,8 +101,9 @@ class Criterion:
         multiply_adds: `(h, n, m)` to those of one image with `h` heads, `n` tokens and `m`
             patches, beyond what attention computes anyway.
         takes: the options of a stage that the function takes by name.
-        shapes: the options of a stage that decide which entropy it reads.
+        shapes: the options of a stage that decide which entropy, or which columns, it reads.
         order: of that entropy, from alpha.
+        power: of the attention in those columns, from alpha.
         is_entropy: whether the score is `-H`, in nats.
         sums_patches: whether it sums over the patches of an image, and so over masked ones.
         compares_heads: whether one head alone tells it nothing.
@@ -127,6 +116,7 @@ class Criterion:
     takes: tuple[str, ...] = ()
     shapes: tuple[str, ...] = ()
     order: Callable[[Alpha], Alpha] = lambda alpha: alpha
+    power: Callable[[Alpha], Alpha] = lambda alpha: 1.0
     is_entropy: bool = False
     sums_patches: bool = False
     compares_heads: bool = False
@@ -169,14 +159,14 @@ CRITERIA: dict[str, Criterion] = {
     "cls_attention": Criterion(cls_attention, ("class_row",), _row_cost, published="EViT"),
     "received_attention": Criterion(
         received_attention,
-        ("logits",),
+        ("columns",),
         lambda h, n, m: h * m * m,
-        takes=("normalize",),
+        shapes=("normalize",),
         sums_patches=True,
     ),
     "sharp_received": Criterion(
         sharp_received,
-        ("logits", "entropy"),
+        ("columns", "entropy"),
         lambda h, n, m: 3 * h * m * m,
         shapes=("alpha",),
         sums_patches=True,
@@ -187,9 +177,11 @@ CRITERIA: dict[str, Criterion] = {
     "head_mad": Criterion(head_mad, ("class_row",), _row_cost, compares_heads=True),
     "column_norm": Criterion(
         column_norm,
-        ("logits",),
+        ("columns",),
         _powers_cost,
-        takes=("alpha", "normalize", "heads"),
+        takes=("alpha",),
+        shapes=("normalize", "heads"),
+        power=_finite,
         sums_patches=True,
     ),
     "random": Criterion(random, ("draws",), lambda h, n, m: 0),

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from renyi_jax.attention import Evidence, Needs, RowEntropy
+from renyi_jax.attention import ColumnSums, Evidence, Needs, RowEntropy
 from renyi_jax.common.fields import Field, flag, integer, number, one_of, optional
 from renyi_jax.pruning.criteria import CRITERIA, DEFAULT_CRITERION, Alpha, Criterion, Scores
 from renyi_jax.pruning.keep import keep_count
@@ -177,14 +177,16 @@ class Stage:
     def needs(self) -> Needs:
         """Returns what the criterion and the reducer read of the attention."""
         row = self.criterion_row
-        names = {*(row.needs if row else ()), *self.reducer_row.needs}
-        entropy_of = None
-        if row is not None and "entropy" in row.needs:
-            given = (name for name in ("normalize", "heads", "prefix_keys") if name in row.shapes)
-            entropy_of = RowEntropy(
-                row.order(self.alpha), **{name: getattr(self, name) for name in given}
-            )
-        return Needs(entropy_of, **dict.fromkeys(names - {"entropy"}, True))
+        asked: dict[str, Any] = dict.fromkeys(self.reducer_row.needs, True)
+        if row is not None:
+            shapes = {name: getattr(self, name) for name in row.shapes if name != "alpha"}
+            asked |= dict.fromkeys(row.needs, True)
+            if "entropy" in row.needs:
+                asked["entropy"] = RowEntropy(row.order(self.alpha), **shapes)
+            if "columns" in row.needs:
+                sharp = "entropy" in row.needs
+                asked["columns"] = ColumnSums(row.power(self.alpha), sharp=sharp, **shapes)
+        return Needs(**asked)
 
     def score(self, evidence: Evidence, tokens: Tokens) -> Scores | None:
         """Returns the importance of every patch, -inf for masked ones; None without a criterion."""

@@ -1,0 +1,63 @@
+"""What patches receive: sums of the columns of the attention, without an array of its size.
+
+A pass of its own beside attention: the logits are multiplied once more, some queries at a time,
+and each row is normalised where it lies. For the gradient they are multiplied again.
+"""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Float32
+
+from renyi_jax.attention import plain
+from renyi_jax.attention.chunked import scan_chunks
+from renyi_jax.attention.evidence import ColumnSums
+
+_NOTHING = -1e30
+"""The logarithm of a sum before its first term: finite, so that differences of two are no nan."""
+
+
+def column_sums(
+    query: Float[Array, "b n h d"],
+    key: Float[Array, "b n h d"],
+    num_prefix: int,
+    asked: ColumnSums,
+    weights: Float[Array, "b h m"] | None = None,
+    sizes: Float[Array, "b n"] | None = None,
+) -> Float32[Array, "b h m"]:
+    """Returns `log sum_i w_i a_ij^power` over the rows i of patches, for each patch j and head.
+
+    Args:
+        query: unscaled queries.
+        key: keys.
+        num_prefix: tokens before the patches.
+        asked: power and normalisation; heads are not averaged here.
+        weights: `w`, at least 0; one where not given.
+        sizes: how many tokens each key stands for, as in `plain.attention_logits`.
+    """
+    if weights is None:
+        weights = jnp.ones((query.shape[0], query.shape[2], query.shape[1] - num_prefix))
+
+    @jax.checkpoint
+    def add(total, chunk):
+        query, weights = chunk
+        logits = plain.attention_logits(jnp.swapaxes(query, 1, 2), key, sizes)
+        patches = logits[..., num_prefix:]
+        rows = patches if asked.normalize else logits
+        log_a = patches - jax.nn.logsumexp(rows, axis=-1, keepdims=True)
+        terms = asked.power * log_a + jnp.log(weights)[..., None]
+        return jnp.logaddexp(total, jax.nn.logsumexp(terms, axis=2)), ()
+
+    start = jnp.full(weights.shape, _NOTHING, jnp.float32)
+    queries = jnp.swapaxes(query[:, num_prefix:], 1, 2)
+    return scan_chunks(add, start, (queries, weights))[0]
+
+
+def of_mean_attention(
+    logits: Float32[Array, "b h n n"], num_prefix: int, asked: ColumnSums
+) -> Float32[Array, "b 1 m"]:
+    """Returns `column_sums` of the attention averaged over heads, from all of its logits."""
+    patches = logits[:, :, num_prefix:, num_prefix:]
+    rows = patches if asked.normalize else logits[:, :, num_prefix:]
+    log_a = patches - jax.nn.logsumexp(rows, axis=-1, keepdims=True)
+    mean = jax.nn.logsumexp(log_a, axis=1, keepdims=True) - jnp.log(logits.shape[1])
+    return jax.nn.logsumexp(asked.power * mean, axis=2)

@@ -1,0 +1,98 @@
+"""Sums of the columns of attention, against the matrix itself."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from renyi_jax.attention import ColumnSums, Needs, RowEntropy, attend, chunked, plain
+from renyi_jax.attention.columns import column_sums
+from renyi_jax.pruning.criteria import CRITERIA
+from renyi_jax.pruning.stage import Stage
+
+
+def operands(seed, length, scale=1.5, dtype=jnp.float32):
+    shape = (3, 1, length, 2, 8)
+    return tuple(jnp.asarray(np.random.default_rng(seed).normal(size=shape) * scale, dtype))
+
+
+def literally(query, key, num_prefix, power, normalize, weights, sizes=None):
+    """The same from the matrix that is held."""
+    a = jax.nn.softmax(plain.attention_logits(query, key, sizes), axis=-1)
+    a = a[:, :, num_prefix:, num_prefix:]
+    if normalize:
+        a = a / a.sum(axis=-1, keepdims=True)
+    return jnp.einsum("bhi,bhij->bhj", weights, a**power)
+
+
+@pytest.mark.parametrize(
+    ("num_prefix", "normalize", "sized", "queries"),
+    [(0, True, False, 256), (1, True, True, 16), (2, False, False, 16), (1, False, True, 256)],
+)
+def test_sums_and_their_gradients_are_those_of_the_matrix(
+    num_prefix, normalize, sized, queries, monkeypatch
+):
+    monkeypatch.setattr(chunked, "QUERIES", queries)
+    length, rng = 50, np.random.default_rng(0)
+    query, key, _ = operands(0, length)
+    draw = lambda *shape: jnp.asarray(rng.uniform(0.1, 1, size=shape), jnp.float32)  # noqa: E731
+    weights, cotangent = draw(2, 1, 2, length - num_prefix)
+    sizes = jnp.asarray(rng.integers(1, 4, size=(1, length)), jnp.float32) if sized else None
+
+    @jax.jit
+    def both(power):
+        def streamed(query, key, weights):
+            asked = ColumnSums(power, normalize)
+            return jnp.exp(column_sums(query, key, num_prefix, asked, weights, sizes))
+
+        def held(query, key, weights):
+            return literally(query, key, num_prefix, power, normalize, weights, sizes)
+
+        pairs = (jax.vjp(function, query, key, weights) for function in (streamed, held))
+        return [(sums, *pull(cotangent)) for sums, pull in pairs]
+
+    for power in (0.3, 1.0, 2.0, 6.0):
+        for actual, wanted in zip(*both(power)):
+            np.testing.assert_allclose(actual, wanted, rtol=1e-4, atol=1e-5 * abs(wanted).max())
+
+
+def test_the_largest_attention_is_the_limit_of_great_powers():
+    query, key, value = operands(0, 40)
+    stage = Stage(block=1, criterion="column_norm", alpha=np.inf)
+    _, evidence = attend(query, key, value, 1, stage.needs())
+    scores = CRITERIA["column_norm"].score(evidence, alpha=np.inf)
+    a = jax.nn.softmax(plain.attention_logits(query, key)[:, :, 1:, 1:], axis=-1)
+    np.testing.assert_allclose(scores, a.max(axis=2).mean(axis=1), rtol=1e-5)
+
+
+@pytest.mark.parametrize("criterion", sorted(CRITERIA))
+def test_no_criterion_holds_the_attention_matrix_of_many_tokens(criterion):
+    length = 4000
+    shape = jax.ShapeDtypeStruct((1, length, 1, 8), jnp.float32)
+    needs = Stage(block=1, criterion=criterion).needs()
+
+    def run(query, key, value):
+        attended, evidence = attend(query, key, value, 1, needs._replace(draws=False))
+        return attended, [each for each in evidence[1:] if each is not None]
+
+    compiled = jax.jit(run).lower(shape, shape, shape).compile()
+    assert f"{length},{length}" not in compiled.as_text()
+    assert f"{length - 1},{length - 1}" not in compiled.as_text()
+    assert compiled.memory_analysis().temp_size_in_bytes < length * length * 4
+
+
+def test_without_a_class_token_its_row_is_what_patches_pay_on_average():
+    query, key, value = operands(1, 30)
+    sizes = jnp.asarray(np.random.default_rng(2).integers(1, 4, size=(1, 30)), jnp.float32)
+    _, evidence = attend(query, key, value, 2, Needs(class_row=True), sizes, class_token=False)
+    shares = sizes[:, None, 2:] / sizes[:, 2:].sum()
+    wanted = literally(query, key, 2, 1.0, False, jnp.broadcast_to(shares, (1, 2, 28)), sizes)
+    np.testing.assert_allclose(evidence.class_row, wanted, rtol=1e-5)
+
+
+def test_sharp_rows_weigh_more():
+    query, key, value = operands(3, 30)
+    needs = Needs(RowEntropy(2.0), ColumnSums(sharp=True))
+    _, evidence = attend(query, key, value, 1, needs)
+    wanted = literally(query, key, 1, 1.0, True, jnp.exp(-evidence.entropy))
+    np.testing.assert_allclose(jnp.exp(evidence.columns), wanted, rtol=1e-5)
