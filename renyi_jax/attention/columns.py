@@ -12,8 +12,8 @@ from renyi_jax.attention import plain
 from renyi_jax.attention.chunked import scan_chunks
 from renyi_jax.attention.evidence import ColumnSums
 
-_NOTHING = -1e30
-"""The logarithm of a sum before its first term: finite, so that differences of two are no nan."""
+_LOWEST = -1e30
+"""Below the logarithm of any attention, and finite: differences of two are no nan."""
 
 
 def column_sums(
@@ -38,26 +38,36 @@ def column_sums(
         weights = jnp.ones((query.shape[0], query.shape[2], query.shape[1] - num_prefix))
 
     @jax.checkpoint
-    def add(total, chunk):
+    def add(sums, chunk):
+        top, total = sums
         query, weights = chunk
         logits = plain.attention_logits(jnp.swapaxes(query, 1, 2), key, sizes)
-        patches = logits[..., num_prefix:]
-        rows = patches if asked.normalize else logits
-        log_a = patches - jax.nn.logsumexp(rows, axis=-1, keepdims=True)
-        terms = asked.power * log_a + jnp.log(weights)[..., None]
-        return jnp.logaddexp(total, jax.nn.logsumexp(terms, axis=2)), ()
+        log_a = _log_attention(logits, num_prefix, asked)
+        new = jax.lax.stop_gradient(jnp.maximum(top, log_a.max(axis=2)))
+        below = log_a - new[:, :, None]
+        # A fused program may round the two sides differently, which a power of 1e12 would blow up.
+        below = jnp.where(below > 0, 0, below)
+        terms = weights[..., None] * jnp.exp(asked.power * below)
+        return (new, total * jnp.exp(asked.power * (top - new)) + terms.sum(axis=2)), ()
 
-    start = jnp.full(weights.shape, _NOTHING, jnp.float32)
+    start = jnp.full(weights.shape, _LOWEST, jnp.float32), jnp.zeros(weights.shape, jnp.float32)
     queries = jnp.swapaxes(query[:, num_prefix:], 1, 2)
-    return scan_chunks(add, start, (queries, weights))[0]
+    top, total = scan_chunks(add, start, (queries, weights))[0]
+    return asked.power * top + jnp.log(jnp.maximum(total, jnp.finfo(jnp.float32).tiny))
 
 
 def of_mean_attention(
     logits: Float32[Array, "b h n n"], num_prefix: int, asked: ColumnSums
 ) -> Float32[Array, "b 1 m"]:
     """Returns `column_sums` of the attention averaged over heads, from all of its logits."""
-    patches = logits[:, :, num_prefix:, num_prefix:]
-    rows = patches if asked.normalize else logits[:, :, num_prefix:]
-    log_a = patches - jax.nn.logsumexp(rows, axis=-1, keepdims=True)
+    log_a = _log_attention(logits[:, :, num_prefix:], num_prefix, asked)
     mean = jax.nn.logsumexp(log_a, axis=1, keepdims=True) - jnp.log(logits.shape[1])
-    return jax.nn.logsumexp(asked.power * mean, axis=2)
+    top = mean.max(axis=2)
+    below = asked.power * (mean - top[:, :, None])
+    return asked.power * top + jax.nn.logsumexp(below, axis=2)
+
+
+def _log_attention(logits: Float32[Array, "b h c n"], num_prefix: int, asked: ColumnSums):
+    patches = logits[..., num_prefix:]
+    rows = patches if asked.normalize else logits
+    return patches - jax.nn.logsumexp(rows, axis=-1, keepdims=True)

@@ -4,6 +4,7 @@ JAX_PLATFORMS=cuda,cpu python -m pytest tests/attention/test_on_gpu.py
 """
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -44,7 +45,7 @@ def _attend(query, key, value, entropy_of):
 
 
 KERNELS = tuple(map(streaming.with_scalars, (pallas_gpu.forward, pallas_gpu.backward)))
-IMPLEMENTATIONS = {
+IMPLEMENTATIONS: dict[str, Any] = {
     "pallas": functools.partial(_streaming, KERNELS),
     "chunked": functools.partial(_streaming, (chunked.forward, chunked.backward)),
     "attend": _attend,
