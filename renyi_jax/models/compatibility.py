@@ -185,18 +185,31 @@ def fit(spec: ModelSpec, shapes: Mapping[str, Shape], noted: Size | None = None)
 
 def fitting_models(shapes: Mapping[str, Shape], noted: Size | None = None) -> list[str]:
     """Returns the names of the models that a file fits."""
-    return [name for name, spec in MODELS.items() if not fit(spec, shapes, noted).unexpected]
+    return [
+        name for name in _of_same_patches(shapes) if not fit(MODELS[name], shapes, noted).unexpected
+    ]
 
 
 def advise(shapes: Mapping[str, Shape], noted: Size | None = None) -> str:
     """Returns a sentence that names the models that a file fits, or what it is nearest to."""
     if fitting := fitting_models(shapes, noted):
         return f"The file fits {', '.join(fitting)}."
-    unexpected = {name: fit(spec, shapes, noted).unexpected for name, spec in MODELS.items()}
+    candidates = _of_same_patches(shapes) or list(MODELS)
+    unexpected = {name: fit(MODELS[name], shapes, noted).unexpected for name in candidates}
     best = min(unexpected, key=unexpected.__getitem__)
     if unexpected[best] <= len(expected_shapes(MODELS[best])) // 2:
         return f"The nearest model is {best}: {unexpected[best]} of its tensors differ."
     return " ".join(filter(None, ("The file fits no model known here.", nearest_project(shapes))))
+
+
+def _of_same_patches(shapes: Mapping[str, Shape]) -> list[str]:
+    """The models with a patch embedding of the file's shape: to compare with all takes seconds."""
+    embedding = shapes.get("patch_embed.proj.weight")
+    return [
+        name
+        for name, spec in MODELS.items()
+        if embedding == (spec.embed_dim, 3, spec.patch_size, spec.patch_size)
+    ]
 
 
 def _block(name: str) -> int:
