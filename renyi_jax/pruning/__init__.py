@@ -6,6 +6,7 @@ from renyi_jax.pruning.keep import keep_count, keep_counts, select, select_mass
 from renyi_jax.pruning.merging import Matching, match, merge_by_size
 from renyi_jax.pruning.record import Record
 from renyi_jax.pruning.reducers import REDUCERS, Reducer, Selection, drop
+from renyi_jax.pruning.select_tokens import SelectedTokens, select_tokens
 from renyi_jax.pruning.stage import Option, Stage
 from renyi_jax.pruning.tokens import FUSED, MASKED, PruningTrace, Tokens, on_grid
 
@@ -23,6 +24,7 @@ __all__ = [
     "PruningTrace",
     "Record",
     "Reducer",
+    "SelectedTokens",
     "Selection",
     "Stage",
     "Tokens",
@@ -34,5 +36,6 @@ __all__ = [
     "on_grid",
     "select",
     "select_mass",
+    "select_tokens",
     "to_json",
 ]
