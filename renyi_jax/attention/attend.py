@@ -47,9 +47,13 @@ def attend(
         attended, entropy = _attention_per_shard(query, key, value, num_prefix, entropy_of)
     columns = class_row = None
     if columns_of is not None and columns_of.heads == "average_first":
+        assert logits is not None  # held for the average
         columns = of_mean_attention(logits, num_prefix, columns_of)
     elif columns_of is not None:
-        weights = jnp.exp(-entropy) if columns_of.sharp else None
+        weights = None
+        if columns_of.sharp:
+            assert entropy is not None  # asked for beside
+            weights = jnp.exp(-entropy)
         columns = column_sums(query, key, num_prefix, columns_of, weights, sizes)
     if needs.class_row and class_token:
         row = plain.attention_logits(query[:, :1], key, sizes) if logits is None else logits
