@@ -17,12 +17,13 @@ from etils import epath
 
 from renyi_jax.cli import commands
 from renyi_jax.cli.config import define_config, parse_flags, read_config
-from renyi_jax.common.files import output_folder
+from renyi_jax.common.files import output_folder, write_text
 from renyi_jax.common.store import Store
 from renyi_jax.config import to_json
 from renyi_jax.data import load_dataset
 from renyi_jax.errors import UserError
 from renyi_jax.evaluation import run_evaluations
+from renyi_jax.evaluation.card import model_card
 from renyi_jax.evaluation.results import write_evaluation
 from renyi_jax.models import fill, save_weights
 from renyi_jax.models.registry import model_spec
@@ -88,6 +89,7 @@ def main() -> None:
             save_weights(model, str(workdir / "model.safetensors"), class_names=names)
         rows = run_evaluations(model, dataset, config, Store(workdir / "cells"))
         if is_first:
+            write_text(workdir / "README.md", model_card(model, rows, dataset, config))
             write_evaluation(workdir, rows, model, dataset, config)
     print(f"Results: {results_file}")
     print(f"Report:  {workdir / 'report' / 'index.html'}")
