@@ -70,5 +70,5 @@ On {len(dataset.test):,} test images. `results.json` has all that was measured, 
 ## Limits
 
 It knows the {dataset.num_classes} classes of {dataset.name}, and gives one of them to any picture.
-It was tried on test images of that data set alone, with one seed (`config.seed` {config.seed}).{masks}
+It was tried on test images of that data set alone, with seed {config.seed} alone.{masks}
 """
