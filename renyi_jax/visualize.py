@@ -15,7 +15,7 @@ It writes results.json too: the means behind the figures.
 
 import dataclasses
 import html
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -50,6 +50,7 @@ from renyi_jax.errors import UserError
 from renyi_jax.images import printable, short_name
 from renyi_jax.inference import crop_picture, describe, read_picture
 from renyi_jax.models import VisionTransformer
+from renyi_jax.models.vit import check_blocks
 from renyi_jax.pruning import CRITERIA, PruningConfig
 
 _load_model = define_model(required=False)
@@ -105,6 +106,7 @@ def main() -> None:
         alphas, rates = _ALPHAS.value, _KEEP_RATES.value
         files, refused = find_images(_IMAGES.value)
         model, class_names = _load_model()
+        compared = _compared(model)
         for file in files:
             try:
                 spec = model.spec
@@ -119,7 +121,9 @@ def main() -> None:
             reading = read_attention(model, pixels, alphas)
             results = {"model": describe(model), **_means(reading, alphas)}
             title = f"What pruning does in {results['model']['model']}"
-            drawn.append(_draw_pictures(model, pictures, reading, alphas, rates, class_names))
+            drawn.append(
+                _draw_pictures(model, pictures, reading, compared, alphas, rates, class_names)
+            )
             drawn.append(_draw_all_pictures(model, pixels, reading, alphas))
     if rows:
         drawn.append(_draw_results(rows))
@@ -146,6 +150,7 @@ def _draw_pictures(
     model: VisionTransformer,
     pictures: Sequence[Picture],
     reading: AttentionReading,
+    compared: Mapping[str, PruningConfig],
     alphas: Sequence[float],
     rates: Sequence[float],
     class_names: Sequence[str] | None,
@@ -153,8 +158,7 @@ def _draw_pictures(
     """A card for each image, and the figures of its entropy and of what is kept of it."""
     pixels = np.stack([picture.pixels for picture in pictures])
     by_picture, shown = [[] for _ in pictures], 0
-    if model.pruning is not None:
-        compared = _compared(model.pruning)
+    if compared:
         by_picture, shown = read_rows(model, pixels, compared, rates, class_names)
     parts = [f'<p class="note">{_EXPLANATION}</p>\n']
     figures = {}
@@ -190,11 +194,23 @@ def _predict(file: Path) -> str:
     )
 
 
-def _compared(pruning: PruningConfig) -> dict[str, PruningConfig]:
-    """The model's pruning, and that by each of --criteria, by their names."""
-    compared = {name_of_pruning(pruning): pruning}
+def _compared(model: VisionTransformer) -> dict[str, PruningConfig]:
+    """The model's pruning, and that by each of --criteria, by their names.
+
+    Raises:
+        UserError: the model cannot be pruned by one that was asked for; a default is left out.
+    """
+    if model.pruning is None:
+        return {}
+    compared = {name_of_pruning(model.pruning): model.pruning}
     for criterion in _CRITERIA.value:
-        setting = dataclasses.replace(prunes_by_score(pruning), criterion=criterion)
+        setting = dataclasses.replace(prunes_by_score(model.pruning), criterion=criterion)
+        try:
+            check_blocks(setting, model.spec)
+        except UserError:
+            if _CRITERIA.present:
+                raise
+            continue
         compared.setdefault(text_of(criterion), setting)
     return compared
 
