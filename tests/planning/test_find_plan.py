@@ -21,7 +21,7 @@ from renyi_jax.planning.report import write_plans
 from renyi_jax.planning.search import images_needed, search
 from renyi_jax.pruning import PruningConfig
 
-SPACE = Space(criteria=("renyi", "cls_attention"), alphas=(1.0,), reducers=("drop",), most_blocks=2)
+SPACE = Space(criteria=("renyi",), reducers=("drop",), blocks=(1, 2), most_blocks=2)
 BUDGET = share_budget(tiny_spec(), 0.7)
 PIXELS = np.random.default_rng(0).integers(0, 256, (32, 16, 16, 3), np.uint8)
 
