@@ -87,7 +87,7 @@ def _convert(source: Program) -> Any:
             input_names=list(source.inputs),
             output_names=list(source.outputs),
         )
-    except (NotImplementedError, ValueError) as error:
+    except Exception as error:  # of many classes
         raise UserError(f"jax2onnx cannot convert the model: {error}") from error
     finally:
         logging.disable(disabled)
@@ -104,9 +104,14 @@ def _log1p(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     return lax.select(above == 1, x, lax.log(above) * x / (above - 1))
 
 
-_PRECISE: dict[str, Callable[[Array], Array]] = {"expm1": _expm1, "log1p": _log1p}
+def _rem(x: Array, y: Array) -> Array:
+    return x - y * lax.div(x, y)
+
+
+_PRECISE: dict[str, Callable[..., Array]] = {"expm1": _expm1, "log1p": _log1p, "rem": _rem}
 """What ONNX has no operator for, with the digits that `exp(x) - 1` and `log(1 + x)` lose, which
-are all that an entropy of an order near 1 has (Higham 2002, section 1.14)."""
+are all that an entropy of an order near 1 has (Higham 2002, section 1.14); and the remainder of
+integers, of which jax2onnx asks a constant batch."""
 
 
 def _evaluate(jaxpr: Jaxpr, consts: Sequence[Any], arguments: Sequence[Any]) -> list[Any]:

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tiny import tiny_model, tiny_spec
+from tiny import PARTS, tiny_model, tiny_spec
 
 from renyi_jax.common.onnx_runtime import OnnxFile
 from renyi_jax.errors import UserError
@@ -51,6 +51,13 @@ def test_every_pruning_computes_the_same_in_onnx_runtime_at_any_batch_size(name)
     found = OnnxFile(file.SerializeToString())(IMAGES)
     for one, other in zip(found, jax.tree.leaves(expected), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("part", ["attention pooling", "rotary, gated"])
+def test_models_of_other_parts_compute_the_same(part):
+    pruning = PruningConfig(blocks=(1, 2), keep_rate=0.6)
+    model = tiny_model(pruning, tiny_spec(**{**PARTS[part], "depth": 2}))
+    assert export_onnx(model)[1]["deviation"] < 1e-4
 
 
 def test_alpha_and_pixels_may_be_inputs_and_the_file_says_what_it_takes():
