@@ -104,7 +104,7 @@ def _log1p(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     return lax.select(above == 1, x, lax.log(above) * x / (above - 1))
 
 
-def _rem(x: Array, y: Array) -> Array:
+def _rem(x: Any, y: Any) -> Array:
     return x - y * lax.div(x, y)
 
 
