@@ -18,7 +18,7 @@ import jax
 import numpy as np
 from absl import flags
 from flax import nnx
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float, Int
 
 from renyi_jax.cli import commands
 from renyi_jax.cli.config import define_config, parse_flags, read_config
@@ -32,6 +32,7 @@ from renyi_jax.training.setup import model_for
 from studies.judging import judge
 from studies.plan_flags import BASELINE, define_plans, rows_name
 from studies.plans import PLAIN
+from studies.probes import probe
 from studies.rows import rows_of, write_rows
 
 _CONFIG = define_config()
@@ -41,9 +42,6 @@ _BY_CLASS = flags.DEFINE_bool(
     "by_class", False, "Average the cosines of a class first: its images depend on each other."
 )
 _OUT = flags.DEFINE_string("out", None, "Folder of the results.", required=True)
-
-FOLDS = 5
-RIDGE = 0.1
 
 
 class Features(NamedTuple):
@@ -101,28 +99,6 @@ def by_class(
 ) -> Float[np.ndarray, "classes"]:
     """The mean over the images of each class."""
     return np.array([values[labels == label].mean() for label in np.unique(labels)])
-
-
-def probe(
-    tokens: Float[np.ndarray, "b d"], labels: Int[np.ndarray, "b"], folds: int = FOLDS
-) -> Bool[np.ndarray, "b"]:
-    """Which images a linear classifier gets right that was fitted to the other folds.
-
-    It is a ridge regression to the one-hot labels, of standardised tokens.
-    """
-    fold = np.arange(len(labels)) % folds
-    targets = np.eye(labels.max() + 1)[labels]
-    right = np.empty(len(labels), bool)
-    for held_out in range(folds):
-        fit = fold != held_out
-        mean, std = tokens[fit].mean(axis=0), tokens[fit].std(axis=0) + 1e-6
-        inputs = (tokens - mean) / std
-        offset = targets[fit].mean(axis=0)
-        gram = inputs[fit].T @ inputs[fit] + RIDGE * fit.sum() * np.eye(tokens.shape[1])
-        weights = np.linalg.solve(gram, inputs[fit].T @ (targets[fit] - offset))
-        predicted = (inputs[~fit] @ weights + offset).argmax(axis=1)
-        right[~fit] = predicted == labels[~fit]
-    return right
 
 
 if __name__ == "__main__":

@@ -8,8 +8,9 @@ import pytest
 from renyi_jax.models.flops import count_flops
 from renyi_jax.models.registry import model_spec
 from renyi_jax.pruning import PruningConfig
-from studies.features import cosine, probe
+from studies.features import cosine
 from studies.plans import CLS, PLANS
+from studies.probes import FINE, mean_iou, probe
 
 COST = functools.partial(count_flops, model_spec("vit_nano_patch4_56"))
 
@@ -38,6 +39,18 @@ def test_a_probe_finds_classes_that_lie_apart_and_nothing_in_noise():
     noise = rng.normal(size=(200, 8))
     assert probe(noise + 9 * np.eye(8)[labels], labels).mean() > 0.95
     assert probe(noise, labels).mean() < 0.5
+
+
+def test_patches_that_tell_their_object_outline_it_and_noise_does_not():
+    rng = np.random.default_rng(0)
+    masks = np.zeros((40, 8 * FINE, 8 * FINE), bool)
+    for mask, (top, left) in zip(masks, FINE * rng.integers(0, 5, size=(40, 2))):
+        mask[top : top + 3 * FINE, left : left + 3 * FINE] = True
+    noise = rng.normal(size=(40, 8, 8, 6)).astype(np.float32)
+    telling = noise + 20 * masks[:, ::FINE, ::FINE, None]
+    assert mean_iou(telling, masks).min() > 0.9
+    # All is taken for background, whose share is 55 of 64 patches.
+    np.testing.assert_allclose(mean_iou(noise, masks).mean(), 55 / 64 / 2, atol=0.02)
 
 
 def test_the_cosine_of_a_token_with_itself_is_1_at_any_length():
