@@ -25,6 +25,7 @@ _BLOCK = re.compile(
 _SCORES = {
     "top1": ("top-1 (%)", 100, 1),
     "probe": ("accuracy of the probe (%)", 100, 1),
+    "miou": ("mean IoU of object and background (%)", 100, 1),
     "nll": ("negative log likelihood (nats)", 1, 4),
     "cosine": ("cosine", 1, 3),
 }

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Float32
 
 from renyi_jax.attention.plain import attention_logits
 from renyi_jax.models.layers import Linear, layer_norm, mlp
@@ -56,12 +56,26 @@ class AttentionPool(nnx.Module):
     def __call__(self, tokens: Tokens) -> Float[Array, "b d"]:
         first = 0 if self.reads_prefix else tokens.num_prefix
         values = tokens.values[:, first:]
+        sizes = None if tokens.sizes is None else tokens.sizes[:, first:]
+        weights, value = self._read(values, sizes)
+        pooled = jnp.einsum("bhn,bnhe->bhe", weights.astype(value.dtype), value)
+        batch, _, width = values.shape
+        pooled = self.proj(pooled.reshape(batch, 1, width))
+        return (pooled + self.mlp(self.norm(pooled)))[:, 0]
+
+    def attention(self, values: Float[Array, "b n d"]) -> Float32[Array, "b h n"]:
+        """Returns what the query pays to each token: a score of patches without a class token.
+
+        Args:
+            values: tokens after the last norm, as `forward_features` returns them; their softmax is
+                over all of these.
+        """
+        return self._read(values, None)[0]
+
+    def _read(self, values, sizes):
         batch, length, width = values.shape
         heads = self.num_heads, width // self.num_heads
         query = self.q(self.latent[...]).reshape(1, 1, *heads)
         query = jnp.broadcast_to(query, (batch, 1, *heads))
         key, value = jnp.moveaxis(self.kv(values).reshape(batch, length, 2, *heads), 2, 0)
-        sizes = None if tokens.sizes is None else tokens.sizes[:, first:]
-        weights = jax.nn.softmax(attention_logits(query, key, sizes), axis=-1).astype(value.dtype)
-        pooled = self.proj(jnp.einsum("bhqn,bnhe->bqhe", weights, value).reshape(batch, 1, width))
-        return (pooled + self.mlp(self.norm(pooled)))[:, 0]
+        return jax.nn.softmax(attention_logits(query, key, sizes)[:, :, 0], axis=-1), value

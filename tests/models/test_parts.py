@@ -110,6 +110,19 @@ def test_without_pruning_the_grid_is_that_of_the_patches():
     np.testing.assert_array_equal(grid, tokens)
 
 
+def test_the_attention_of_the_pooling_query_is_a_softmax_over_the_tokens():
+    spec = tiny_spec(**PARTS["attention pooling"])
+    pool = tiny_model(None, spec).attn_pool
+    values = np.random.default_rng(0).normal(size=(2, spec.num_patches, spec.embed_dim))
+    dense = lambda layer, x: x @ np.asarray(layer.kernel[...]) + np.asarray(layer.bias[...])  # noqa: E731
+    query = dense(pool.q, np.asarray(pool.latent[...])).reshape(pool.num_heads, -1)
+    key = dense(pool.kv, values)[..., : spec.embed_dim].reshape(2, -1, *query.shape)
+    logits = np.einsum("he,bnhe->bhn", query, key) / np.sqrt(query.shape[1])
+    wanted = np.exp(logits) / np.exp(logits).sum(axis=-1, keepdims=True)
+    attention = pool.attention(jnp.asarray(values, jnp.float32))
+    np.testing.assert_allclose(attention, wanted, rtol=1e-4)
+
+
 @pytest.mark.parametrize("part", PARTS)
 def test_every_parameter_of_every_part_is_trained(part):
     spec = tiny_spec(**PARTS[part])
