@@ -6,7 +6,7 @@ prints, for each name and image size, the largest difference of any output over 
 Needs torch and timm, which requirements-parity.txt names.
 """
 
-import sys
+import argparse
 from pathlib import Path
 
 import jax
@@ -47,7 +47,11 @@ def difference(name: str, image_size: tuple[int, int]) -> float:
 
 
 if __name__ == "__main__":
-    for argument in sys.argv[1:]:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("models", nargs="+", metavar="NAME[:HxW]")
+    for argument in parser.parse_args().models:
         name, _, size = argument.partition(":")
         size = tuple(map(int, size.split("x"))) if size else None
         size = size or renyi_jax.models.MODELS[name].image_size

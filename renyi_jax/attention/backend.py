@@ -47,7 +47,7 @@ def attention(
             return _held(query, key, value), None
         return plain.attention_and_entropy(query, key, value, num_prefix, entropy_of)
     long = query.shape[1] > PLAIN_TOKENS
-    has_kernel = pallas_gpu.ENABLED and streaming.is_counted(query)
+    has_kernel = pallas_gpu.run_here() and streaming.is_counted(query)
     if entropy_of is None:
         held_or_streamed = _streamed if long else _held
         fused = library.attention if library.takes(query) else _streamed

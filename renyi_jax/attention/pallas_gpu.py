@@ -30,9 +30,6 @@ from renyi_jax.attention.online_softmax import (
     statistics,
 )
 
-ENABLED = os.environ.get("RENYI_JAX_GPU_KERNELS", "1") != "0"
-"""Whether a GPU runs these kernels and its library's; RENYI_JAX_GPU_KERNELS=0 leaves all to XLA."""
-
 TILE = 64
 """Queries, and keys, of a tile, whose logits a program keeps in registers."""
 
@@ -41,6 +38,16 @@ WARPS = 4
 
 SMALLEST_WIDTH = 16
 """Of a product's operands, for tensor cores."""
+
+
+def run_here() -> bool:
+    """Whether these kernels stand in on GPUs, and the library's: where this process has one.
+
+    Triton lowers for a device that it sees; what is lowered for another machine is XLA's. So is all
+    with RENYI_JAX_GPU_KERNELS=0.
+    """
+    is_on = os.environ.get("RENYI_JAX_GPU_KERNELS", "1") != "0"
+    return is_on and jax.default_backend() == "gpu"
 
 
 def forward(

@@ -66,7 +66,7 @@ def _by_platform(default, tpu, cuda, arguments):
     query, kernels = arguments[0], {}
     if is_counted(query):
         kernels["tpu"] = with_scalars(tpu)
-        if pallas_gpu.ENABLED:
+        if pallas_gpu.run_here():
             kernels["cuda"] = with_scalars(cuda)
     return jax.lax.platform_dependent(*arguments, default=default, **kernels)
 

@@ -32,7 +32,7 @@ EXAMPLES = [
 SHELL = [block for block in (*BLOCKS, *EXAMPLES) if block.language == "bash"]
 
 # What a block may name that is not here: a download, a machine, a program with its own arguments.
-ELSEWHERE = ("git clone ", "bash launch/test.sh", "bash .ci/run")
+ELSEWHERE = ("git clone ", "bash launch/test.sh", "bash .ci/run", "bash benchmarks/gpu.sh")
 
 # Commands that take seconds on the shipped model: those of the README are run.
 QUICK = ("predict", "convert")

@@ -29,7 +29,9 @@ def test_what_is_noted_is_read_back(pruning, tmp_path):
     metadata = read_metadata(tmp_path)
     assert metadata == read_checkpoint(tmp_path).metadata
     assert all(isinstance(value, str) for value in metadata.values())
-    assert read_notes(metadata, "it") == Notes(None, (16, 16), pruning, names)
+    assert read_notes(metadata, "it") == Notes(
+        image_size=(16, 16), num_classes=2, class_names=names, pruning=pruning
+    )
 
 
 def test_the_files_of_others_note_nothing(tmp_path):

@@ -28,14 +28,13 @@ def test_the_best_patches_are_kept_in_their_order_and_prefix_tokens_are_left_out
 
 def test_evidence_counts_by_its_entropy_or_by_what_the_criterion_reads():
     entropy = jnp.asarray(DRAW.random((3, 2, 12)), jnp.float32)
-    logits = jnp.asarray(DRAW.standard_normal((3, 2, 12, 12)), jnp.float32)
-    evidence = Evidence(0, entropy=entropy, logits=logits)
+    sums = jnp.asarray(DRAW.random((3, 2, 12)), jnp.float32)
+    evidence = Evidence(0, entropy=entropy, columns=jnp.log(sums))
     low = select_tokens(FEATURES, -entropy.mean(axis=1), 4)
     np.testing.assert_array_equal(select_tokens(FEATURES, evidence, 4).positions, low.positions)
-    received = jax.nn.softmax(logits, axis=-1).mean(axis=(1, 2))
     np.testing.assert_array_equal(
         select_tokens(FEATURES, evidence, 4, "received_attention").positions,
-        select_tokens(FEATURES, received, 4).positions,
+        select_tokens(FEATURES, sums.mean(axis=1), 4).positions,
     )
 
 
