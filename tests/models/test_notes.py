@@ -30,7 +30,7 @@ def test_what_is_noted_is_read_back(pruning, tmp_path):
     assert metadata == read_checkpoint(tmp_path).metadata
     assert all(isinstance(value, str) for value in metadata.values())
     assert read_notes(metadata, "it") == Notes(
-        image_size=(16, 16), num_classes=2, class_names=names, pruning=pruning
+        image_size=(16, 16), class_names=names, pruning=pruning
     )
 
 

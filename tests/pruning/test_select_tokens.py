@@ -1,6 +1,5 @@
 """Tokens for whoever reads the features of an encoder."""
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
