@@ -39,7 +39,9 @@ def attend(
         whatever the dtype of the operands.
     """
     entropy_of, columns_of, logits = needs.entropy, needs.columns, None
-    averages_heads = any(each and each.heads == "average_first" for each in needs[:2])
+    averages_heads = any(
+        each is not None and each.heads == "average_first" for each in (entropy_of, columns_of)
+    )
     if needs.logits or sizes is not None or averages_heads:
         attended, logits = plain.attention(query, key, value, sizes)
         entropy = None if entropy_of is None else plain.row_entropy(logits, num_prefix, entropy_of)
