@@ -4,13 +4,3 @@ from renyi_jax.attention.attend import attend
 from renyi_jax.attention.backend import plain_products
 from renyi_jax.attention.evidence import ColumnSums, Evidence, Needs, RowEntropy
 from renyi_jax.attention.plain import attention_logits
-
-__all__ = [
-    "ColumnSums",
-    "Evidence",
-    "Needs",
-    "RowEntropy",
-    "attend",
-    "attention_logits",
-    "plain_products",
-]

@@ -9,15 +9,3 @@ from renyi_jax.config.check import (
     unknown_field,
 )
 from renyi_jax.config.fields import FIELDS, Config, default_config
-
-__all__ = [
-    "FIELDS",
-    "Config",
-    "check_config",
-    "deciding_differences",
-    "default_config",
-    "pruning_config",
-    "recipe",
-    "to_json",
-    "unknown_field",
-]

@@ -3,13 +3,3 @@
 from renyi_jax.data.dataset import Dataset, fingerprint
 from renyi_jax.data.datasets import count_classes, load_dataset
 from renyi_jax.data.pipeline import eval_loader, steps_per_epoch, train_loader
-
-__all__ = [
-    "Dataset",
-    "count_classes",
-    "eval_loader",
-    "fingerprint",
-    "load_dataset",
-    "steps_per_epoch",
-    "train_loader",
-]

@@ -2,5 +2,3 @@
 
 from renyi_jax.evaluation.run import run_evaluations
 from renyi_jax.pruning.sweep import evaluation_settings
-
-__all__ = ["evaluation_settings", "run_evaluations"]

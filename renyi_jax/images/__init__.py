@@ -6,17 +6,3 @@ Training, evaluation and prediction all read by these functions.
 from renyi_jax.images.crop import INTERPOLATIONS, Size, center_crop, crop_picture
 from renyi_jax.images.files import find_image_files, find_pictures, printable, short_name
 from renyi_jax.images.reading import Source, decode, read_picture
-
-__all__ = [
-    "INTERPOLATIONS",
-    "Size",
-    "Source",
-    "center_crop",
-    "crop_picture",
-    "decode",
-    "find_image_files",
-    "find_pictures",
-    "printable",
-    "read_picture",
-    "short_name",
-]

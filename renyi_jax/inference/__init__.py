@@ -4,15 +4,3 @@ from renyi_jax.images import crop_picture, find_pictures, read_picture
 from renyi_jax.inference.artifact import describe_artifact, export_model
 from renyi_jax.inference.classify import Classifier, Prediction, read_class_names
 from renyi_jax.inference.describe import describe
-
-__all__ = [
-    "Classifier",
-    "Prediction",
-    "crop_picture",
-    "describe",
-    "describe_artifact",
-    "export_model",
-    "find_pictures",
-    "read_class_names",
-    "read_picture",
-]

@@ -14,26 +14,3 @@ from renyi_jax.models.registry import MODELS, create_model, list_models
 from renyi_jax.models.spec import ModelSpec
 from renyi_jax.models.vit import VisionTransformer
 from renyi_jax.models.weights import fill, load_weights, save_weights, to_timm
-
-__all__ = [
-    "MODELS",
-    "AttentionStatistics",
-    "Forward",
-    "Loaded",
-    "ModelSpec",
-    "VisionTransformer",
-    "attention_maps",
-    "attention_statistics",
-    "create_model",
-    "entropy_maps",
-    "fill",
-    "flops",
-    "list_models",
-    "load",
-    "load_weights",
-    "normalize_images",
-    "patches_on_object",
-    "save_weights",
-    "to_timm",
-    "weights_of",
-]

@@ -13,21 +13,3 @@ from renyi_jax.parallel.mesh import (
 )
 from renyi_jax.parallel.processes import all_or_none, join_processes
 from renyi_jax.parallel.rules import RULES, state_shardings
-
-__all__ = [
-    "AXES",
-    "BATCH_AXES",
-    "RULES",
-    "BatchPlacement",
-    "all_or_none",
-    "check_spread",
-    "constrain",
-    "join_processes",
-    "make_mesh",
-    "on_mesh",
-    "per_shard",
-    "put",
-    "replicated",
-    "spread",
-    "state_shardings",
-]

@@ -2,5 +2,3 @@
 
 from renyi_jax.planning.candidates import Space
 from renyi_jax.planning.plan import Plan, find_plan, find_plans
-
-__all__ = ["Plan", "Space", "find_plan", "find_plans"]

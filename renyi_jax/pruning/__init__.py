@@ -9,33 +9,3 @@ from renyi_jax.pruning.reducers import REDUCERS, Reducer, Selection, drop
 from renyi_jax.pruning.select_tokens import SelectedTokens, select_tokens
 from renyi_jax.pruning.stage import Option, Stage
 from renyi_jax.pruning.tokens import FUSED, MASKED, PruningTrace, Tokens, on_grid
-
-__all__ = [
-    "CRITERIA",
-    "DEFAULT_CRITERION",
-    "FUSED",
-    "MASKED",
-    "OPTIONS",
-    "REDUCERS",
-    "Criterion",
-    "Matching",
-    "Option",
-    "PruningConfig",
-    "PruningTrace",
-    "Record",
-    "Reducer",
-    "SelectedTokens",
-    "Selection",
-    "Stage",
-    "Tokens",
-    "drop",
-    "keep_count",
-    "keep_counts",
-    "match",
-    "merge_by_size",
-    "on_grid",
-    "select",
-    "select_mass",
-    "select_tokens",
-    "to_json",
-]

@@ -12,22 +12,3 @@ from renyi_jax.training.state import TrainState
 from renyi_jax.training.step import make_loss, make_train_step
 from renyi_jax.training.stopping import Stopped, leave_on_signals, tell_preemption_service
 from renyi_jax.training.workdir import claim
-
-__all__ = [
-    "Stopped",
-    "TrainState",
-    "build_model",
-    "claim",
-    "decays",
-    "initial_state",
-    "layer_scales",
-    "learning_rate_schedule",
-    "leave_on_signals",
-    "make_loss",
-    "make_optimizer",
-    "make_train_step",
-    "tell_preemption_service",
-    "train",
-    "training_batches",
-    "with_fitting_batch",
-]

@@ -4,18 +4,3 @@ from renyi_jax.weights.files import Checkpoint, read_checkpoint, read_metadata, 
 from renyi_jax.weights.names import CLASSIFIER, IGNORED, NAMES, ROTARY_TABLE, split_block, timm_name
 from renyi_jax.weights.projects import nearest_project
 from renyi_jax.weights.resize import resize_pos_embed
-
-__all__ = [
-    "CLASSIFIER",
-    "IGNORED",
-    "NAMES",
-    "ROTARY_TABLE",
-    "Checkpoint",
-    "nearest_project",
-    "read_checkpoint",
-    "read_metadata",
-    "resize_pos_embed",
-    "split_block",
-    "timm_name",
-    "write_checkpoint",
-]

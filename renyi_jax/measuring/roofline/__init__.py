@@ -11,22 +11,3 @@ from renyi_jax.measuring.roofline.program import (
     bytes_refused,
     read_program,
 )
-
-__all__ = [
-    "CHIPS",
-    "Bound",
-    "Chip",
-    "Collective",
-    "Program",
-    "bytes_per_device",
-    "bytes_refused",
-    "describe",
-    "find_collectives",
-    "largest_fitting",
-    "parse_topology",
-    "read_program",
-    "roofline",
-    "topology_devices",
-    "verdict",
-    "weak_scaling",
-]

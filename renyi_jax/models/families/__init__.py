@@ -22,5 +22,3 @@ FAMILIES: tuple[Family, ...] = (
     PE_CORE,
     NANO,
 )
-
-__all__ = ["FAMILIES", "Family"]
