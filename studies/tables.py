@@ -1,27 +1,32 @@
-"""Writes the tables of docs/results.md, and its figures, from the rows in studies/results.
+"""Writes the tables of the documents, and draws their figures, from the rows in studies/results.
 
-  python -m studies.tables docs/results.md
+  python -m studies.tables                     (all of docs/)
+  python -m studies.tables docs/results.md ...
 
-In the document, what stands between `<!-- rows: FILE -->` and `<!-- end -->` is the table of
-studies/results/FILE.json; `<!-- rows: FILE: METHOD; METHOD -->` chooses its rows. Where the
-document shows results/FILE.png (`_` for `/`), it is drawn from the same rows, which must be of
-top-1.
+In a document, what stands between `<!-- rows: FILE -->` and `<!-- end -->` is the table of
+studies/results/FILE.json; `<!-- rows: FILE: METHOD; METHOD -->` chooses its methods. The picture
+below `<!-- figure: FILE -->`, or `<!-- figure: FILE: METHOD; METHOD -->`, shows the same rows.
 """
 
 import json
 import re
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from renyi_jax.analysis.figures import curves, order_curves
+import numpy as np
+from matplotlib.figure import Figure
+
+from renyi_jax.analysis.style import COLOURS, INK, LINE, MARKERS, legend, tidy
 
 Row = dict[str, Any]
 RESULTS = Path(__file__).parent / "results"
+DOCUMENTS = Path(__file__).parents[1] / "docs"
 
-_BLOCK = re.compile(
-    r"(<!-- rows: (?P<file>[\w/]+)(?:: (?P<methods>.*?))? -->\n).*?(<!-- end -->)", re.S
-)
+_OF = r"(?P<file>[\w/]+)(?:: (?P<methods>.*?))? -->\n"
+_TABLE = re.compile(rf"(<!-- rows: {_OF}).*?(<!-- end -->)", re.S)
+_FIGURE = re.compile(rf"<!-- figure: {_OF}!\[[^\]]*\]\((?P<picture>[^)]+)\)")
 _SCORES = {
     "top1": ("top-1 (%)", 100, 1),
     "probe": ("accuracy of the probe (%)", 100, 1),
@@ -31,19 +36,26 @@ _SCORES = {
 }
 
 
-def main(document: Path) -> None:
-    text = document.read_text()
-    for file in sorted({match["file"] for match in _BLOCK.finditer(text)}):
-        picture = document.parent / "results" / f"{file.replace('/', '_')}.png"
-        if f"results/{picture.name}" in text:
-            draw(file, picture)
-    document.write_text(_BLOCK.sub(_filled, text))
+def main(documents: Iterable[Path]) -> None:
+    for document in documents:
+        text = document.read_text()
+        if (filled := filled_in(text)) != text:
+            document.write_text(filled)
+        for match in _FIGURE.finditer(text):
+            figure = drawn(_read(match["file"]), match["methods"])
+            figure.savefig(document.parent / match["picture"], dpi=120)
 
 
-def _filled(match: re.Match) -> str:
-    path = RESULTS / f"{match['file']}.json"
-    table = table_of(json.loads(path.read_text()), match["methods"]) if path.exists() else ""
-    return f"{match[1]}{table}{match[4]}"
+def filled_in(text: str) -> str:
+    """A document with its tables as the rows have them now."""
+    return _TABLE.sub(
+        lambda match: f"{match[1]}{table_of(_read(match['file']), match['methods'])}{match[4]}",
+        text,
+    )
+
+
+def _read(file: str) -> dict[str, Any]:
+    return json.loads((RESULTS / f"{file}.json").read_text())
 
 
 def table_of(results: dict[str, Any], methods: str | None = None) -> str:
@@ -52,56 +64,89 @@ def table_of(results: dict[str, Any], methods: str | None = None) -> str:
     A cell has the score, and in brackets the interval of its difference from the baseline, in
     bold where the paired test finds one at p < 0.05 after Holm's correction.
     """
-    rows = [row for row in results["rows"] if row["rate"] < 1]
-    rates = sorted({row["rate"] for row in rows}, reverse=True)
-    chosen = methods.split("; ") if methods else list(dict.fromkeys(r["method"] for r in rows))
+    rows, rates, chosen = _chosen(results, methods)
     label, factor, digits = _SCORES[results["score"]]
-    plain = next((row for row in results["rows"] if row["rate"] == 1), None)
     lines = [["method", *(f"{rate:g}" for rate in rates)], ["---"] * (1 + len(rates))]
     for method in chosen:
         cells = {row["rate"]: row for row in rows if row["method"] == method}
         lines.append([method, *(_cell(cells.get(rate), factor, digits) for rate in rates)])
     things = "classes" if results["score"] == "cosine" else "images"
     note = f"{label}, {rows[0]['images']:,} {things}"
-    if plain:
-        low, high = (f"{factor * plain[end]:.{digits}f}" for end in ("low", "high"))
-        note += f"; unpruned {factor * plain['score']:.{digits}f} ({low} to {high})"
+    if plain := _plain(results):
+        note += f"; unpruned {_with_interval(plain, factor, digits)}"
+    if plain and plain["runs"] != rows[0]["runs"]:
+        note += f" of {_seeds([plain])}"
     if max(row["runs"] for row in rows) > 1:
-        note += "; mean of the seeds that are done"
+        note += f"; mean of {_seeds(row for row in rows if row['method'] in chosen)}"
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     return f"{table}\n\n{note[0].upper()}{note[1:]}.\n"
+
+
+def _chosen(results: dict[str, Any], methods: str | None) -> tuple[list[Row], list[float], list]:
+    """The rows that prune, their rates, and the methods that are asked for."""
+    rows = [row for row in results["rows"] if row["rate"] < 1]
+    rates = sorted({row["rate"] for row in rows}, reverse=True)
+    return rows, rates, methods.split("; ") if methods else list(dict.fromkeys(_names(rows)))
+
+
+def _names(rows: Iterable[Row]) -> list[str]:
+    return [row["method"] for row in rows]
+
+
+def _plain(results: dict[str, Any]) -> Row | None:
+    return next((row for row in results["rows"] if row["rate"] == 1), None)
+
+
+def _seeds(rows: Iterable[Row]) -> str:
+    counts = sorted({row["runs"] for row in rows})
+    return f"{' to '.join(map(str, counts[:1] + counts[1:][-1:]))} seed{'s' * (counts[-1] > 1)}"
 
 
 def _cell(row: Row | None, factor: float, digits: int) -> str:
     if row is None:
         return ""
-    score = f"{factor * row['score']:.{digits}f}"
     if "from" not in row:
-        ends = (f"{factor * row[end]:.{digits}f}" for end in ("low", "high"))
-        return f"{score} ({' to '.join(ends)})"
+        return _with_interval(row, factor, digits)
     low, high = (f"{factor * row[end]:+.{digits}f}" for end in ("from", "to"))
     mark = "**" if row["p_holm"] < 0.05 else ""
-    return f"{mark}{score}{mark} [{low}, {high}]"
+    return f"{mark}{factor * row['score']:.{digits}f}{mark} [{low}, {high}]"
 
 
-def draw(file: str, picture: Path) -> None:
-    """The curves of a file of top-1 rows: over multiply-adds, or over the order."""
-    results = json.loads((RESULTS / f"{file}.json").read_text())
-    rows = [
-        {
-            **row["setting"],
-            "top1": row["score"],
-            "top1_interval": [row["low"], row["high"]],
-            "gmacs": row["gmacs"],
-        }
-        for row in results["rows"]
-    ]
-    is_sweep = file.endswith("orders_top1")
-    figure = order_curves(rows, "top1") if is_sweep else curves(rows, "gmacs", "top1")
-    assert figure is not None
-    picture.parent.mkdir(exist_ok=True)
-    figure.savefig(picture, dpi=120)
+def _with_interval(row: Row, factor: float, digits: int) -> str:
+    score, low, high = (f"{factor * row[name]:.{digits}f}" for name in ("score", "low", "high"))
+    return f"{score} ({low} to {high})"
+
+
+def drawn(results: dict[str, Any], methods: str | None = None) -> Figure:
+    """The scores over the keep rate at whose cost they are compared, with their intervals."""
+    rows, rates, chosen = _chosen(results, methods)
+    label, factor, _ = _SCORES[results["score"]]
+    figure = Figure(figsize=(6.4, 4.1), layout="constrained")
+    axes = figure.subplots()
+    tidy(axes, "at the multiply-adds of keep rate", label)
+    if plain := _plain(results):
+        axes.axhline(factor * plain["score"], color=INK, linestyle=":", label="no pruning")
+    asides = np.linspace(-0.12, 0.12, len(chosen))
+    for method, aside, colour, marker in zip(chosen, asides, COLOURS, MARKERS):
+        cells = {row["rate"]: row for row in rows if row["method"] == method}
+        places = [place for place, rate in enumerate(rates) if rate in cells]
+        score, low, high = (
+            np.array([factor * cells[rates[place]][name] for place in places])
+            for name in ("score", "low", "high")
+        )
+        axes.errorbar(
+            *(np.array(places) + aside, score, [score - low, high - score]),
+            **LINE,
+            color=colour,
+            marker=marker,
+            elinewidth=1,
+            capsize=3,
+            label=method,
+        )
+    axes.set_xticks(range(len(rates)), [f"{rate:g}" for rate in rates])
+    legend(figure)
+    return figure
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(map(Path, sys.argv[1:]) if sys.argv[1:] else sorted(DOCUMENTS.rglob("*.md")))

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from bad_input.conftest import run_child, server  # noqa: F401
 from fake_programs import ROOT
 
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 _BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _INLINE = re.compile(r"`((?:bash|python|sbatch) [^`]* --?[^`]*)`")
 _IN_DOCSTRING = re.compile(r"^ *(python -m renyi_jax\.(?:.*\\\\\n)*.*)$", re.MULTILINE)
