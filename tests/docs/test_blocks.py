@@ -59,8 +59,9 @@ def folder(tmp_path_factory):
     (folder / ".venv/bin").mkdir(parents=True)
     (folder / ".venv/bin/activate").touch()
     (folder / "names.txt").write_text("\n".join(map(str, range(10))))
-    (folder / "runs/plan").mkdir(parents=True)
-    renyi_jax.PruningConfig().save(folder / "runs/plan/plan.json")
+    for name in ("plan", "runs/plan"):
+        (folder / name).mkdir(parents=True)
+        renyi_jax.PruningConfig().save(folder / name / "plan.json")
     model = renyi_jax.create_model(SHIPPED, rngs=nnx.Rngs(0))
     for name in ("deit_small", "dinov2", "runs/quickstart/model", "runs/aircraft/model", "deit_3"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
