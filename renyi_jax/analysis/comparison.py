@@ -80,7 +80,7 @@ def table(rows: Sequence[Evaluation], against: str) -> str:
         first = cells[strong][0]
         badge = '<span class="badge">as trained</span>'
         cells[strong][0] = first._replace(content=first.content + badge)
-    return page.table(list(shown), cells, strong)
+    return page.table(list(shown), cells, strong, named=True)
 
 
 def criterion_words(row: Evaluation) -> str:

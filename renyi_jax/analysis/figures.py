@@ -52,6 +52,7 @@ def curves(evaluations: Sequence[Evaluation], x: str, y: str) -> Figure:
     equal costs are then drawn a few points apart. A ring marks the trained setting.
     """
     figure, axes = _figure(QUANTITIES[x].label, QUANTITIES[y].label)
+    numbers = _numbers(evaluations)
     plain = [row for row in evaluations if is_plain(row)]
     pruned = [row for row in evaluations if not is_plain(row)]
     variant = _variants(pruned)
@@ -86,7 +87,8 @@ def curves(evaluations: Sequence[Evaluation], x: str, y: str) -> Figure:
         )
         _intervals(axes, [row for row in line if not is_plain(row)], x, y, colour)
         for row in rows:
-            mark_spot(axes, _scaled(row, x), _scaled(row, y), _tell(row, x, y, variant(row)))
+            text = _tell(row, x, y, variant(row))
+            mark_spot(axes, _scaled(row, x), _scaled(row, y), text, numbers[id(row)])
         _move(figure, set(axes.get_children()) - before, shifts[key])
         if any(trained is row for row in rows):
             shift_of_trained = shifts[key]
@@ -96,7 +98,7 @@ def curves(evaluations: Sequence[Evaluation], x: str, y: str) -> Figure:
     for row in plain[:1]:
         at = _scaled(row, x), _scaled(row, y)
         axes.plot(*at, "*", ms=13, color=INK, label="no pruning", zorder=4)
-        mark_spot(axes, *at, _tell(row, x, y))
+        mark_spot(axes, *at, _tell(row, x, y), numbers[id(row)])
     if trained is not None:
         ring = _ring(axes, _scaled(trained, x), _scaled(trained, y))
         _move(figure, ring, shift_of_trained)
@@ -106,6 +108,7 @@ def curves(evaluations: Sequence[Evaluation], x: str, y: str) -> Figure:
 
 def order_curves(evaluations: Sequence[Evaluation], y: str) -> Figure | None:
     """`y` over the order alpha, one line for each keep rate; None where no order was swept."""
+    numbers = _numbers(evaluations)
     ordered = [row for row in evaluations if isinstance(row["alpha"], int | float | str)]
     variant = _variants(ordered)
     groups = _grouped(
@@ -129,13 +132,18 @@ def order_curves(evaluations: Sequence[Evaluation], y: str) -> Figure | None:
         )
         for row in rows:
             at = orders.index(float(row["alpha"])), _scaled(row, y)
-            mark_spot(axes, *at, _tell(row, y, y, words_of_variant))
+            mark_spot(axes, *at, _tell(row, y, y, words_of_variant), numbers[id(row)])
     axes.set_xticks(range(len(orders)), [text_of(order) for order in orders])
     trained = trained_row(evaluations)
     if trained is not None and any(trained is row for rows in groups.values() for row in rows):
         _ring(axes, float(orders.index(float(trained["alpha"]))), _scaled(trained, y))
     legend(figure)
     return figure
+
+
+def _numbers(evaluations: Sequence[Evaluation]) -> dict[int, int]:
+    """Of each row, by its identity: rows may be equal."""
+    return {id(row): number for number, row in enumerate(evaluations)}
 
 
 def _tell(row: Evaluation, x: str, y: str, variant: str = "") -> str:

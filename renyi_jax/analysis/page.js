@@ -145,6 +145,7 @@ for (const range of all("input[type=range]")) {
 function enlarge(medium) {
   const dialog = make("dialog", {}, medium.cloneNode(true));
   const close = make("button", { class: "close", "aria-label": "Close" }, "×");
+  dialog.medium = medium;
   dialog.article = medium.closest("article");
   dialog.prepend(close);
   document.body.append(dialog);
@@ -152,7 +153,6 @@ function enlarge(medium) {
     document.body.append(tip);
     dialog.remove();
     tell("");
-    medium.focus();
   });
   dialog.addEventListener("click", ({ target }) => {
     if (target === dialog || target === close) dialog.close();
@@ -169,6 +169,72 @@ for (const medium of all(".medium")) {
     if (event.key === "Enter" && event.target === medium) enlarge(medium);
   });
 }
+
+// ---- Images that are stepped through, by buttons or by the arrow keys.
+
+const photos = all("article.photo");
+
+if (photos.length > 1) {
+  let current = 0;
+  const count = make("output");
+  const whole = make("button", { type: "button", "aria-pressed": "false" }, "all at once");
+  const show = (number) => {
+    current = (number + photos.length) % photos.length;
+    const isWhole = whole.getAttribute("aria-pressed") === "true";
+    photos.forEach((photo, place) => (photo.hidden = !isWhole && place !== current));
+    count.textContent = `image ${current + 1} of ${photos.length}`;
+  };
+  const step = (by) => {
+    const dialog = document.querySelector("dialog[open]");
+    if (dialog && !dialog.article) return;
+    const place = dialog && all(".medium", dialog.article).indexOf(dialog.medium);
+    dialog?.close();
+    whole.setAttribute("aria-pressed", "false");
+    show(current + by);
+    if (dialog) enlarge(all(".medium", photos[current])[place]);
+  };
+  const [back, on] = [["Previous image", "←", -1], ["Next image", "→", 1]].map(([name, sign, by]) => {
+    const button = make("button", { type: "button", "aria-label": name }, sign);
+    button.addEventListener("click", () => step(by));
+    return button;
+  });
+  whole.addEventListener("click", () => {
+    whole.setAttribute("aria-pressed", whole.getAttribute("aria-pressed") !== "true");
+    show(current);
+  });
+  photos[0].before(make("nav", { class: "steps", "aria-label": "Images" }, back, count, on, whole));
+  addEventListener("keydown", (event) => {
+    const by = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+    const isTaken = event.altKey || event.ctrlKey || event.metaKey || event.shiftKey;
+    // Arrows move a slider, and scroll what is wide.
+    if (by && !isTaken && !event.target.closest?.("input, .table, .command, pre")) step(by);
+  });
+  show(0);
+}
+
+// ---- A point of a curve and its row of the table: who is on one sees the other.
+
+for (const row of all("tr[id]")) row.tabIndex = 0;
+
+function light({ type, target }) {
+  const element = target.closest?.("a.spot, tr[id]");
+  if (!element) return;
+  const id = element.id || element.hash.slice(1);
+  const isLit = type === "pointerover" || type === "focusin";
+  for (const each of all(`#${id}, a.spot[href="#${id}"]`)) each.classList.toggle("lit", isLit);
+}
+
+for (const type of ["pointerover", "pointerout", "focusin", "focusout"]) addEventListener(type, light);
+
+// Before the figure hears of the click, which would enlarge it.
+const goToRow = (event) => {
+  const spot = event.target.closest?.("a.spot");
+  if (!spot) return;
+  event.stopPropagation();
+  document.querySelector("dialog[open]")?.close();
+  document.querySelector(spot.hash)?.focus();
+};
+addEventListener("click", goToRow, { capture: true });
 
 // ---- Points of curves and cells of tables, told by a tip in place of the browser's own title.
 

@@ -18,7 +18,7 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from renyi_jax.analysis.patch_maps import GONE_TONES
-from renyi_jax.analysis.style import ENTROPY_MAP, spots
+from renyi_jax.analysis.style import ENTROPY_MAP, Spot, row_name, spots
 
 
 class Cell(NamedTuple):
@@ -98,14 +98,20 @@ def plot(figure: Figure, alt: str) -> str:
     # A small figure on a wide page would have larger letters than all others.
     width = round(130 * figure.get_figwidth())
     alt = html.escape(alt)
-    marked = "".join(
-        f'<span class="spot" tabindex="0" role="img" aria-label="{html.escape(text)}" '
-        f'title="{html.escape(text)}" style="left:{100 * x:.2f}%;top:{100 * y:.2f}%"></span>'
-        for x, y, text in spots(figure)
-    )
+    marked = "".join(map(_spot, spots(figure)))
     return (
         f'<figure class="box"><div class="medium plot" style="max-width:{width}px">'
         f'<img alt="{alt}" src="data:image/svg+xml;base64,{data}">{marked}</div></figure>\n'
+    )
+
+
+def _spot(spot: Spot) -> str:
+    """Leads to its row of the table, where there is one."""
+    text = html.escape(spot.text)
+    tag, target = ("a", f'href="#{spot.row}"') if spot.row else ("span", 'tabindex="0" role="img"')
+    return (
+        f'<{tag} class="spot" {target} aria-label="{text}" title="{text}" '
+        f'style="left:{100 * spot.x:.2f}%;top:{100 * spot.y:.2f}%"></{tag}>'
     )
 
 
@@ -124,8 +130,16 @@ def encode(figure: Figure, kind: str, dpi: int = 140, transparent: bool = False)
     return drawn.getvalue()
 
 
-def table(header: Sequence[str], rows: Iterable[Sequence[Cell]], strong: int | None = None) -> str:
-    """A table that can be sorted; row `strong` stands out."""
+def table(
+    header: Sequence[str],
+    rows: Iterable[Sequence[Cell]],
+    strong: int | None = None,
+    named: bool = False,
+) -> str:
+    """A table that can be sorted; row `strong` stands out.
+
+    Rows are `named` in the one table of a page to which the spots of its plots lead.
+    """
 
     def line(cells: Sequence[Cell]) -> str:
         return "".join(
@@ -137,7 +151,8 @@ def table(header: Sequence[str], rows: Iterable[Sequence[Cell]], strong: int | N
 
     head = "".join(f"<th>{html.escape(name)}</th>" for name in header)
     body = "\n".join(
-        f"<tr{' class=strong' if number == strong else ''}>{line(row)}</tr>"
+        f"<tr{f' id={row_name(number)}' if named else ''}"
+        f"{' class=strong' if number == strong else ''}>{line(row)}</tr>"
         for number, row in enumerate(rows)
     )
     return (

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -63,24 +63,41 @@ def tidy(axes: Axes, x_label: str, y_label: str) -> None:
     axes.spines[["left", "bottom"]].set_color("#9aa5b1")
 
 
-def mark_spot(axes: Axes, x: int | float, y: int | float, text: str) -> None:
+class Spot(NamedTuple):
+    """A marked point of a figure: shares of its width and height from the top left, its text, and
+    the name of the table's row that it is of, or None."""
+
+    x: float
+    y: float
+    text: str
+    row: str | None
+
+
+def row_name(number: int) -> str:
+    """Names a row of the table of results on a page."""
+    return f"row-{number}"
+
+
+def mark_spot(axes: Axes, x: int | float, y: int | float, text: str, row: int | None = None):
     """Notes what a point of the axes stands for; a page tells it to those who point there.
 
-    It is an artist that is not drawn, so that it goes wherever the point is moved.
+    It is an artist that is not drawn, so that it goes wherever the point is moved. `row` is the
+    number of the row that the point is of.
     """
-    axes.plot(x, y, gid=text, visible=False)
+    name = None if row is None else row_name(row)
+    axes.plot(x, y, gid=text, url=name, visible=False)
 
 
-def spots(figure: Figure) -> list[tuple[float, float, str]]:
-    """The marked spots of a figure that was drawn, as shares of its width and height from the top
-    left, and their texts."""
+def spots(figure: Figure) -> list[Spot]:
+    """The marked spots of a figure that was drawn."""
     found = []
     width, height = figure.get_size_inches() * figure.dpi
     for axes in figure.axes:
         for line in axes.get_lines():
             if line.get_gid():
                 ((x, y),) = line.get_transform().transform(line.get_xydata())
-                found.append((float(x / width), float(1 - y / height), str(line.get_gid())))
+                place = float(x / width), float(1 - y / height)
+                found.append(Spot(*place, str(line.get_gid()), line.get_url()))
     return found
 
 

@@ -124,7 +124,7 @@ def test_every_row_can_be_pointed_at_where_it_is_drawn():
     rows = [each | {"top1_interval": [each["top1"] - 0.02, 1.0]} for each in ROWS]
     figure = curves(rows, "gmacs", "top1")
     pixels = drawn(figure)
-    marked = {text: (x, y) for x, y, text in spots(figure)}
+    marked = {text: (x, y) for x, y, text, _ in spots(figure)}
     assert len(marked) == len(ROWS)
     assert all(0 < share < 1 for place in marked.values() for share in place)
     (text,) = (text for text in marked if text.startswith("random"))

@@ -35,9 +35,10 @@ STOPS = [stop(0.3), stop(0.7)]
 USE = """
 const found = {};
 const $ = (selector) => document.querySelector(selector);
+const $$ = (selector) => [...document.querySelectorAll(selector)];
 const panel = '.medium[data-row="0"][data-stage="2"]';
 const state = () => ({
-  rate: $("output").textContent,
+  rate: $(".slider output").textContent,
   answer: $(".answer").textContent,
   left: $(panel).closest("figure").querySelector("b").textContent,
   striped: $(panel + " .gone").getBBox().width > 0 && $(panel + " .gone").getAttribute("d"),
@@ -77,7 +78,50 @@ async function use() {
   await until(() => !$("dialog"));
   found.closed = document.querySelectorAll("dialog").length;
 
-  const headers = [...document.querySelectorAll("th button")];
+  found.steps = [];
+  const shown = () => $$("article.photo").map((each) => !each.hidden);
+  const press = (key, at = document.body) =>
+    at.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true }));
+  const steps = [
+    () => {},
+    () => $("[aria-label='Next image']").click(),
+    () => press("ArrowRight"),
+    () => press("ArrowLeft"),
+    () => press("ArrowLeft", range),
+    () => $(".steps [aria-pressed]").click(),
+    () => $("[aria-label='Previous image']").click(),
+  ];
+  for (const step of steps) {
+    step();
+    found.steps.push([shown(), $(".steps output").textContent]);
+  }
+  $(".medium").click();
+  press("ArrowRight");
+  await until(() => $$("dialog").length === 1);
+  found.stepped = [$("dialog").article === $$("article.photo")[1], shown()];
+  $("dialog .close").click();
+  await until(() => !$("dialog"));
+
+  const row = $("tr[id='row-3']");
+  const lit = () => $$(".lit").map((each) => each.id || each.getAttribute("href"));
+  const spot = $(".spot[href='#row-3']");
+  found.rows = [...$("tbody").rows].map((each) => each.id);
+  found.lit = [];
+  for (const [element, type] of [
+    [spot, "pointerover"],
+    [spot, "pointerout"],
+    [row.cells[0], "pointerover"],
+    [row.cells[0], "pointerout"],
+  ]) {
+    element.dispatchEvent(new PointerEvent(type, { bubbles: true }));
+    found.lit.push(lit());
+  }
+  spot.closest(".medium").click();
+  $("dialog .spot[href='#row-3']").click();
+  await until(() => !$("dialog"));
+  found.went = [document.activeElement.id, location.hash, $$("dialog").length, lit().length];
+
+  const headers = $$("th button");
   const top1 = headers.findIndex((button) => button.textContent.startsWith("top-1"));
   headers[top1].click();
   found.ascending = column(top1);
@@ -85,11 +129,12 @@ async function use() {
   headers[top1].click();
   found.descending = column(top1);
 
-  found.sections = [...document.querySelectorAll(".choices section")].map((each) => each.hidden);
+  const sections = () => [...$(".choices").querySelectorAll("section")].map((each) => each.hidden);
+  found.sections = sections();
   $(".tabs button:last-child").click();
-  found.chosen = [...document.querySelectorAll(".choices section")].map((each) => each.hidden);
-  found.buttons = [...document.querySelectorAll(".command button")].map((each) => each.textContent);
-  found.focusable = document.querySelectorAll(".spot[tabindex], .medium[tabindex]").length;
+  found.chosen = sections();
+  found.buttons = $$(".command button").map((each) => each.textContent);
+  found.focusable = $$("a.spot, .medium[tabindex], tr[tabindex]").length;
   found.wide = document.documentElement.scrollWidth > innerWidth;
 }
 use().catch((error) => errors.push(String(error))).finally(() => {
@@ -116,8 +161,11 @@ def found(tmp_path_factory):
     entropies = Entropies(RNG.uniform(1, 4, (2, 3, *GRID)), [1.0, 2.0])
     command = page.command("python", "-m", "renyi_jax.predict", "--image=a b.png")
     rows = [Row("renyi", STOPS), Row("random", STOPS[::-1])]
-    card = photo_card(0, pixels, "a", rows, 1, entropies, below=command)
-    text = page.page("Test", [card, *comparison(ROWS)])
+    cards = [
+        photo_card(number, pixels, "a", rows, 1, entropies, below=command if number == 0 else "")
+        for number in range(3)
+    ]
+    text = page.page("Test", [*cards, *comparison(ROWS)])
     text = text.replace("<head>", "<head>" + LISTEN).replace(
         "</body>", f"<script>{USE}</script></body>"
     )
@@ -179,6 +227,33 @@ def test_a_point_of_a_curve_tells_its_row(found):
 
 def test_a_figure_grows_and_shrinks_again(found):
     assert (found["dialogs"], found["closed"]) == (1, 0)
+
+
+def test_images_are_stepped_through_by_buttons_and_arrow_keys_but_not_from_a_slider(found):
+    first, second, third = np.eye(3, dtype=bool).tolist()
+    names = [f"image {number} of 3" for number in (1, 2, 3)]
+    expected = [(first, 0), (second, 1), (third, 2), (second, 1), (second, 1)]
+    assert found["steps"] == [
+        *([shown, names[number]] for shown, number in expected),
+        [[True] * 3, names[1]],
+        [first, names[0]],
+    ]
+
+
+def test_an_enlarged_image_steps_to_the_same_of_the_next_image(found):
+    assert found["stepped"] == [True, [False, True, False]]
+
+
+def test_a_point_and_its_row_light_each_other(found):
+    assert found["rows"] == [f"row-{number}" for number in range(len(ROWS))]
+    by_point, left, by_row, left_again = found["lit"]
+    # The row has a point in each of the four curves.
+    assert sorted(by_point) == sorted(by_row) == [*["#row-3"] * 4, "row-3"]
+    assert left == left_again == []
+
+
+def test_a_click_on_a_point_goes_to_its_row_even_where_the_curve_is_enlarged(found):
+    assert found["went"] == ["row-3", "#row-3", 0, 5]
 
 
 def test_a_header_sorts_the_table_and_sorts_it_the_other_way_round(found):
