@@ -21,6 +21,7 @@ from renyi_jax.cli.model import define_plan
 from renyi_jax.cli.values import define
 from renyi_jax.common.fields import MAX_BATCH, MAX_SIDE, integer, number, one_of, several, text
 from renyi_jax.common.files import output_folder, write_bytes
+from renyi_jax.common.progress import phase
 from renyi_jax.common.provenance import write_results
 from renyi_jax.config import FIELDS, default_config
 from renyi_jax.errors import UserError
@@ -156,7 +157,8 @@ def _first_results() -> dict[str, dict[str, float]]:
     for name in _MODEL.value:
         size = model_spec(name).image_size
         model = random_model(Group(name, size, "float32", 1))
-        results[name] = seconds_to_first_result(model, name, size)
+        with phase(f"Timing the first result of {name}"):
+            results[name] = seconds_to_first_result(model, name, size)
     return results
 
 

@@ -13,6 +13,7 @@ what its classes are called:
   python -m renyi_jax.predict --weights=runs/quickstart --image photos/*.jpg
 """
 
+import itertools
 from typing import Any
 
 from absl import flags
@@ -25,6 +26,7 @@ from renyi_jax.cli.model import define_model
 from renyi_jax.cli.values import define
 from renyi_jax.common.fields import MAX_BATCH, integer
 from renyi_jax.common.files import output_folder, writing
+from renyi_jax.common.progress import phase, progress, tell
 from renyi_jax.common.provenance import write_results
 from renyi_jax.errors import UserError
 from renyi_jax.images import printable, short_name
@@ -62,13 +64,19 @@ def main() -> None:
     require_forward(model.spec, batch_size, f"--batch_size={batch_size}")
     classifier = Classifier(model, names or noted_names, batch_size)
 
+    predictions = classifier(files)
+    with phase("Compiling the model, and classifying the first images"):
+        first = list(itertools.islice(predictions, 1))
+    predictions = itertools.chain(first, predictions)
     rows: list[dict[str, Any]] = []
-    for file, prediction in zip(files, classifier(files)):
+    for file, prediction in progress(
+        zip(files, predictions), "Classifying", unit="image", total=len(files)
+    ):
         if isinstance(prediction, UserError):
             refused.append(prediction)
             continue
         best = prediction.top(_TOP.value)
-        print(
+        tell(
             f"{printable(file)}: "
             + ", ".join(f"{name} {100 * share:.1f} %" for name, share in best)
         )

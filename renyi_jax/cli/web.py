@@ -13,7 +13,6 @@ from renyi_jax.cli.values import define
 from renyi_jax.common.extras import needs
 from renyi_jax.common.fields import number, several
 from renyi_jax.common.files import output_folder
-from renyi_jax.common.progress import phase
 from renyi_jax.errors import UserError
 from renyi_jax.images import read_picture
 from renyi_jax.inference.onnx_file import PACKAGES
@@ -56,15 +55,14 @@ def define_web() -> Callable[..., Path]:
                 raise refused[0]
             samples = [read_picture(file) for file in found]
         model, noted = load_model()
-        with phase(f"Writing a page of {1 + len(rates.value)} programs"):
-            descriptions = export_web(
-                model,
-                folder,
-                keep_rates=rates.value,
-                class_names=class_names or noted,
-                samples=samples,
-                runtime=files,
-            )
+        descriptions = export_web(
+            model,
+            folder,
+            keep_rates=rates.value,
+            class_names=class_names or noted,
+            samples=samples,
+            runtime=files,
+        )
         worst = max(each["deviation"] for each in descriptions)
         print(f"Wrote {folder / 'index.html'}; its programs differ by {worst:.1e} at most.")
         return folder

@@ -49,6 +49,11 @@ def progress(
             bar.update()
 
 
+def tell(line: str) -> None:
+    """Prints a line of results, above the bars of a terminal."""
+    tqdm.write(line, file=sys.stdout)
+
+
 @contextlib.contextmanager
 def progress_bar(
     name: str, total: int | None, *, unit: str = "item", initial: int = 0, smoothing: float = 0.3

@@ -11,6 +11,7 @@ from typing import Any
 from PIL import Image
 
 from renyi_jax.common.files import json_text, local_path, write_bytes, write_json, write_text
+from renyi_jax.common.progress import progress
 from renyi_jax.errors import UserError
 from renyi_jax.inference.onnx_file import export_onnx
 from renyi_jax.models import VisionTransformer
@@ -90,7 +91,7 @@ def export_web(
     has_order = pruning.matters("alpha")
     settings = [None, *(pruning.changed(keep_rate=rate) for rate in keep_rates)]
     files, descriptions = [], []
-    for setting in settings:
+    for setting in progress(settings, "Converting to ONNX", unit="program"):
         file, description = export_onnx(
             model.with_pruning(setting),
             alpha_input=setting is not None and has_order,

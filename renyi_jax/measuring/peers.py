@@ -13,6 +13,7 @@ import jax
 import numpy as np
 
 from renyi_jax.common.onnx_runtime import OnnxFile
+from renyi_jax.common.progress import phase
 from renyi_jax.errors import UserError, nearest
 from renyi_jax.models.spec import ModelSpec
 from renyi_jax.pruning import PruningConfig
@@ -138,7 +139,9 @@ def start_peers(
     except OSError as error:
         raise UserError(f"--peers_python={python} cannot be run: {error.strerror}.") from None
     with process:
-        answer = json.loads(_ask(process, json.dumps(request)) or '{"error": "it ended at once"}')
+        with phase("Building the peers"):
+            told = _ask(process, json.dumps(request))
+        answer = json.loads(told or '{"error": "it ended at once"}')
         if "error" in answer:
             reason = answer["error"].rstrip(".")
             raise UserError(

@@ -106,9 +106,8 @@ def measure_group(
             calls[number] = program.run
             if program.run_one:
                 calls[number, "one"] = program.run_one
-        with phase("Warming up"):
-            for call in calls.values():
-                jax.block_until_ready(call())
+        for call in progress(calls.values(), "Warming up", unit="program"):
+            jax.block_until_ready(call())
         with phase("Timing", budget * len(calls)):
             times = times_per_call(calls, budget=budget)
     seconds = {name: float(np.median(turns)) for name, turns in times.items()}

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from renyi_jax.common.progress import phase
+from renyi_jax.common.progress import phase, progress
 from renyi_jax.errors import UserError
 from renyi_jax.measuring.throughput import times_per_call
 from renyi_jax.models import VisionTransformer
@@ -62,8 +62,8 @@ def latency_budget(
 def seconds_of(model: VisionTransformer, methods: Sequence[Method], batch_size: int) -> Cost:
     """Returns the cost of a batch in seconds, as it is timed now; errors as `latency_budget`."""
     calls = _calls(model, methods, batch_size)
-    for call in calls.values():
-        jax.block_until_ready(call())  # warms up
+    for call in progress(calls.values(), "Compiling blocks", unit="program"):
+        jax.block_until_ready(call())
     with phase("Timing blocks", _SECONDS * len(calls)):
         times = times_per_call(calls, budget=_SECONDS)
     _check_spread(times)

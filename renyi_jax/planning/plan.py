@@ -1,6 +1,7 @@
 """`find_plan`: the pruning of a model that loses least at a budget, chosen by measurement."""
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,6 +11,7 @@ import numpy as np
 from jaxtyping import Float, Int, Shaped
 
 from renyi_jax.common.files import output_file, write_json
+from renyi_jax.common.progress import progress
 from renyi_jax.common.statistics import interval
 from renyi_jax.common.store import Store
 from renyi_jax.common.version import __version__
@@ -187,7 +189,10 @@ def find_plans(
         )
         best = judged[0].candidate.pruning
         named = {"plan": best, **published, "unpruned": None}
-        losses = np.concatenate(list(judge(list(named.values()), half, len(images))), axis=1)
+        judging = judge(list(named.values()), half, len(images))
+        total = math.ceil((len(images) - half) / batch_size)
+        parts = progress(judging, "Judging the plan", unit="batch", total=total)
+        losses = np.concatenate(list(parts), axis=1)
         rows = _rows(named, losses, budget, gmacs_of(model.spec))
         plan = Plan(
             pruning=best,

@@ -7,7 +7,7 @@ import pytest
 from absl import logging
 
 from renyi_jax.common import progress as module
-from renyi_jax.common.progress import phase, progress
+from renyi_jax.common.progress import phase, progress, tell
 
 
 class Screen(io.StringIO):
@@ -100,3 +100,13 @@ def test_a_line_of_the_log_does_not_run_into_the_bar_of_a_terminal(monkeypatch):
     (line,) = (line for line in screen.getvalue().splitlines() if "a warning" in line)
     assert line.rpartition("\r")[2].endswith("a warning") and "Compiling" not in line[-20:]
     assert handler.stream is stream
+
+
+def test_results_are_told_on_stdout_while_a_bar_moves_on_a_terminal(capsys, monkeypatch):
+    monkeypatch.setattr("sys.stderr", screen := Screen())
+    monkeypatch.setattr(module, "_TERMINAL_SECONDS", 0.02)
+    for item in progress("ab", "Classifying"):
+        time.sleep(0.1)
+        tell(f"{item}.png: cat")
+    assert capsys.readouterr().out == "a.png: cat\nb.png: cat\n"
+    assert "Classifying" in screen.getvalue() and "cat" not in screen.getvalue()
