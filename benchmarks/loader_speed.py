@@ -31,7 +31,8 @@ from PIL import Image, ImageFilter, ImageOps, features
 
 from renyi_jax.cli import commands
 from renyi_jax.config import check_config, default_config
-from renyi_jax.data import load_dataset, train_loader
+from renyi_jax.data.datasets import load_dataset
+from renyi_jax.data.pipeline import train_loader
 from renyi_jax.errors import UserError
 from renyi_jax.measuring.torch_peers import import_timm
 

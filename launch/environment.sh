@@ -98,11 +98,11 @@ probe_environment() {
   printf '%s\n' "$found"
 }
 
-# All that an installation of one requirement file hangs on. Kept in VENV, it tells whether the
-# installation is out of date.
+# All that an installation hangs on, since requirement files name others. Kept in VENV, it tells
+# whether the installation is out of date.
 fingerprint() {
   printf '%s\n' "$1" "$ROOT"
-  cat "$ROOT/pyproject.toml" "$ROOT/$2"
+  cat "$ROOT/pyproject.toml" "$ROOT"/requirements*.txt
 }
 
 is_installed() {
@@ -110,7 +110,7 @@ is_installed() {
   found="$(probe_environment "$1")" || return 1
   for file in "${@:2}"; do
     [[ -f $VENV/installed/$file ]] || return 1
-    [[ "$(<"$VENV/installed/$file")" == "$(fingerprint "$found" "$file")" ]] || return 1
+    [[ "$(<"$VENV/installed/$file")" == "$(fingerprint "$found")" ]] || return 1
   done
 }
 
@@ -141,7 +141,7 @@ install_requirements() {
   done
   "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps -e "$ROOT"
   for file in "$@"; do
-    fingerprint "$found" "$file" >"$VENV/installed/$file"
+    fingerprint "$found" >"$VENV/installed/$file"
   done
   rm -f -- "$VENV/.unfinished"
 }

@@ -1,13 +1,16 @@
 """Entropy-based patch pruning for Vision Transformers in JAX."""
 
 import importlib
+import os
 import sys
 from typing import Any
 
-if sys.argv[:1] == ["-m"]:  # as long as Python imports the packages of a command
-    from renyi_jax.common import signals
+# As long as Python imports the packages of a command.
+if sys.argv and os.path.basename(sys.argv[0]) in ("-m", "renyi-jax"):
+    from renyi_jax.common import extras, signals
 
     signals.note()
+    sys.excepthook = extras.tell
 
 from renyi_jax import entropy, pruning
 from renyi_jax.common.version import __version__

@@ -2,7 +2,7 @@
 
 Says what a step asks of each chip, in memory, arithmetic and traffic, and how many images a second
 the peaks of the chips allow. Ends with status 1 where a step does not fit, and names the largest
-batch that does. Needs no TPU, but its compiler: pip install -r requirements-tpu.txt.
+batch that does. Needs no TPU, but its compiler: pip install "renyi_jax[tpu]".
 
   python -m renyi_jax.compile --config=configs/deit_s_aircraft.py --topology=v5e:4x4
 """
@@ -21,7 +21,7 @@ from renyi_jax.common.files import output_folder
 from renyi_jax.common.progress import phase
 from renyi_jax.common.provenance import write_results
 from renyi_jax.config import pruning_config, to_json
-from renyi_jax.data import count_classes
+from renyi_jax.data.datasets import count_classes
 from renyi_jax.measuring.roofline import describe, parse_topology, topology_devices, verdict
 from renyi_jax.parallel import make_mesh
 from renyi_jax.training.lowering import abstract_model

@@ -37,7 +37,7 @@ from renyi_jax.common.fields import several
 from renyi_jax.common.files import output_folder, path_of
 from renyi_jax.common.store import Store
 from renyi_jax.config import FIELDS, check_config, pruning_config
-from renyi_jax.data import load_dataset
+from renyi_jax.data.datasets import load_dataset
 from renyi_jax.errors import UserError
 from renyi_jax.evaluation import image_folder_config
 from renyi_jax.evaluation.classes import check_head, in_classes_of

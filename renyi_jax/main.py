@@ -20,11 +20,11 @@ from renyi_jax.cli.config import define_config, parse_flags, read_config
 from renyi_jax.common.files import output_folder, write_text
 from renyi_jax.common.store import Store
 from renyi_jax.config import to_json
-from renyi_jax.data import load_dataset
+from renyi_jax.data.datasets import load_dataset
 from renyi_jax.errors import UserError
-from renyi_jax.evaluation import run_evaluations
 from renyi_jax.evaluation.card import model_card
 from renyi_jax.evaluation.results import write_evaluation
+from renyi_jax.evaluation.run import run_evaluations
 from renyi_jax.models import fill, save_weights
 from renyi_jax.models.registry import model_spec
 from renyi_jax.models.weights import check_fit

@@ -19,17 +19,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from absl import flags
-from jaxtyping import Int, UInt8
+from etils import epath
+from jaxtyping import Int
 
 from renyi_jax.cli import commands
 from renyi_jax.cli.config import define_config, parse_flags, read_config
 from renyi_jax.cli.images import define_images, find_images, tell_refused
 from renyi_jax.cli.model import define_image_size, define_state
 from renyi_jax.cli.values import define
+from renyi_jax.common.extras import lacking
 from renyi_jax.common.fields import MAX_BATCH, integer, number, one_of, several
 from renyi_jax.common.files import output_folder
 from renyi_jax.common.store import Store
-from renyi_jax.data import load_dataset
 from renyi_jax.errors import UserError
 from renyi_jax.evaluation.classes import in_classes_of
 from renyi_jax.models import Loaded, VisionTransformer, load
@@ -38,9 +39,10 @@ from renyi_jax.models.registry import DTYPES
 from renyi_jax.planning import Space, find_plans
 from renyi_jax.planning.candidates import ALPHAS, MOST_BLOCKS, default_criteria, methods
 from renyi_jax.planning.cost import Budget, gmacs_budget, share_budget
-from renyi_jax.planning.images import read_files, read_records
+from renyi_jax.planning.images import Pixels, read_files, read_records
 from renyi_jax.planning.latency import latency_budget
-from renyi_jax.planning.report import words_of, write_plans
+from renyi_jax.planning.plan import Found
+from renyi_jax.planning.results import words_of, write_plans
 from renyi_jax.pruning import CRITERIA, OPTIONS
 from renyi_jax.pruning.reducers import REDUCERS
 from renyi_jax.weights import read_checkpoint
@@ -107,7 +109,7 @@ class Source(NamedTuple):
     """A model, and the images that it is planned on."""
 
     loaded: Loaded
-    images: UInt8[np.ndarray, "n height width 3"]
+    images: Pixels
     labels: Int[np.ndarray, "n"] | None
 
 
@@ -136,12 +138,23 @@ def main() -> None:
         seed=_SEED.value,
         store=Store(out / "cells"),
     )
-    use = ["python", "-m", "renyi_jax.predict", f"--weights={_weights()}", "--image=photo.jpg"]
     plans = dict(zip(budgets, found))
-    write_plans(out, plans, loaded.model, images, loaded.class_names, use)
+    report = _report(out, plans, loaded, images)
+    write_plans(out, plans, loaded.model)
     for name, each in plans.items():
         print(f"{words_of(each.plan)}\nPlan:    {out / name}")
-    print(f"Results: {out / 'results.json'}\nReport:  {out / 'report' / 'index.html'}")
+    print(f"Results: {out / 'results.json'}\nReport:  {report}")
+
+
+def _report(out: epath.Path, plans: dict[str, Found], loaded: Loaded, images: Pixels) -> str:
+    """Draws the page, and returns where it is, or what is lacking to draw it."""
+    if words := lacking("plot", "matplotlib"):
+        return f"none. {words}"
+    from renyi_jax.planning.report import write_page
+
+    use = ["python", "-m", "renyi_jax.predict", f"--weights={_weights()}", "--image=photo.jpg"]
+    write_page(out, plans, loaded.model, images, loaded.class_names, use)
+    return str(out / "report" / "index.html")
 
 
 def _budgets(model: VisionTransformer, space: Space) -> dict[str, Budget]:
@@ -185,6 +198,8 @@ def _of_images() -> Source:
 
 
 def _of_config() -> Source:
+    from renyi_jax.data.datasets import load_dataset  # which brings the libraries of training
+
     config: Any = read_config(_CONFIG)
     # The name that the weights note goes before the config's, whose default says nothing.
     state = _STATE.value or config.model.state or None

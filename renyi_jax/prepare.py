@@ -21,7 +21,8 @@ from renyi_jax.common.fields import integer
 from renyi_jax.common.files import output_folder
 from renyi_jax.common.progress import phase
 from renyi_jax.common.provenance import write_results
-from renyi_jax.data import Dataset, load_dataset, steps_per_epoch
+from renyi_jax.data import Dataset
+from renyi_jax.data.datasets import load_dataset
 from renyi_jax.data.overview import (
     describe_split,
     images_per_second,
@@ -29,6 +30,7 @@ from renyi_jax.data.overview import (
     waiting_share,
     write_contact_sheet,
 )
+from renyi_jax.data.pipeline import steps_per_epoch
 from renyi_jax.errors import UserError
 from renyi_jax.models import VisionTransformer, weights_of
 from renyi_jax.training import (

@@ -25,7 +25,7 @@ from renyi_jax.cli.config import define_config, parse_flags, read_config
 from renyi_jax.common.files import output_folder
 from renyi_jax.common.store import Store
 from renyi_jax.config import pruning_config
-from renyi_jax.data import load_dataset
+from renyi_jax.data.datasets import load_dataset
 from renyi_jax.evaluation.judging import Reading
 from renyi_jax.models import Forward, load_weights
 from renyi_jax.training.setup import model_for

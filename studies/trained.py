@@ -26,7 +26,8 @@ from renyi_jax.cli.config import define_config, parse_flags, read_config
 from renyi_jax.common.files import output_folder
 from renyi_jax.common.store import Store
 from renyi_jax.config import check_config, pruning_config, to_json
-from renyi_jax.data import Dataset, load_dataset
+from renyi_jax.data import Dataset
+from renyi_jax.data.datasets import load_dataset
 from renyi_jax.errors import UserError, nearest
 from renyi_jax.evaluation.metrics import Outcomes
 from renyi_jax.models import ModelSpec, load_weights, save_weights

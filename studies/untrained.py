@@ -16,7 +16,7 @@ from renyi_jax.cli.config import define_config, parse_flags, read_config
 from renyi_jax.common.files import output_folder
 from renyi_jax.common.store import Store
 from renyi_jax.config import pruning_config
-from renyi_jax.data import load_dataset
+from renyi_jax.data.datasets import load_dataset
 from renyi_jax.models import load_weights
 from renyi_jax.training import build_model
 from studies.judging import judge

@@ -33,7 +33,7 @@ def test_a_mistake_ends_with_status_2_and_one_message(arguments, expected):
 
 needs_compiler = pytest.mark.skipif(
     importlib.util.find_spec("libtpu") is None,
-    reason="libtpu is not installed (requirements-tpu.txt)",
+    reason="libtpu is not installed (the extra tpu)",
 )
 
 

@@ -18,7 +18,8 @@ from renyi_jax.analysis.readings import (
     read_rows,
 )
 from renyi_jax.analysis.results import Evaluation
-from renyi_jax.data import Dataset, eval_loader
+from renyi_jax.data import Dataset
+from renyi_jax.data.pipeline import eval_loader
 from renyi_jax.models import VisionTransformer, patches_on_object
 
 NUM_LOOKED_AT = 32

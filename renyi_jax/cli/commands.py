@@ -25,7 +25,7 @@ import absl.logging
 import jax
 from absl import app, flags
 
-from renyi_jax.common import signals
+from renyi_jax.common import extras, signals
 from renyi_jax.common.files import cache_folder, write_text
 from renyi_jax.common.version import __version__
 from renyi_jax.errors import UserError, nearest
@@ -127,6 +127,8 @@ def _explain(error: BaseException) -> tuple[int, str]:
         return 2, f"There is no flag --{error.flagname}.{hint} --help lists the flags."
     if isinstance(error, UserError | flags.Error):
         return 2, str(error)
+    if words := extras.explain(error):
+        return 2, words
     if str(error).startswith("Unable to initialize backend"):
         reason = str(error).splitlines()[0].partition(" (")[0]
         return 2, f"{reason}. --platform, or JAX_PLATFORMS, says what to use."

@@ -1,5 +1,6 @@
 """The flags `--config=FILE` and `--config.group.field=value`, and what goes wrong with them."""
 
+import importlib.resources
 import inspect
 import re
 import sys
@@ -30,7 +31,8 @@ def define_config(values: flags.FlagValues = flags.FLAGS) -> Holder:
     holder = config_flags.DEFINE_config_file(
         "config",
         None,
-        "File of the run, from configs/; --config.group.field=value changes it.",
+        "The run: a file, or the name of one of configs/, which the package ships;"
+        " --config.group.field=value changes it.",
         flag_values=values,
     )
     values["config"].parser = _ConfigParser()
@@ -69,15 +71,26 @@ def read_config(holder: Holder) -> ml_collections.FrozenConfigDict:
     return check_config(holder.value)
 
 
+def _find(path: Path) -> Path:
+    """The file at a path, or the shipped one of that name."""
+    if path.exists():
+        return path
+    is_name = len(path.parts) == 1 and not path.suffix
+    folder = (
+        Path(str(importlib.resources.files("renyi_jax"))) / "configs" if is_name else path.parent
+    )
+    known = {each.stem if is_name else each.name: each for each in folder.glob("*.py")}
+    if path.name not in known:
+        raise UserError(f"There is no config file {path}.{nearest(path.name, known)}")
+    return known[path.name]
+
+
 class _ConfigParser(flags.ArgumentParser):
     """Loads FILE, or FILE:ARGUMENT where its get_config takes one."""
 
     def parse(self, argument: str) -> ml_collections.ConfigDict:
         file, *arguments = argument.split(":", 1)
-        path = local_path("--config", file)
-        if not path.exists():
-            known = [sibling.name for sibling in path.parent.glob("*.py")]
-            raise UserError(f"There is no config file {path}.{nearest(path.name, known)}")
+        path = _find(local_path("--config", file))
         source = read_text("--config", path)
         sys.path.insert(0, str(path.resolve().parent))  # what a config imports may lie beside it
         try:

@@ -21,6 +21,7 @@ import fsspec
 import numpy as np
 from etils import epath
 
+from renyi_jax.common.extras import install
 from renyi_jax.errors import UserError
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")
@@ -202,8 +203,7 @@ def _check_scheme(option: str, text: str, scheme: str) -> None:
         fsspec.get_filesystem_class("gcs")
     except ImportError:
         raise UserError(
-            f"{option}={text} lies in a bucket, for which gcsfs is needed:"
-            " pip install -r requirements-gcs.txt"
+            f"{option}={text} lies in a bucket, for which gcsfs is needed: {install('gcs')}"
         ) from None
 
 

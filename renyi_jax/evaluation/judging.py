@@ -21,7 +21,8 @@ from tqdm import tqdm
 from renyi_jax.common.progress import phase, progress
 from renyi_jax.common.store import Identity, Store
 from renyi_jax.common.version import __version__
-from renyi_jax.data import Dataset, eval_loader, fingerprint
+from renyi_jax.data import Dataset, fingerprint
+from renyi_jax.data.pipeline import eval_loader
 from renyi_jax.errors import UserError
 from renyi_jax.evaluation.metrics import outcome_shapes
 from renyi_jax.evaluation.programs import Batch, Programs, Read, Setting, evaluate_batch

@@ -1,4 +1,4 @@
-"""What a search leaves in its folder: the plans, all that was judged, and a page."""
+"""The page of a search: the plans beside what they were compared with, and what they keep."""
 
 import html
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,21 +14,18 @@ from renyi_jax.analysis.page import Cell
 from renyi_jax.analysis.photo import Entropies, photo_card
 from renyi_jax.analysis.readings import read_attention, read_rows
 from renyi_jax.analysis.style import COLOURS, INK, LINE, MARKERS, SOFT, legend, mark_spot, tidy
-from renyi_jax.common.files import write_json, write_text
-from renyi_jax.common.provenance import write_results
+from renyi_jax.common.files import write_text
 from renyi_jax.models import VisionTransformer
-from renyi_jax.planning.cost import gmacs_of
 from renyi_jax.planning.plan import Found, Plan
+from renyi_jax.planning.results import Row, ends_of, judged_rows
 from renyi_jax.pruning import PruningConfig
 from renyi_jax.pruning.sweep import describe
 
 NUM_SHOWN = 8
 ALPHAS = (1.0, 2.0, 4.0)
 
-Row = dict[str, Any]
 
-
-def write_plans(
+def write_page(
     folder: epath.Path,
     found: Mapping[str, Found],
     model: VisionTransformer,
@@ -36,10 +33,10 @@ def write_plans(
     class_names: Sequence[str] | None,
     use: Sequence[str],
 ) -> None:
-    """Writes report/index.html and a JSON file for each plan; last results.json.
+    """Writes report/index.html.
 
     Args:
-        folder: where to.
+        folder: of the plans.
         found: plans and what was judged for them, by the names of the files of the plans.
         model: that they are for.
         images: of which the page shows the first.
@@ -50,28 +47,7 @@ def write_plans(
     rows = list(judged_rows(list(found.values()), model))
     parts = [*_summary(plans, model, rows), *_pictures(plans, model, images, class_names)]
     parts += _use(folder, list(found), use)
-    text = page.page("Pruning planned", parts)
-    write_text(folder / "report" / "index.html", text)
-    for name, each in found.items():
-        write_json(folder / name, each.plan.to_json())
-    told = [plan.to_json() for plan in plans]
-    write_results(folder / "results.json", {"plans": told, "judged": rows})
-
-
-def judged_rows(found: Sequence[Found], model: VisionTransformer) -> Iterator[Row]:
-    """Yields a row for each candidate: `budget`, the pruning as tables have it, `gmacs`, its `loss`
-    on the images that chose, and how many `images` these were; those that came furthest first."""
-    gmacs = gmacs_of(model.spec)
-    for plan, judged in found:
-        for candidate, losses in judged:
-            pruning = candidate.pruning
-            yield {
-                "budget": plan.budget,
-                **describe(pruning),
-                "gmacs": gmacs(pruning.stages),
-                "loss": float(losses.mean()),
-                "images": len(losses),
-            }
+    write_text(folder / "report" / "index.html", page.page("Pruning planned", parts))
 
 
 def front(plans: Sequence[Plan], judged: Sequence[Row]) -> Figure:
@@ -127,23 +103,11 @@ def comparison(plan: Plan) -> str:
                 *(_text(_words(told[name])) for name in options),
                 Cell(f"{row['gmacs']:#.4g}", row["gmacs"]),
                 Cell(f"{row['score']:.4g}", row["score"]),
-                _text(_ends(row["interval"], ".4g")),
+                _text(ends_of(row["interval"], ".4g")),
                 _difference(row),
             ]
         )
     return page.table(header, lines, strong=0)
-
-
-def words_of(plan: Plan) -> str:
-    """Returns a plan and its comparison in lines for a terminal."""
-    lines = [f"{plan.budget}: {plan.pruning}", f"  {plan.gmacs:.4g} GMACs, {plan.objective}"]
-    for row in plan.rows:
-        line = f"  {row['name']:<10} {row['score']:.4g}"
-        if row.get("difference") is not None:
-            ends = _ends(row["difference_interval"], "+.3g")
-            line += f"   plan minus this {row['difference']:+.3g} ({ends})"
-        lines.append(line)
-    return "\n".join(lines)
 
 
 def _summary(
@@ -202,12 +166,8 @@ def _words(value: Any) -> str:
     return value if isinstance(value, str) else f"{value:g}"
 
 
-def _ends(interval: Sequence[float] | None, form: str) -> str:
-    return " to ".join(f"{end:{form}}" for end in interval) if interval else "–"
-
-
 def _difference(row: Row) -> Cell:
     if row.get("difference") is None:
         return Cell("–", None)
-    ends = _ends(row["difference_interval"], "+.3g")
+    ends = ends_of(row["difference_interval"], "+.3g")
     return Cell(html.escape(f"{row['difference']:+.3g} ({ends})"), row["difference"])

@@ -4,7 +4,8 @@ from typing import Any
 
 import jax
 
-from renyi_jax.data import Dataset, steps_per_epoch
+from renyi_jax.data import Dataset
+from renyi_jax.data.pipeline import steps_per_epoch
 from renyi_jax.models import VisionTransformer
 from renyi_jax.models.flops import count_flops
 from renyi_jax.pruning.sweep import describe, keep_words

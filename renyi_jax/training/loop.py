@@ -13,7 +13,8 @@ from flax import nnx
 from jax.sharding import Mesh
 
 from renyi_jax.config import recipe
-from renyi_jax.data import Dataset, steps_per_epoch
+from renyi_jax.data import Dataset
+from renyi_jax.data.pipeline import steps_per_epoch
 from renyi_jax.errors import UserError
 from renyi_jax.models import VisionTransformer, weights_of
 from renyi_jax.parallel import (

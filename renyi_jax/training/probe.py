@@ -21,7 +21,8 @@ from scipy.optimize import minimize
 from scipy.special import log_softmax
 
 from renyi_jax.common.progress import phase, progress
-from renyi_jax.data import Dataset, eval_loader
+from renyi_jax.data import Dataset
+from renyi_jax.data.pipeline import eval_loader
 from renyi_jax.models import Forward, VisionTransformer, weights_of
 from renyi_jax.parallel import BatchPlacement, put, replicated, spread
 from renyi_jax.training.stopping import Stopped

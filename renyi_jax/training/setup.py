@@ -8,7 +8,8 @@ from absl import logging
 from flax import nnx
 
 from renyi_jax.config import check_config, pruning_config
-from renyi_jax.data import Dataset, train_loader
+from renyi_jax.data import Dataset
+from renyi_jax.data.pipeline import train_loader
 from renyi_jax.errors import UserError
 from renyi_jax.models import VisionTransformer, create_model
 from renyi_jax.models.footprint import require_forward

@@ -9,7 +9,8 @@ import numpy as np
 from jax.sharding import Mesh
 
 from renyi_jax.common.progress import progress
-from renyi_jax.data import Dataset, eval_loader
+from renyi_jax.data import Dataset
+from renyi_jax.data.pipeline import eval_loader
 from renyi_jax.models import VisionTransformer
 from renyi_jax.parallel import BatchPlacement, spread
 from renyi_jax.training.step import make_count_correct

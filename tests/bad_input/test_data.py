@@ -112,7 +112,7 @@ def test_prepared_data_that_are_damaged_are_not_said_to_be_well(refuses, made, n
 @pytest.fixture(scope="session")
 def prepared(tmp_path_factory):
     from renyi_jax.config import check_config, default_config
-    from renyi_jax.data import load_dataset
+    from renyi_jax.data.datasets import load_dataset
 
     config = default_config()
     config.data.data_dir = str(tmp_path_factory.mktemp("prepared"))

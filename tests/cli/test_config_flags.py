@@ -38,6 +38,11 @@ def test_a_config_of_the_project_is_valid_and_opens_with_its_command(read, path)
     assert f"python -m renyi_jax.main --config=configs/{path.name}" in path.read_text()
 
 
+def test_a_config_of_the_project_has_a_name(read):
+    assert read("--config=deit_s_aircraft") == read(f"--config={CONFIGS}/deit_s_aircraft.py")
+    assert read("--config=pretrain_cluttered:every").data.name == "cluttered_fashion_mnist"
+
+
 def test_the_configs_of_the_reference_exist():
     names = {f"deit_{size}_{data}" for size in "sb" for data in ("aircraft", "flowers102")}
     assert names | {"deit_s_imagenet100", "deit_b_imagenet100"} <= {path.stem for path in FILES}
@@ -72,6 +77,7 @@ def test_a_flag_overrides_a_field(read, argument, place, value):
     [
         ([], "Give --config=FILE"),
         (["--config=configs/quickstrat.py"], r"no config file configs/quickstrat\.py"),
+        (["--config=quickstrat"], r"no config file quickstrat\. Did you mean 'quickstart'\?"),
         (
             [f"--config={CONFIGS}/quickstrat.py"],
             r"no config file .*quickstrat\.py\. Did you mean 'quickstart\.py'\?",

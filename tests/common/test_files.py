@@ -144,7 +144,8 @@ def test_a_bucket_is_refused_where_its_library_is_missing(monkeypatch):
         raise ImportError(protocol)
 
     monkeypatch.setattr(files.fsspec, "get_filesystem_class", missing)
-    with pytest.raises(UserError, match=r"--workdir=gs://b/run .* requirements-gcs\.txt"):
+    words = r'--workdir=gs://b/run .* pip install "renyi_jax\[gcs\]"'
+    with pytest.raises(UserError, match=words):
         output_folder("--workdir", "gs://b/run")
 
 

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from renyi_jax.config import check_config, default_config
-from renyi_jax.data import fashion_mnist, load_dataset
+from renyi_jax.data import fashion_mnist
+from renyi_jax.data.datasets import load_dataset
 
 NUM_TRAIN, NUM_TEST = 60, 23
 

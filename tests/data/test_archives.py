@@ -10,7 +10,8 @@ import pytest
 from tensorflow_datasets.core.download.checksums import compute_url_info
 
 from renyi_jax.data import archives as archives_of_package
-from renyi_jax.data import fgvc_aircraft, load_dataset
+from renyi_jax.data import fgvc_aircraft
+from renyi_jax.data.datasets import load_dataset
 from renyi_jax.data.fgvc_aircraft import FgvcAircraft
 from renyi_jax.errors import UserError
 

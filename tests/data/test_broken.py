@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from absl import logging
 
-from renyi_jax.data import eval_loader, load_dataset, train_loader
+from renyi_jax.data.datasets import load_dataset
+from renyi_jax.data.pipeline import eval_loader, train_loader
 from renyi_jax.errors import UserError
 from renyi_jax.images import decode
 

@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 import requests
 
-from renyi_jax.data import fashion_mnist, fingerprint, load_dataset
+from renyi_jax.data import fashion_mnist, fingerprint
 from renyi_jax.data.dataset import Records
+from renyi_jax.data.datasets import load_dataset
 from renyi_jax.errors import UserError
 
 

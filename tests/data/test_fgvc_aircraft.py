@@ -10,7 +10,8 @@ import tensorflow_datasets as tfds
 from absl import logging
 from PIL import Image
 
-from renyi_jax.data import fgvc_aircraft, load_dataset
+from renyi_jax.data import fgvc_aircraft
+from renyi_jax.data.datasets import load_dataset
 from renyi_jax.data.fgvc_aircraft import FgvcAircraft
 from renyi_jax.errors import UserError
 

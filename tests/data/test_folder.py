@@ -10,7 +10,9 @@ import pytest
 from absl import logging
 from PIL import Image
 
-from renyi_jax.data import count_classes, fingerprint, load_dataset, train_loader
+from renyi_jax.data import fingerprint
+from renyi_jax.data.datasets import count_classes, load_dataset
+from renyi_jax.data.pipeline import train_loader
 from renyi_jax.errors import UserError
 from renyi_jax.images import read_picture
 

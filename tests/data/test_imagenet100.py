@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from absl import logging
 
-from renyi_jax.data import imagenet100, load_dataset
+from renyi_jax.data import imagenet100
+from renyi_jax.data.datasets import load_dataset
 from renyi_jax.errors import UserError
 
 

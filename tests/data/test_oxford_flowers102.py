@@ -8,7 +8,8 @@ import pytest
 import scipy.io
 from PIL import Image
 
-from renyi_jax.data import load_dataset, oxford_flowers102
+from renyi_jax.data import oxford_flowers102
+from renyi_jax.data.datasets import load_dataset
 from renyi_jax.data.oxford_flowers102 import OxfordFlowers102
 from renyi_jax.errors import UserError
 

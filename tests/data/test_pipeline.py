@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from renyi_jax.data import eval_loader, steps_per_epoch, train_loader
+from renyi_jax.data.pipeline import eval_loader, steps_per_epoch, train_loader
 from renyi_jax.errors import UserError
 
 BATCH = 8

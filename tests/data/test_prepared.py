@@ -9,7 +9,7 @@ import time
 import ml_collections
 import pytest
 
-from renyi_jax.data import load_dataset
+from renyi_jax.data.datasets import load_dataset
 from renyi_jax.errors import UserError
 
 

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from tiny import tiny_dataset
 
-from renyi_jax.data import eval_loader, workers
+from renyi_jax.data import workers
+from renyi_jax.data.pipeline import eval_loader
 from renyi_jax.errors import UserError
 
 
@@ -69,7 +70,7 @@ PARENT = """
 import multiprocessing, sys
 sys.path.insert(0, sys.argv[1])
 from tiny import tiny_dataset
-from renyi_jax.data import eval_loader
+from renyi_jax.data.pipeline import eval_loader
 
 if __name__ == "__main__":
     batches = eval_loader(tiny_dataset(), batch_size=4, image_size=16, num_workers=1)

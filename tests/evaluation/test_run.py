@@ -12,9 +12,9 @@ from tiny import tiny_dataset, tiny_model, tiny_spec
 from renyi_jax import flops
 from renyi_jax.config import default_config
 from renyi_jax.errors import UserError
-from renyi_jax.evaluation import run_evaluations
 from renyi_jax.evaluation.judging import judge
 from renyi_jax.evaluation.programs import Programs
+from renyi_jax.evaluation.run import run_evaluations
 from renyi_jax.models import normalize_images
 from renyi_jax.models.flops import count_flops
 from renyi_jax.pruning import MASKED, PruningConfig

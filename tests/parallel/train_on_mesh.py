@@ -24,8 +24,8 @@ from tiny import tiny_dataset, tiny_model, tiny_spec
 from renyi_jax.attention import backend
 from renyi_jax.common.store import Store
 from renyi_jax.config import check_config, default_config
-from renyi_jax.data import eval_loader
-from renyi_jax.evaluation import run_evaluations
+from renyi_jax.data.pipeline import eval_loader
+from renyi_jax.evaluation.run import run_evaluations
 from renyi_jax.parallel import BatchPlacement, join_processes, make_mesh
 from renyi_jax.pruning import PruningConfig
 from renyi_jax.training import train, training_batches

@@ -17,7 +17,8 @@ from renyi_jax.planning import Space, find_plans
 from renyi_jax.planning.candidates import Candidate
 from renyi_jax.planning.cost import gmacs_of, share_budget
 from renyi_jax.planning.judge import ANGLE, DIVERGENCE, LIKELIHOOD, Judge, objective_of
-from renyi_jax.planning.report import write_plans
+from renyi_jax.planning.report import write_page
+from renyi_jax.planning.results import write_plans
 from renyi_jax.planning.search import images_needed, search
 from renyi_jax.pruning import PruningConfig
 
@@ -162,7 +163,8 @@ def test_a_space_that_cannot_spend_the_budget_is_refused():
 def test_the_page_and_the_results_hold_all_that_was_judged(found, tmp_path):
     folder = epath.Path(tmp_path)
     named = {"plan_a.json": found[0], "plan_b.json": found[0]}
-    write_plans(folder, named, tiny_model(), PIXELS, None, ["python", "-m", "renyi_jax.predict"])
+    write_page(folder, named, tiny_model(), PIXELS, None, ["python", "-m", "renyi_jax.predict"])
+    write_plans(folder, named, tiny_model())
     assert PruningConfig.load(tmp_path / "plan_b.json") == found[0].plan.pruning
     results = json.loads((tmp_path / "results.json").read_text())
     assert len(results["judged"]) == 2 * len(found[0].judged)

@@ -9,6 +9,7 @@ from typing import Any
 import jax
 from jax.experimental import topologies
 
+from renyi_jax.common.extras import install
 from renyi_jax.errors import UserError, nearest
 
 
@@ -93,5 +94,5 @@ def topology_devices(topology: str) -> list[Any]:
     except Exception as error:  # whatever a plugin raises that is missing or differs
         raise UserError(
             f"--topology={topology}: the compiler does not take it ({str(error).splitlines()[0]})."
-            " It comes with: pip install -r requirements-tpu.txt"
+            f" It comes with: {install('tpu')}"
         ) from error
