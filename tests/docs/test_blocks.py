@@ -140,8 +140,9 @@ def check(words: list[str], folder: Path, run_child, really: bool) -> None:
             assert f'"{flag}"' in source or f'"--{flag}"' in source, line
     elif program == "pip":
         extras = set(re.findall(r"\[(\w+)\]", line))
-        known = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-        assert extras <= known["optional-dependencies"].keys(), line
+        tools = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]
+        known = tools["setuptools"]["dynamic"]["optional-dependencies"]
+        assert extras <= known.keys(), line
         assert all((ROOT / name).is_file() for name in re.findall(r"-r (\S+)", line)), line
     else:
         scripts = [word for word in arguments if word.startswith("launch/")]
