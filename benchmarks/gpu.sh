@@ -7,7 +7,7 @@
 # beside timm, eager and compiled, and beside EViT's code where a checkout of it is given. Leaves
 # tables (*.txt) and JSON in OUT. Needs Python with JAX and PyTorch, and no network: WHEELS names a
 # folder of wheels for what is missing, PYTHON the interpreter, STEPS the steps: "batches sizes tests
-# attention" if not given, float32 and train beside them.
+# attention" if not given, float32 and train beside them; BATCHES the batch sizes (64,1,256).
 set -uo pipefail
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." || exit
 
@@ -41,7 +41,7 @@ benchmark() {
     --keep_rates=0.7 --criteria=renyi,cls_attention,random --budget=0.5 --out="$out/$name" "$@"
 }
 
-benchmark batches 230 --dtype=bfloat16 --batch_size=64,1,256
+benchmark batches 230 --dtype=bfloat16 --batch_size="${BATCHES:-64,1,256}"
 benchmark sizes 90 --dtype=bfloat16 --batch_size=16 --image_size=1024
 step tests 120 env JAX_PLATFORMS=cuda,cpu "$python" -m pytest -q -n 8 -p no:cacheprovider \
   tests/attention/test_on_gpu.py

@@ -155,12 +155,13 @@ def planned(base: PruningConfig, cost: Cost, folder: Path | None = None) -> Iter
         ]
         affordable = [pruning for pruning in merged if cost(pruning) <= most]
         yield Entry("merge in every block", rate, affordable[-1])
-        if folder is not None and (file := folder / f"plan_{rate:g}.json").exists():
-            yield Entry("planned", rate, PruningConfig.load(file))
+        yield from _found(folder, rate)
 
 
-def fine_tuning(base: PruningConfig, rates: Sequence[float], cost: Cost) -> Iterator[Entry]:
-    """What is fine-tuned: the most telling methods."""
+def fine_tuning(
+    base: PruningConfig, rates: Sequence[float], cost: Cost, folder: Path | None = None
+) -> Iterator[Entry]:
+    """What is fine-tuned: the most telling methods, and the plans of a folder as in `planned`."""
     names = ("renyi",) + (CLS,) * (len(base.blocks) - 1)
     methods: dict[str, dict[str, Any]] = {
         CLS: {"criterion": CLS},
@@ -177,6 +178,13 @@ def fine_tuning(base: PruningConfig, rates: Sequence[float], cost: Cost) -> Iter
         yield entry
         if entry.method in elsewhere and entry.rate < 1:
             yield from _moved(entry, elsewhere[entry.method], cost)
+    for rate in rates:
+        yield from _found(folder, rate)
+
+
+def _found(folder: Path | None, rate: float) -> Iterator[Entry]:
+    if folder is not None and (file := folder / f"plan_{rate:g}.json").exists():
+        yield Entry("planned", rate, PruningConfig.load(file))
 
 
 PLANS = {

@@ -14,7 +14,8 @@ import hashlib
 import itertools
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import ml_collections
@@ -43,6 +44,10 @@ _CONFIG = define_config()
 _METHODS = flags.DEFINE_multi_string("method", None, "Of those of the plan; all by default.")
 _RATES = flags.DEFINE_list("keep_rates", ["0.5", "0.3", "0.7"], "In the order of their turns.")
 _SEEDS = flags.DEFINE_list("seeds", ["0", "1", "2"], "Each a training of its own.")
+_PLANNED = flags.DEFINE_string("planned", None, "Folder of plan_RATE.json, for the method planned.")
+_ENTROPIES = flags.DEFINE_list(
+    "entropy_weights", None, "Of the regulariser: each method with each, as a method of its own."
+)
 _OUT = flags.DEFINE_string("out", None, "Folder of the results.", required=True)
 
 
@@ -55,8 +60,8 @@ def main() -> None:
     entries = list(_entries(config, spec))
     seeds = [int(seed) for seed in _SEEDS.value]
     done: dict[Entry, list[Outcomes]] = {}
-    for seed, entry in itertools.product(seeds, entries):
-        cell = _cell_config(config, entry, seed)
+    for seed, (entry, weight) in itertools.product(seeds, _regularised(config, entries)):
+        cell = _cell_config(config, entry, seed, weight)
         weights = out / "runs" / _digest(cell) / "model.safetensors"
         if not weights.exists():
             if FINISHED.value:
@@ -77,7 +82,8 @@ def main() -> None:
 def _entries(config: Any, spec: ModelSpec) -> Iterator[Entry]:
     rates = tuple(map(float, _RATES.value))
     cost = functools.partial(count_flops, spec)
-    entries = list(fine_tuning(pruning_config(config), rates, cost))
+    folder = Path(_PLANNED.value) if _PLANNED.value else None
+    entries = list(fine_tuning(pruning_config(config), rates, cost, folder))
     known = list(dict.fromkeys(entry.method for entry in entries))
     for name in _METHODS.value or ():
         if name not in known:
@@ -87,10 +93,27 @@ def _entries(config: Any, spec: ModelSpec) -> Iterator[Entry]:
     return (entry for entry in entries if entry.method in (_METHODS.value or known))
 
 
-def _cell_config(config: Any, entry: Entry, seed: int) -> Any:
+def _regularised(config: Any, entries: Sequence[Entry]) -> list[tuple[Entry, float]]:
+    """Each entry with each weight of the entropy in the loss; the config's, if none is given."""
+    if _ENTROPIES.value is None:
+        return [(entry, config.train.entropy_weight) for entry in entries]
+    weights = sorted(map(float, _ENTROPIES.value), key=abs)  # 0, the baseline, first
+    return [
+        (
+            entry._replace(
+                method=f"{entry.method}, entropy {weight:g}" if weight else entry.method
+            ),
+            weight,
+        )
+        for entry in entries
+        for weight in weights
+    ]
+
+
+def _cell_config(config: Any, entry: Entry, seed: int, entropy_weight: float) -> Any:
     assert entry.pruning is not None
-    pruning = entry.pruning.to_json()
-    return check_config(_changed(config, pruning=pruning, seed=seed))
+    changes = {"pruning": entry.pruning.to_json(), "train": {"entropy_weight": entropy_weight}}
+    return check_config(_changed(config, **changes, seed=seed))
 
 
 def _changed(config: Any, **changes: Any) -> Any:

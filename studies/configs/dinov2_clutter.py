@@ -1,6 +1,6 @@
 """DINOv2 ViT-S/14 on cluttered Fashion-MNIST at 112 pixels, 64 patches: study B.
 
-A training sees 1,600 garments once, each on a new canvas: 50 steps.
+A training sees 3,200 garments twice, each time on a new canvas: 200 steps.
 python -m studies.features --config=studies/configs/dinov2_clutter.py --probe \\
     --config.model.weights=dinov2.safetensors --out=runs/study_dinov2
 python -m studies.trained --config=studies/configs/dinov2_clutter.py \\
@@ -17,12 +17,12 @@ def get_config():
     config.model.image_size = 112
     config.data.name = "cluttered_fashion_mnist"
     config.data.builder_config = "embedded"
-    config.data.train_split = "train[:1600]"
+    config.data.train_split = "train[:3200]"
     config.data.flip = True
     config.data.fresh_clutter = True
     config.data.batch_size = 32
 
-    config.train.epochs = 1
+    config.train.epochs = 2
     config.train.warmup_epochs = 0.1
     config.train.learning_rate = 5e-5
     config.train.evaluate_every_epochs = 0

@@ -1,6 +1,6 @@
 """The shipped ViT on the whole cluttered Fashion-MNIST: the model and the budget of study A.
 
-A training sees 6,400 garments once, each on a new canvas: 100 steps from the shipped weights.
+A training sees 19,200 garments once, each on a new canvas: 300 steps from the shipped weights.
 python -m studies.untrained --config=studies/configs/nano.py --out=runs/study_nano
 python -m studies.trained --config=studies/configs/nano.py --out=runs/study_nano
 """
@@ -15,7 +15,7 @@ def get_config():
 
     config.data.name = "cluttered_fashion_mnist"
     config.data.builder_config = "full"
-    config.data.train_split = "train[:6400]"
+    config.data.train_split = "train[:19200]"
     config.data.flip = True
     config.data.fresh_clutter = True
     config.data.batch_size = 64
