@@ -7,21 +7,31 @@ flags say otherwise.
 
   python -m renyi_jax.convert --model=deit_small_patch16_224 --weights=deit_small.pth \\
       --out=deit_small_384.safetensors --image_size=384
+
+--push uploads the result to the Hugging Face hub, with the model card and the results of the run
+that lie beside --weights; hf_hub:OWNER/NAME is then what any --weights takes:
+
+  python -m renyi_jax.convert --weights=runs/quickstart --push=hf_hub:OWNER/NAME
 """
 
 import os
+import tempfile
+from pathlib import Path
 
-from absl import flags
+from absl import flags, logging
+from etils import epath
 
 from renyi_jax.cli import commands
 from renyi_jax.cli.model import define_image_size, define_state
 from renyi_jax.cli.values import define
 from renyi_jax.common.fields import MAX_CLASSES, integer
 from renyi_jax.common.files import output_file
+from renyi_jax.common.progress import phase
 from renyi_jax.errors import UserError
 from renyi_jax.models import load, save_weights
 from renyi_jax.models.weights import FILE_DTYPES
-from renyi_jax.weights.locate import locate
+from renyi_jax.weights.locate import FILES, locate
+from renyi_jax.weights.push import hub_repository, push
 
 _MODEL = flags.DEFINE_string("model", None, "Name of the model; that of the weights.")
 _WEIGHTS = flags.DEFINE_string(
@@ -30,7 +40,10 @@ _WEIGHTS = flags.DEFINE_string(
     "Weights to read: a file, a folder of them, hf_hub:OWNER/NAME, or embedded:NAME.",
     required=True,
 )
-_OUT = flags.DEFINE_string("out", None, "The .safetensors file to write.", required=True)
+_OUT = flags.DEFINE_string("out", None, "The .safetensors file to write.")
+_PUSH = flags.DEFINE_string(
+    "push", None, "Or, or also, the repository to upload it to: hf_hub:OWNER/NAME."
+)
 _STATE = define_state()
 _IMAGE_SIZE = define_image_size()
 _NUM_CLASSES = define(
@@ -42,12 +55,15 @@ _NUM_CLASSES = define(
 _DTYPE = flags.DEFINE_enum("dtype", "float32", list(FILE_DTYPES), "Of the file's numbers.")
 
 
+_BESIDE = ("README.md", "results.json")
+"""What a run leaves beside its weights and others want to see: the model card, and its source."""
+
+
 def main() -> None:
-    target = output_file("--out", _OUT.value)
-    if target.suffix != ".safetensors":
-        raise UserError(f"--out={target}: expected a name that ends in .safetensors.")
-    if target.exists() and os.path.samefile(target, locate(_WEIGHTS.value)):
-        raise UserError(f"--out={target} is the file of --weights; give another name.")
+    if _OUT.value is None and _PUSH.value is None:
+        raise UserError("Give --out=FILE, --push=hf_hub:OWNER/NAME, or both.")
+    repository = hub_repository("--push", _PUSH.value) if _PUSH.value is not None else None
+    target = _target(_OUT.value) if _OUT.value is not None else None
     loaded = load(
         _WEIGHTS.value,
         model=_MODEL.value,
@@ -55,13 +71,37 @@ def main() -> None:
         image_size=_IMAGE_SIZE.value or None,
         state=_STATE.value,
     )
-    save_weights(loaded.model, target, _DTYPE.value, loaded.class_names)
     spec = loaded.model.spec
     height, width = spec.image_size
-    print(
-        f"Wrote {target}: {spec.name}, {height} x {width} pixels, {spec.num_classes}"
-        f" classes, {_DTYPE.value}."
-    )
+    words = f"{spec.name}, {height} x {width} pixels, {spec.num_classes} classes, {_DTYPE.value}"
+    with tempfile.TemporaryDirectory() as folder:
+        file = target or epath.Path(folder, FILES[0])
+        save_weights(loaded.model, file, _DTYPE.value, loaded.class_names)
+        if target is not None:
+            print(f"Wrote {target}: {words}.")
+        if repository is not None:
+            beside = _beside(locate(_WEIGHTS.value))
+            with phase(f"Uploading to {repository}"):
+                address = push(repository, {FILES[0]: file, **beside})
+            print(f"Uploaded to {address}: {words}; {', '.join((FILES[0], *beside))}.")
+
+
+def _target(out: str) -> epath.Path:
+    target = output_file("--out", out)
+    if target.suffix != ".safetensors":
+        raise UserError(f"--out={target}: expected a name that ends in .safetensors.")
+    if target.exists() and os.path.samefile(target, locate(_WEIGHTS.value)):
+        raise UserError(f"--out={target} is the file of --weights; give another name.")
+    return target
+
+
+def _beside(weights: Path) -> dict[str, Path]:
+    """The files of `_BESIDE` that there are, by their names."""
+    files = {name: weights.with_name(name) for name in _BESIDE}
+    found = {name: file for name, file in files.items() if file.is_file()}
+    if _BESIDE[0] not in found:
+        logging.warning("There is no model card %s: the repository gets none.", files[_BESIDE[0]])
+    return found
 
 
 if __name__ == "__main__":

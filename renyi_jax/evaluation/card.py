@@ -52,7 +52,7 @@ def model_card(model: VisionTransformer, rows: Sequence[Row], dataset: Dataset, 
 A Vision Transformer that drops patches on the way (arXiv 2604.03803).
 
 ```bash
-python -m renyi_jax.predict --weights=FOLDER --image=FILE    # the folder of this card
+python -m renyi_jax.predict --weights=FOLDER --image=FILE    # of this card, or hf_hub:OWNER/NAME
 ```
 
 ## Results
