@@ -81,7 +81,7 @@ def run(wheel, tmp_path_factory):
                 (site / file).parent.mkdir(parents=True, exist_ok=True)
                 (site / file).symlink_to(file.locate())
     (home / "photos").mkdir()
-    pixels = np.random.default_rng(0).integers(0, 256, (14, 56, 56, 3), np.uint8)
+    pixels = np.random.default_rng(0).integers(0, 256, (12, 56, 56, 3), np.uint8)
     for number, each in enumerate(pixels):
         Image.fromarray(each).save(home / "photos" / f"{number}.png")
 
@@ -98,17 +98,10 @@ def run(wheel, tmp_path_factory):
     return running
 
 
-def test_nothing_but_what_the_core_asks_for_is_there(run):
-    absent = "grain", "matplotlib", "onnx", "pytest", "tensorflow_datasets"
-    program = f"import importlib.util as u; print([n for n in {absent} if u.find_spec(n)])"
-    done = run("python", "-c", program)
-    assert done.stdout == "[]\n", done.stderr
-
-
 def test_it_predicts_plans_on_a_folder_and_exports(run):
     done = run("renyi-jax", "predict", WEIGHTS, "--image=photos/0.png")
     assert done.returncode == 0 and done.stdout.count("%") == 5, done.stderr
-    space = ("--candidates=2", "--budget=0.9", "--most_blocks=1", "--reducers=drop")
+    space = ("--candidates=1", "--budget=0.9", "--most_blocks=1", "--reducers=drop")
     done = run("renyi-jax", "plan", WEIGHTS, "--image=photos", *space, "--out=plan")
     assert done.returncode == 0, done.stderr
     assert (
@@ -135,12 +128,9 @@ def test_a_command_says_which_extra_it_lacks(run, command, extra):
     assert f'not installed: pip install "renyi_jax[{extra}]"' in line
 
 
-def test_the_program_lists_the_commands_and_tells_a_wrong_one(run):
+def test_the_program_lists_the_commands(run):
     listed = run("renyi-jax", "--help")
     assert listed.returncode == 0
     names = {line.split()[0] for line in listed.stdout.splitlines() if line.startswith("  ")}
     commands = ROOT.glob("renyi_jax/*.py")
     assert names == {path.stem for path in commands if "commands.run(main" in path.read_text()}
-    wrong = run("renyi-jax", "predct")
-    assert wrong.returncode == 2 and "Did you mean 'predict'?" in wrong.stderr
-    assert run("renyi-jax", "--version").stdout.startswith("renyi_jax ")
