@@ -9,5 +9,6 @@ source "$(dirname -- "${BASH_SOURCE[0]}")/environment.sh"
 
 prepare_environment requirements.txt requirements-dev.txt
 cd -- "$ROOT"
-# Processes that share the files among them; -n 0 is one, as a debugger wants it.
-exec "$VENV/bin/python" -m pytest -n auto --maxprocesses=4 --dist=loadfile "$@"
+# Processes that share the files among them, in the order of tests/conftest.py; -n 0 is one, as a
+# debugger wants it.
+exec "$VENV/bin/python" -m pytest -n auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder "$@"

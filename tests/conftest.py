@@ -6,20 +6,24 @@ import logging
 import os
 from pathlib import Path
 
-os.environ.setdefault("JAX_PLATFORMS", "cpu")
-# LLVM's optimisations take half of the time of compiling, and change no result.
-os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
-
+import environment  # noqa: F401 # first, before JAX is imported
 import hypothesis
 import jax
 import pytest
+from children import run_child, server  # noqa: F401
 from jaxtyping import install_import_hook
 
 install_import_hook("renyi_jax", "beartype.beartype")
 
-hypothesis.settings.register_profile("suite", deadline=None, derandomize=True, max_examples=60)
+hypothesis.settings.register_profile("suite", deadline=None, derandomize=True, max_examples=30)
 hypothesis.settings.register_profile("search", deadline=None, max_examples=2000)
 hypothesis.settings.load_profile("suite")
+
+
+def pytest_collection_modifyitems(items):
+    """Puts the files that take long first, so that no process is left with one of them."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
 
 
 @pytest.fixture

@@ -85,3 +85,9 @@ def test_without_config_and_data_both_are_named(refuses):
 def test_weights_that_do_not_say_their_model_need_its_name(refuses, weights):
     words = ["--model=NAME", "does not say which model it is of"]
     refuses("evaluate", "--data=.", f"--weights={weights}", "--out=out", words=words)
+
+
+def test_what_one_of_the_prunings_cannot_take_is_told(refuses, weights):
+    flags = ("--data=.", f"--weights={weights}", "--model=vit_nano_patch4_56", "--out=out")
+    words = "keep_rate must be at least 0.5, got 0.3"
+    refuses("evaluate", *flags, "--reducers=merge", "--keep_rates=0.3", words=words)

@@ -1,5 +1,6 @@
 """The mistakes that every command tells alike, seen from outside."""
 
+import functools
 import itertools
 import os
 import re
@@ -9,65 +10,52 @@ from pathlib import Path
 
 import jax
 import pytest
+from children import PYTHONPATH
 
 from renyi_jax.cli.help import vocabulary
 from renyi_jax.config import FIELDS
 from renyi_jax.models.registry import MODELS
 from renyi_jax.pruning import CRITERIA, REDUCERS
 
-COMMAND = """'Says hello.'
-from absl import flags
-from renyi_jax.cli import commands
-from renyi_jax.errors import UserError
-_NAME = flags.DEFINE_string("name", None, "Whom to greet.", required=True)
-_TIMES = flags.DEFINE_integer("times", 1, "How often.", lower_bound=0)
-def main():
-    if _TIMES.value == 13:
-        raise UserError("Thirteen brings bad luck.")
-    if _TIMES.value == 14:
-        raise RuntimeError("a defect\\nin two lines")
-    if _TIMES.value == 15:
-        raise KeyboardInterrupt
-    if _TIMES.value == 16:
-        raise MemoryError
-    if _TIMES.value == 17:
-        raise RuntimeError("RESOURCE_EXHAUSTED: 3 GB")
-    print(f"hello {_NAME.value}" * _TIMES.value)
-commands.run(main)
-"""
+
+@pytest.fixture
+def greet(run_child):
+    """Runs tests/cli/greeting.py, a command as those of the package are."""
+    return functools.partial(run_child, "cli.greeting")
 
 
-def greet(*arguments, stdout=subprocess.PIPE, **environment):
+def greet_into(stdout, times=1):
+    """Runs it with another standard output."""
     return subprocess.run(
-        [sys.executable, "-c", COMMAND, *arguments],
+        [sys.executable, "-m", "cli.greeting", "--name=you", f"--times={times}"],
         stdout=stdout,
         stderr=subprocess.PIPE,
         text=True,
         check=False,
-        env=os.environ | environment,
+        env=os.environ | {"PYTHONPATH": PYTHONPATH},
     )
 
 
-def test_a_command_runs():
+def test_a_command_runs(greet):
     result = greet("--name=you", "--times=2")
-    assert (result.returncode, result.stdout) == (0, "hello youhello you\n")
+    assert (result.status, result.stdout) == (0, "hello youhello you\n")
 
 
-def test_help_lists_the_flags_and_succeeds():
+def test_help_lists_the_flags_and_succeeds(greet):
     result = greet("--help")
-    assert result.returncode == 0
+    assert result.status == 0
     assert "Says hello." in result.stdout
     assert "Whom to greet." in result.stdout
 
 
-def test_the_version_needs_no_other_flag():
+def test_the_version_needs_no_other_flag(greet):
     result = greet("--version")
-    assert result.returncode == 0
+    assert result.status == 0
     assert re.fullmatch(r"renyi_jax [\d.]+, JAX [\d.]+, Python [\d.]+\n", result.stdout)
 
 
-def test_the_platform_is_what_jax_runs_on():
-    assert greet("--name=you", "--times=0", "--platform=cpu").returncode == 0
+def test_the_platform_is_what_jax_runs_on(greet):
+    assert greet("--name=you", "--times=0", "--platform=cpu").status == 0
     assert "<cpu|gpu|tpu>" in greet("--help").stdout
 
 
@@ -97,17 +85,17 @@ def test_help_lists_the_names_that_the_flags_take_from_their_tables():
         (["--name=you", "--times=13"], "Thirteen brings bad luck."),
     ],
 )
-def test_a_mistake_is_one_message_and_status_2(arguments, message):
+def test_a_mistake_is_one_message_and_status_2(greet, arguments, message):
     result = greet(*arguments)
-    assert result.returncode == 2
+    assert result.status == 2
     assert message in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1
     assert not result.stdout
 
 
-def test_what_nobody_foresaw_is_one_sentence_and_a_report(tmp_path):
-    result = greet("--name=you", "--times=14", HOME=str(tmp_path))
-    assert result.returncode == 1
+def test_what_nobody_foresaw_is_one_sentence_and_a_report(greet, tmp_path):
+    result = greet("--name=you", "--times=14", env={"HOME": str(tmp_path)})
+    assert result.status == 1
     (line,) = result.stderr.splitlines()
     assert line.startswith("An unexpected error, RuntimeError: a defect. The full report is in ")
     report = Path(line.split()[-1])
@@ -118,9 +106,9 @@ def test_what_nobody_foresaw_is_one_sentence_and_a_report(tmp_path):
 
 
 @pytest.mark.parametrize("home", ["/dev/null", "/proc/absent"])
-def test_the_report_finds_a_place_where_the_home_cannot_be_written(home, tmp_path):
-    result = greet("--name=you", "--times=14", HOME=home, TMPDIR=str(tmp_path))
-    assert result.returncode == 1
+def test_the_report_finds_a_place_where_the_home_cannot_be_written(greet, home, tmp_path):
+    result = greet("--name=you", "--times=14", env={"HOME": home, "TMPDIR": str(tmp_path)})
+    assert result.status == 1
     assert Path(result.stderr.split()[-1]).parent == tmp_path
 
 
@@ -129,10 +117,10 @@ def test_the_report_finds_a_place_where_the_home_cannot_be_written(home, tmp_pat
     [(15, 130, "Interrupted."), (16, 1, "not enough memory"), (17, 1, "not enough memory")],
 )
 def test_an_interruption_and_a_lack_of_memory_have_their_own_words(
-    tmp_path, times, status, message
+    greet, tmp_path, times, status, message
 ):
-    result = greet("--name=you", f"--times={times}", HOME=str(tmp_path))
-    assert result.returncode == status
+    result = greet("--name=you", f"--times={times}", env={"HOME": str(tmp_path)})
+    assert result.status == status
     assert message in result.stderr
     assert len(result.stderr.splitlines()) == 1
 
@@ -141,33 +129,33 @@ def test_a_reader_that_has_gone_ends_the_command_quietly():
     read, write = os.pipe()
     os.close(read)
     for times in (2, 100_000):
-        result = greet("--name=you", f"--times={times}", stdout=write)
+        result = greet_into(write, times)
         assert (result.returncode, result.stderr) == (141, "")
     os.close(write)
 
 
 def test_a_full_disk_under_standard_output_is_told():
     with open("/dev/full", "w") as full:
-        result = greet("--name=you", stdout=full)
+        result = greet_into(full)
     assert result.returncode == 2
     assert result.stderr == "Standard output cannot be written: No space left on device.\n"
 
 
-def test_a_terminal_that_is_ascii_gets_what_it_can_show():
+def test_a_terminal_that_is_ascii_gets_what_it_can_show(greet):
     ascii_only = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     for environment in (ascii_only, {"PYTHONIOENCODING": "ascii"}):
-        result = greet("--name=Zoë", **environment)
-        assert (result.returncode, result.stderr) == (0, "")
+        result = greet("--name=Zoë", env=environment)
+        assert (result.status, result.stderr) == (0, "")
         assert result.stdout.startswith("hello Zo")
-        result = greet("--name=you", "--tïmes=1", **environment)
-        assert result.returncode == 2 and "Traceback" not in result.stderr
+        result = greet("--name=you", "--tïmes=1", env=environment)
+        assert result.status == 2 and "Traceback" not in result.stderr
 
 
 @pytest.mark.parametrize(
     ("command", "needed"),
     [
         ("main", ("config", "workdir")),
-        ("data", ("config",)),
+        ("prepare", ("config",)),
         ("convert", ("weights", "out")),
         ("evaluate", ("config", "weights", "out")),
         ("visualize", ("model", "weights", "image", "out")),
@@ -178,13 +166,8 @@ def test_a_terminal_that_is_ascii_gets_what_it_can_show():
         ("compile", ("config", "topology")),
     ],
 )
-def test_the_help_of_each_command_lists_what_it_needs(command, needed):
-    result = subprocess.run(
-        [sys.executable, "-m", f"renyi_jax.{command}", "--help"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert result.returncode == 0
+def test_the_help_of_each_command_lists_what_it_needs(run_child, command, needed):
+    result = run_child(command, "--help")
+    assert result.status == 0
     for flag in needed:
         assert re.search(rf"^ +--(\[no\])?{flag}: ", result.stdout, re.MULTILINE), flag

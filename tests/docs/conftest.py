@@ -4,8 +4,6 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-# Its fixtures, which pytest finds here.
-from bad_input.conftest import run_child, server  # noqa: F401
 from fake_programs import ROOT
 
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]

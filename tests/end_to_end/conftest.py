@@ -1,17 +1,15 @@
-"""A run of `renyi_jax.main` that takes seconds: few images, a small model, compilations kept."""
+"""A run of `renyi_jax.main` that takes seconds: few images, a small model."""
 
 import functools
-import os
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
+from children import ROOT
 
 from renyi_jax.data import fashion_mnist
 
-ROOT = Path(__file__).resolve().parents[2]
 NUM_TEST = 23
 
 CONFIG = '''
@@ -79,20 +77,19 @@ def config_file(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def start_command(config_file):
-    """Starts a command as a user does."""
+def run_main(run_child, config_file):
+    """Runs the main job of the config to its end."""
+    return functools.partial(run_child, "main", f"--config={config_file}")
 
-    def start(name, *arguments, config=config_file, **environment) -> subprocess.Popen:
-        configured = [] if config is None else [f"--config={config}"]
-        command = [sys.executable, "-m", f"renyi_jax.{name}", *configured, *arguments]
-        kept = {
-            "JAX_COMPILATION_CACHE_DIR": str(config_file.parent / "compilations"),
-            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-        }
+
+@pytest.fixture(scope="session")
+def start_main(config_file):
+    """Starts the main job as a user does."""
+
+    def start(*arguments) -> subprocess.Popen:
         return subprocess.Popen(
-            command,
+            [sys.executable, "-m", "renyi_jax.main", f"--config={config_file}", *arguments],
             cwd=ROOT,
-            env=os.environ | kept | environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -103,33 +100,9 @@ def start_command(config_file):
 
 
 @pytest.fixture(scope="session")
-def start_main(start_command):
-    """Starts the main job."""
-    return functools.partial(start_command, "main")
-
-
-@pytest.fixture(scope="session")
-def run_command(start_command):
-    """Runs a command to its end."""
-
-    def run(name, *arguments, **options) -> subprocess.CompletedProcess:
-        process = start_command(name, *arguments, **options)
-        printed, told = process.communicate(timeout=900)
-        return subprocess.CompletedProcess(process.args, process.returncode, printed, told)
-
-    return run
-
-
-@pytest.fixture(scope="session")
-def run_main(run_command):
-    """Runs the main job to its end."""
-    return functools.partial(run_command, "main")
-
-
-@pytest.fixture(scope="session")
 def finished(run_main, tmp_path_factory):
     """The workdir of a whole run, and what it printed."""
     workdir = tmp_path_factory.mktemp("finished")
     done = run_main(f"--workdir={workdir}")
-    assert done.returncode == 0, done.stderr
+    assert done.status == 0, done.stderr
     return workdir, done.stdout

@@ -42,20 +42,23 @@ def write_photos(folder, per_class):
             Image.fromarray(pixels).save(folder / name / f"{number}.png")
 
 
-def test_a_dozen_images_without_a_split_are_probed_fine_tuned_and_stopped_early(run_main, tmp_path):
+def test_a_dozen_images_without_a_split_are_probed_fine_tuned_and_stopped_early(
+    run_child, tmp_path
+):
     config = tmp_path / "config.py"
     config.write_text(CONFIG)
     write_photos(tmp_path / "photos", per_class=6)
     save_weights(tiny_model(spec=tiny_spec(depth=2)), tmp_path / "tiny.safetensors")
-    done = run_main(
+    done = run_child(
+        "main",
+        f"--config={config}",
         f"--config.data.manual_dir={tmp_path / 'photos'}",
         "--config.model.name=tiny",
         f"--config.model.weights={tmp_path / 'tiny.safetensors'}",
         "--config.pruning.blocks=(1,2)",
         f"--workdir={tmp_path / 'run'}",
-        config=config,
     )
-    assert done.returncode == 0, done.stderr
+    assert done.status == 0, done.stderr
     results = json.loads((tmp_path / "run" / "results.json").read_text())
     train = results["config"]["train"]
     assert (train["learning_rate"], train["warmup_epochs"]) == (5e-5, 3)

@@ -15,7 +15,10 @@ from parity import KINDS, build, tiny_spec
 import renyi_jax
 from renyi_jax.errors import UserError
 from renyi_jax.models import to_timm
-from renyi_jax.weights import read_checkpoint, write_checkpoint
+from renyi_jax.models.compatibility import expected_shapes
+from renyi_jax.models.registry import model_spec
+from renyi_jax.models.weights import check_fit
+from renyi_jax.weights import Checkpoint, read_checkpoint, write_checkpoint
 
 DATA = Path(__file__).parents[1] / "weights" / "data"
 LOGITS = np.load(DATA / "logits.npz")
@@ -200,27 +203,34 @@ def test_an_embedding_without_room_for_the_prefix_is_misshapen(changed):
     assert "misshapen: pos_embed (1 x 16 x 8, expected 1 x 17 x 8)" in message
 
 
+def _misfit(asked, tensors):
+    """What is told of tensors that do not fit the model of a name."""
+    with pytest.raises(UserError) as raised:
+        check_fit(model_spec(asked), Checkpoint(Path("a.safetensors"), tensors, {}))
+    return str(raised.value)
+
+
+def _tensors_of(name, **changes):
+    shapes = expected_shapes(model_spec(name, **changes))
+    return {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
+
+
 @pytest.mark.parametrize("asked", ["deit3_small_patch16_224", "vit_small_patch14_reg4_dinov2"])
-def test_the_wrong_model_brings_the_names_of_those_that_fit(asked, tmp_path):
-    path = tmp_path / "tiny.safetensors"
-    source = renyi_jax.create_model("deit_tiny_patch16_224", num_classes=7, rngs=nnx.Rngs(0))
-    renyi_jax.save_weights(source, path)
-    message = _problems(renyi_jax.create_model(asked, rngs=nnx.Rngs(0)), path)
+def test_the_wrong_model_brings_the_names_of_those_that_fit(asked):
+    message = _misfit(asked, _tensors_of("deit_tiny_patch16_224", num_classes=7))
     assert f"does not fit {asked}:" in message
     fitting = message.rpartition("The file fits ")[2].rstrip(".").split(", ")
     assert {"vit_tiny_patch16_224", "deit_tiny_patch16_224"} <= set(fitting)
     assert all("_tiny_patch16_" in name for name in fitting)
 
 
-def test_a_file_that_fits_nothing_brings_the_nearest_model_if_there_is_one(tmp_path):
-    model = renyi_jax.create_model("vit_tiny_patch16_224", rngs=nnx.Rngs(0))
-    tensors = to_timm(model)
+def test_a_file_that_fits_nothing_brings_the_nearest_model_if_there_is_one():
+    name = "vit_tiny_patch16_224"
+    tensors = _tensors_of(name)
     del tensors["cls_token"]
-    write_checkpoint(tmp_path / "near.safetensors", tensors, {})
-    message = _problems(model, tmp_path / "near.safetensors")
+    message = _misfit(name, tensors)
     assert message.endswith("The nearest model is vit_tiny_patch16_224: 1 of its tensors differ.")
-    write_checkpoint(tmp_path / "far.safetensors", {"conv1.weight": np.zeros(3)}, {})
-    message = _problems(model, tmp_path / "far.safetensors")
+    message = _misfit(name, {"conv1.weight": np.zeros(3)})
     assert message.endswith("The file fits no model known here.")
 
 

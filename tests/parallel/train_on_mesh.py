@@ -41,7 +41,7 @@ def run(workdir: str, mesh: dict[str, int], plain_tokens: int) -> None:
     config.train.update({"epochs": 4, "log_every_steps": 1, "warmup_epochs": 0.5})
     config.train.update({"ema_decay": 0.9, "entropy_weight": 0.1, "entropy_blocks": (2,)})
     config.evaluate.batch_size = 8
-    config.evaluate.keep_rates = (1.0, 0.7)
+    config.evaluate.keep_rates, config.evaluate.criteria = (), ()
     config.checkpoint.every_steps = 5
     config.checkpoint.keep = 9
     config.mesh.update(mesh)
@@ -87,7 +87,6 @@ if __name__ == "__main__":
     parser.add_argument("--port", type=int)
     options = parser.parse_args()
     jax.config.update("jax_num_cpu_devices", options.devices)
-    jax.config.update("jax_compilation_cache_dir", os.environ["KEPT_COMPILATIONS"])
     if options.process is not None:
         join_processes(False, f"localhost:{options.port}", 2, options.process)
     for workdir, mesh, plain_tokens in json.loads(options.runs):

@@ -3,11 +3,9 @@
 import dataclasses
 import functools
 
-import jax
 import pytest
 from etils import epath
 from flax import nnx
-from jax.experimental.compilation_cache import compilation_cache
 from tiny import tiny_dataset, tiny_model, tiny_spec
 
 from renyi_jax.config import check_config, default_config
@@ -19,16 +17,6 @@ PRUNING = PruningConfig(criterion=("renyi", "random"), blocks=(1, 2), keep_rate=
 @pytest.fixture(scope="session")
 def dataset():
     return dataclasses.replace(tiny_dataset(), train=tiny_dataset(40, masks=False).test)
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _keep_compilations(tmp_path_factory):
-    """Compiles each step once, though many runs make it anew."""
-    jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("compilations")))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-    yield
-    jax.config.update("jax_compilation_cache_dir", None)
-    compilation_cache.reset_cache()
 
 
 @pytest.fixture(scope="session")

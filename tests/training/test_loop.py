@@ -1,10 +1,12 @@
 import contextlib
 import itertools
 import json
+import shutil
 
 import jax
 import numpy as np
 import pytest
+from etils import epath
 from flax import nnx
 
 from renyi_jax.errors import UserError
@@ -61,16 +63,25 @@ def test_an_interrupted_run_goes_on_bit_for_bit(dataset, make_model, make_config
     assert steps == [2, 4, 5, 6, 8, 10, 12, 14, 15, 16, 18, 20]
 
 
-def test_a_finished_run_only_loads_its_weights(
-    dataset, make_model, make_config, workdir, monkeypatch
+@pytest.fixture(scope="module")
+def finished(dataset, make_model, make_config, tmp_path_factory):
+    """The workdir of a run of one epoch, whose batches for validation are not full, and its
+    model."""
+    workdir, model = epath.Path(tmp_path_factory.mktemp("finished")), make_model()
+    train(model, dataset, make_config(train__epochs=1, evaluate__batch_size=10), workdir)
+    return workdir, model
+
+
+def test_a_finished_run_only_loads_its_weights_whatever_it_does_not_follow_from(
+    finished, dataset, make_model, make_config, monkeypatch
 ):
-    config = make_config(train__epochs=1)
-    first, again = make_model(), make_model()
-    train(first, dataset, config, workdir)
+    workdir, model = finished
     before = (workdir / "metrics.jsonl").read_text()
     monkeypatch.setattr(loop, "make_train_step", None)
-    train(again, dataset, config, workdir)
-    jax.tree.map(np.testing.assert_array_equal, weights(first), weights(again))
+    for fields in ({}, {"evaluate__alphas": (1, 2), "checkpoint__keep": 1}):
+        again = make_model()
+        train(again, dataset, make_config(train__epochs=1, **fields), workdir)
+        jax.tree.map(np.testing.assert_array_equal, weights(model), weights(again))
     assert (workdir / "metrics.jsonl").read_text() == before
 
 
@@ -82,18 +93,17 @@ def test_no_epochs_leave_the_model_as_it_is(dataset, make_model, make_config, wo
     assert not workdir.exists() or not list(workdir.iterdir())
 
 
-def test_a_run_of_another_config_is_refused_and_its_fields_named(
-    dataset, make_model, make_config, workdir
+def test_a_run_of_another_config_is_refused_and_its_fields_named_and_goes_on_by_force(
+    finished, dataset, make_model, make_config, tmp_path, workdir, caplog
 ):
-    train(make_model(), dataset, make_config(train__epochs=1), workdir)
-    with pytest.raises(UserError, match=r"config\.train\.epochs=2, was 1\n.*another --workdir"):
-        train(make_model(), dataset, make_config(train__epochs=2), workdir)
-
-
-def test_what_training_does_not_follow_from_may_change(dataset, make_model, make_config, workdir):
-    train(make_model(), dataset, make_config(train__epochs=1), workdir)
-    changed = make_config(train__epochs=1, evaluate__alphas=(1, 2), checkpoint__keep=1)
-    train(make_model(), dataset, changed, workdir)
+    shutil.copytree(finished[0], tmp_path, dirs_exist_ok=True)
+    longer = make_config(train__epochs=2)
+    told = r"config\.train\.epochs=2, was 1\n(.|\n)*another --workdir(.|\n)*--force"
+    with pytest.raises(UserError, match=told):
+        train(make_model(), dataset, longer, workdir)
+    train(make_model(), dataset, longer, workdir, force=True)
+    assert "config.train.epochs=2, was 1" in caplog.text
+    assert (workdir / "checkpoints" / "10").exists()
 
 
 def test_the_loss_falls_on_images_that_can_be_learnt_by_heart(
@@ -130,11 +140,9 @@ def test_every_log_line_tells_what_the_step_did(dataset, make_model, make_config
     assert any((workdir / "tensorboard").iterdir())
 
 
-def test_validation_counts_every_test_image_once(dataset, make_model, make_config, workdir):
-    config = make_config(train__epochs=1, evaluate__batch_size=10)
-    model = make_model()
-    train(model, dataset, config, workdir)
-    (accuracy,) = [line["test_accuracy"] for line in lines(workdir) if "test_accuracy" in line]
+def test_validation_counts_every_test_image_once(finished):
+    logged = lines(finished[0])
+    (accuracy,) = [line["test_accuracy"] for line in logged if "test_accuracy" in line]
     assert accuracy * 23 == pytest.approx(round(accuracy * 23), abs=1e-5)
 
 

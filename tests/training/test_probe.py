@@ -32,7 +32,7 @@ def test_the_head_is_where_the_gradient_of_the_penalized_loss_vanishes(shift, st
     features = rng.normal(size=(60, 8)) + np.eye(8)[labels]
     features = shift + stretch * features
     with jax.enable_x64(True):
-        gradient = jax.grad(penalized_loss, argnums=(0, 1))
+        gradient = jax.jit(jax.grad(penalized_loss, argnums=(0, 1)))
         head = fit_head(features, labels, 3, smoothing)
         zeros = np.zeros((8, 3)), np.zeros(3)
         before = optax.tree.norm(gradient(*zeros, features, labels, smoothing))
@@ -66,11 +66,12 @@ def test_a_probed_model_is_at_the_optimum_of_its_heads_and_otherwise_unchanged(
     examples = [dataset.train[index] for index in range(len(dataset.train))]
     pixels, labels = (np.stack([each[key] for each in examples]) for key in ("image", "label"))
     images = normalize_images(jnp.asarray(pixels), model.spec.mean, model.spec.std)
-    tokens = model.forward_features(images)[:, : len(heads)].reshape(len(labels), -1) / len(heads)
+    features, logits = jax.jit(lambda x: (model.forward_features(x), model(x)))(images)
+    tokens = features[:, : len(heads)].reshape(len(labels), -1) / len(heads)
     kernel = jnp.concatenate([head["kernel"] for head in heads.values()])
     bias = heads["head"]["bias"]
-    np.testing.assert_allclose(tokens @ kernel + bias, model(images), atol=1e-4)
-    gradient = jax.grad(penalized_loss, argnums=(0, 1))
+    np.testing.assert_allclose(tokens @ kernel + bias, logits, atol=1e-4)
+    gradient = jax.jit(jax.grad(penalized_loss, argnums=(0, 1)))
     smoothing = config.train.label_smoothing
     at_zero = gradient(0 * kernel, 0 * bias, tokens, labels, smoothing)
     found = gradient(kernel, bias, tokens, labels, smoothing)

@@ -25,12 +25,19 @@ with {context}:
 """
 
 
-@pytest.mark.parametrize("context", ["StopNotice()", "nullcontext()"])
-@pytest.mark.parametrize("joined", [False, True], ids=["alone", "with JAX's preemption service"])
-@pytest.mark.parametrize("number", signals.ENDING)
+@pytest.mark.parametrize(
+    ("number", "context", "joined"),
+    [  # every pair of values once
+        (signal.SIGTERM, "StopNotice()", True),
+        (signal.SIGTERM, "nullcontext()", False),
+        (signal.SIGINT, "StopNotice()", False),
+        (signal.SIGINT, "nullcontext()", True),
+    ],
+)
 def test_a_signal_in_a_call_that_does_not_return_ends_the_process_with_status_0(
-    context, joined, number
+    number, context, joined
 ):
+    """Also where JAX's preemption service listens, as in a run of several processes."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
