@@ -25,8 +25,7 @@ from renyi_jax.cli import commands
 from renyi_jax.config import check_config, default_config
 from renyi_jax.measuring.roofline import read_program, topology_devices
 from renyi_jax.parallel import make_mesh
-from renyi_jax.training.lowering import abstract_model
-from renyi_jax.training.measure import steps_of
+from renyi_jax.training.lowering import abstract_model, steps_of
 
 _TOPOLOGY = flags.DEFINE_string("topology", "v5e:2x2", "Of which one chip is compiled for.")
 _MODEL = flags.DEFINE_string("model", "deit_small_patch16_224", "Name of the model.")

@@ -26,7 +26,6 @@ from renyi_jax.common.provenance import write_results
 from renyi_jax.config import FIELDS, default_config
 from renyi_jax.errors import UserError
 from renyi_jax.measuring.bars import throughput_bars
-from renyi_jax.measuring.first_result import seconds_to_first_result
 from renyi_jax.measuring.peers import check_peers
 from renyi_jax.measuring.side_by_side import (
     Compiled,
@@ -39,8 +38,9 @@ from renyi_jax.measuring.side_by_side import (
     program_name,
     random_model,
 )
+from renyi_jax.measuring.throughput import seconds_to_first_result
 from renyi_jax.models.registry import DTYPES, model_spec
-from renyi_jax.pruning import PruningConfig
+from renyi_jax.pruning import DEFAULT_CRITERION, DRAWN, PruningConfig
 from renyi_jax.pruning.sweep import evaluation_settings
 
 _SWEEP: Any = FIELDS["evaluate"]
@@ -49,7 +49,9 @@ _MODEL = define("model", several((), text("")), "Names of models.")
 _KEEP_RATES = define(
     "keep_rates", _SWEEP["keep_rates"], "Keep rates; 1 is no pruning.", (1.0, 0.7, 0.5)
 )
-_CRITERIA = define("criteria", _SWEEP["criteria"], "What scores the patches.", ("renyi", "random"))
+_CRITERIA = define(
+    "criteria", _SWEEP["criteria"], "What scores the patches.", (DEFAULT_CRITERION, *DRAWN)
+)
 _ALPHAS = define("alphas", _SWEEP["alphas"], "Orders of the entropy.", (2.0,))
 _PLAN = define_plan()
 _IMAGE_SIZE = define(
@@ -146,7 +148,7 @@ def _groups():
 
 
 def _train_step(group: Group, setting: PruningConfig | None) -> Compiled:
-    from renyi_jax.training.timed import timed_train_step  # brings the libraries of training
+    from renyi_jax.training.lowering import timed_train_step  # brings the libraries of training
 
     model = random_model(group, "float32").with_pruning(setting)
     return Compiled(*timed_train_step(model, group.batch_size))

@@ -24,8 +24,7 @@ from renyi_jax.config import pruning_config, to_json
 from renyi_jax.data.datasets import count_classes
 from renyi_jax.measuring.roofline import describe, parse_topology, topology_devices, verdict
 from renyi_jax.parallel import make_mesh
-from renyi_jax.training.lowering import abstract_model
-from renyi_jax.training.measure import measure, steps_of
+from renyi_jax.training.lowering import abstract_model, measure, steps_of
 
 _CONFIG = define_config()
 _TOPOLOGY = flags.DEFINE_string(

@@ -127,8 +127,7 @@ def known_orders(alpha: ArrayLike | Sequence[ArrayLike]) -> np.ndarray | Array:
 
     A known value becomes a numpy array, an argument and not a constant of what is compiled.
 
-    Raises:
-        UserError: it is known here and outside (0, inf].
+    Raises UserError: it is known here and outside (0, inf].
     """
     if any(isinstance(each, Tracer) for each in jax.tree.leaves(alpha)):
         return jnp.asarray(alpha, jnp.float32)
@@ -336,7 +335,6 @@ def slope_in_logits(
     Args:
         log_a: log a_j.
         c: log a_j + H, summed so that it has its digits: `t_j` plus the spread.
-        order: of the entropy.
     """
     x = order.delta * c
     larger = jnp.exp(log_a + jnp.maximum(x, 0))  # of a and w
@@ -357,7 +355,6 @@ def slope_in_order(
     Args:
         log_a: log a_j.
         c: log a_j + H, as in `slope_in_logits`.
-        order: of the entropy.
     """
     delta = order.delta
     c = jnp.maximum(c, -1e15)  # finite when squared, masked keys too

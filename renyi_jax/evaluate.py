@@ -49,7 +49,7 @@ from renyi_jax.models import VisionTransformer
 from renyi_jax.models.load import model_of
 from renyi_jax.models.notes import read_notes
 from renyi_jax.models.weights import fill
-from renyi_jax.pruning import PruningConfig
+from renyi_jax.pruning import DEFAULT_CRITERION, PUBLISHED, PruningConfig
 from renyi_jax.pruning.sweep import SWEEP, describe
 from renyi_jax.training.setup import model_for
 from renyi_jax.weights import Checkpoint, read_checkpoint, read_metadata
@@ -98,7 +98,7 @@ _BASELINE = flags.DEFINE_string(
     "baseline",
     "none",
     "What the others are tested against: the criterion of a row with the same keep rate, as in"
-    " cls_attention or renyi:2; none is the unpruned model.",
+    f" {PUBLISHED[0]} or {DEFAULT_CRITERION}:2; none is the unpruned model.",
 )
 _OUT = flags.DEFINE_string(
     "out", None, "Folder of the results; made if there is none.", required=True

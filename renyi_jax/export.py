@@ -34,8 +34,8 @@ from renyi_jax.inference.artifact import (
     deviation,
     export_model,
 )
-from renyi_jax.inference.classify import check_class_names
 from renyi_jax.inference.onnx_file import PACKAGES, export_onnx
+from renyi_jax.models.classes import check_class_names
 
 _load_model = define_model()
 _OUT = flags.DEFINE_string(

@@ -22,13 +22,13 @@ from renyi_jax.common.store import Store
 from renyi_jax.config import to_json
 from renyi_jax.data.datasets import load_dataset
 from renyi_jax.errors import UserError
-from renyi_jax.evaluation.card import model_card
-from renyi_jax.evaluation.results import write_evaluation
+from renyi_jax.evaluation.results import model_card, write_evaluation
 from renyi_jax.evaluation.run import run_evaluations
 from renyi_jax.models import fill, save_weights
 from renyi_jax.models.registry import model_spec
 from renyi_jax.models.weights import check_fit
 from renyi_jax.parallel import all_or_none, join_processes
+from renyi_jax.pruning import DEFAULT_CRITERION, DRAWN, PUBLISHED
 from renyi_jax.training import (
     build_model,
     claim,
@@ -36,7 +36,7 @@ from renyi_jax.training import (
     tell_preemption_service,
     train,
 )
-from renyi_jax.training.announcement import announcement
+from renyi_jax.training.setup import announcement
 from renyi_jax.weights import Checkpoint, read_checkpoint
 
 _CONFIG = define_config()
@@ -101,7 +101,8 @@ def main() -> None:
 def _next_commands(workdir: epath.Path) -> list[str]:
     """What a user may want to do with the weights of a run."""
     configured = [argument for argument in sys.argv[1:] if re.match("--?config", argument)]
-    sweep = ["--keep_rates=0.9,0.7,0.5", "--criteria=renyi,cls_attention,random"]
+    criteria = ",".join((DEFAULT_CRITERION, *PUBLISHED, *DRAWN))
+    sweep = ["--keep_rates=0.9,0.7,0.5", f"--criteria={criteria}"]
     commands_and_flags = {
         "predict": ["--image=FILE"],
         "evaluate": [*configured, *sweep, f"--out={workdir / 'sweep'}"],

@@ -34,7 +34,7 @@ from renyi_jax.common.store import Store
 from renyi_jax.errors import UserError
 from renyi_jax.evaluation.classes import in_classes_of
 from renyi_jax.models import Loaded, VisionTransformer, load
-from renyi_jax.models.footprint import require_forward
+from renyi_jax.models.flops import require_forward
 from renyi_jax.models.registry import DTYPES
 from renyi_jax.planning import Space, find_plans
 from renyi_jax.planning.candidates import ALPHAS, MOST_BLOCKS, default_criteria, methods
@@ -43,7 +43,7 @@ from renyi_jax.planning.images import Pixels, read_files, read_records
 from renyi_jax.planning.latency import latency_budget
 from renyi_jax.planning.plan import Found
 from renyi_jax.planning.results import words_of, write_plans
-from renyi_jax.pruning import CRITERIA, OPTIONS
+from renyi_jax.pruning import CRITERIA, DEFAULT_CRITERION, OPTIONS
 from renyi_jax.pruning.reducers import REDUCERS
 from renyi_jax.weights import read_checkpoint
 
@@ -82,7 +82,7 @@ _THROUGHPUTS = define(
 _CANDIDATES = define("candidates", integer(200, 1, 100_000), "Prunings to try for each budget.")
 _CRITERIA = define(
     "criteria",
-    several((), one_of("renyi", CRITERIA)),
+    several((), one_of(DEFAULT_CRITERION, CRITERIA)),
     f"To choose from: {', '.join(default_criteria())} by default, if the model can.",
 )
 _ALPHAS = define("alphas", several(ALPHAS, OPTIONS["alpha"].field), "Orders to choose from.")

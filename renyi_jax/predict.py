@@ -31,7 +31,7 @@ from renyi_jax.common.provenance import write_results
 from renyi_jax.errors import UserError
 from renyi_jax.images import printable, short_name
 from renyi_jax.inference import Classifier, Prediction, describe, read_class_names
-from renyi_jax.models.footprint import require_forward
+from renyi_jax.models.flops import require_forward
 
 _load_model = define_model()
 _IMAGES = define_images()

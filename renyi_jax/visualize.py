@@ -51,7 +51,7 @@ from renyi_jax.images import printable, short_name
 from renyi_jax.inference import crop_picture, describe, read_picture
 from renyi_jax.models import VisionTransformer
 from renyi_jax.models.vit import check_blocks
-from renyi_jax.pruning import CRITERIA, PruningConfig
+from renyi_jax.pruning import CRITERIA, DEFAULT_CRITERION, PUBLISHED, PruningConfig
 
 _load_model = define_model(required=False)
 _IMAGES = define_images()
@@ -60,7 +60,7 @@ _ALPHAS = define(
 )
 _CRITERIA = define(
     "criteria",
-    several(("renyi", "cls_attention"), per_block(one_of("renyi", CRITERIA))),
+    several((DEFAULT_CRITERION, *PUBLISHED), per_block(one_of(DEFAULT_CRITERION, CRITERIA))),
     "Whose kept patches are drawn, beside --criterion's; with slashes between the blocks where one"
     " changes.",
 )

@@ -13,7 +13,7 @@ from renyi_jax.common.provenance import made_by
 from renyi_jax.common.statistics import holm, interval, paired_p_value
 from renyi_jax.config import to_json
 from renyi_jax.data import Dataset
-from renyi_jax.evaluation.metrics import Outcomes, summarize
+from renyi_jax.evaluation.programs import Outcomes, summarize
 from renyi_jax.models import ModelSpec
 from renyi_jax.models.flops import count_flops
 from renyi_jax.pruning.sweep import describe

@@ -30,7 +30,7 @@ from renyi_jax.config import check_config, pruning_config, to_json
 from renyi_jax.data import Dataset
 from renyi_jax.data.datasets import load_dataset
 from renyi_jax.errors import UserError, nearest
-from renyi_jax.evaluation.metrics import Outcomes
+from renyi_jax.evaluation.programs import Outcomes
 from renyi_jax.models import ModelSpec, load_weights, save_weights
 from renyi_jax.models.flops import count_flops
 from renyi_jax.training import build_model, train

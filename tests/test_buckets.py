@@ -11,7 +11,7 @@ from tiny import tiny_model
 
 from renyi_jax.common.files import write_text
 from renyi_jax.models import save_weights, to_timm
-from renyi_jax.training import metrics_log
+from renyi_jax.training import run
 
 
 class Bucket(MemoryFileSystem):
@@ -52,9 +52,9 @@ class NoTensorBoard:
 
 
 def test_what_a_run_writes_beside_its_checkpoints_can_lie_in_a_bucket(bucket, monkeypatch):
-    monkeypatch.setattr(metrics_log.tensorboardX, "SummaryWriter", NoTensorBoard)
+    monkeypatch.setattr(run.tensorboardX, "SummaryWriter", NoTensorBoard)
     for start in (0, 2):
-        with metrics_log.MetricsLog(bucket, start) as log:
+        with run.MetricsLog(bucket, start) as log:
             for step in range(start + 1, start + 4):
                 log.write(step, step / 10, loss=1.0 / step)
     lines = [json.loads(line) for line in (bucket / "metrics.jsonl").read_text().splitlines()]

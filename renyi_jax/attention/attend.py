@@ -26,9 +26,7 @@ def attend(
 
     Args:
         query: queries of `h` heads, each of width `d`.
-        key: keys.
         value: values; the output has their dtype.
-        num_prefix: tokens before the patches.
         needs: what the evidence is to have. Logits, sizes, and an average over heads first make the
             attention matrix be held; with many tokens nothing else does.
         sizes: how many tokens each key stands for, as in `plain.attention_logits`.

@@ -11,8 +11,7 @@ from jaxtyping import Array, Float
 from renyi_jax.attention.online_softmax import RowStatistics
 from renyi_jax.entropy import Order, order_of, row_sums, slope_in_logits, slope_in_order
 
-QUERIES = 256
-"""Queries that are held at a time, with all their logits."""
+QUERIES = 256  # queries that are held at a time, with all their logits
 
 
 def forward(
@@ -32,7 +31,7 @@ def forward(
         weights = jax.nn.softmax(logits, axis=-1).astype(value.dtype)
         return weights @ value, _statistics(logits, order)
 
-    return _per_chunk(attend, (query,))
+    return scan_chunks(lambda carry, query: (carry, attend(query)), (), query)[1]
 
 
 def backward(
@@ -129,11 +128,6 @@ def _logits(query: Float[Array, "b h c d"], key: Float[Array, "b h m d"]):
 
 def _outer(rows: Float[Array, "b h c m"], tokens: Float[Array, "b h c d"]):
     return jnp.matmul(jnp.swapaxes(rows, 2, 3), tokens, preferred_element_type=jnp.float32)
-
-
-def _per_chunk(function: Callable[..., Any], arrays: Any) -> Any:
-    """`function` of every chunk of the queries, put together again."""
-    return scan_chunks(lambda carry, chunk: (carry, function(*chunk)), (), arrays)[1]
 
 
 def scan_chunks(function: Callable[..., Any], carry: Any, arrays: Any) -> Any:

@@ -12,8 +12,7 @@ from renyi_jax.attention import plain
 from renyi_jax.attention.chunked import scan_chunks
 from renyi_jax.attention.evidence import ColumnSums
 
-_LOWEST = -1e30
-"""Below the logarithm of any attention, and finite: differences of two are no nan."""
+_LOWEST = -1e30  # below the logarithm of any attention, and finite: differences of two are no nan
 
 
 def column_sums(
@@ -28,8 +27,6 @@ def column_sums(
 
     Args:
         query: unscaled queries.
-        key: keys.
-        num_prefix: tokens before the patches.
         asked: power and normalisation; heads are not averaged here.
         weights: `w`, at least 0; one where not given.
         sizes: how many tokens each key stands for, as in `plain.attention_logits`.

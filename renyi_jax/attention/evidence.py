@@ -19,19 +19,12 @@ class RowEntropy(NamedTuple):
 
 
 class ColumnSums(NamedTuple):
-    """Which sums of what a patch receives: `sum_i w_i a_ij^power`, over the rows of patches.
+    """Which sums of what a patch receives: `sum_i w_i a_ij^power`, over the rows of patches."""
 
-    Attributes:
-        power: of the attention, above 0; may be traced.
-        normalize: renormalise each row over the patch keys.
-        heads: "mean" for sums per head, "average_first" for those of the mean attention.
-        sharp: weigh a row by `exp(-H)`, the entropy asked for beside, and not by one.
-    """
-
-    power: float | Float[Array, ""] = 1.0
-    normalize: bool = True
-    heads: str = "mean"
-    sharp: bool = False
+    power: float | Float[Array, ""] = 1.0  # of the attention, above 0; may be traced
+    normalize: bool = True  # renormalise each row over the patch keys
+    heads: str = "mean"  # "mean" for sums per head, "average_first" for those of the mean attention
+    sharp: bool = False  # weigh a row by `exp(-H)`, the entropy asked for beside, and not by one
 
 
 class Needs(NamedTuple):
@@ -51,23 +44,16 @@ class Needs(NamedTuple):
 
 
 class Evidence(NamedTuple):
-    """What the attention of one block tells of `m` patches among `n` tokens; None if not asked for.
+    """What the attention of a block tells of `m` patches among `n` tokens; None if not asked."""
 
-    Attributes:
-        num_prefix: tokens before the patches, `n - m`.
-        entropy: of each patch's row, in nats; one head where heads were averaged first.
-        columns: logarithms of the sums of each patch's column, likewise.
-        class_row: attention that the class token pays to the patches, of a softmax over all keys;
-            without a class token what the patches pay to each, a mean over those that pay.
-        keys: of the attention.
-        logits: the scaled attention logits.
-        draws: uniform numbers, which the model draws beforehand.
-    """
-
-    num_prefix: int
+    num_prefix: int  # tokens before the patches, `n - m`
+    # of each patch's row, in nats; one head where heads were averaged first
     entropy: Float32[Array, "b h m"] = _ABSENT
+    # logarithms of the sums of each patch's column, likewise
     columns: Float32[Array, "b h m"] = _ABSENT
+    # attention that the class token pays to the patches, of a softmax over all keys; without a
+    # class token what the patches pay to each, a mean over those that pay
     class_row: Float32[Array, "b h m"] = _ABSENT
-    keys: Float[Array, "b n h d"] = _ABSENT
-    logits: Float32[Array, "b h n n"] = _ABSENT
-    draws: Float[Array, "b m"] = _ABSENT
+    keys: Float[Array, "b n h d"] = _ABSENT  # of the attention
+    logits: Float32[Array, "b h n n"] = _ABSENT  # the scaled attention logits
+    draws: Float[Array, "b m"] = _ABSENT  # uniform numbers, which the model draws beforehand

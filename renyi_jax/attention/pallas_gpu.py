@@ -30,14 +30,11 @@ from renyi_jax.attention.online_softmax import (
     statistics,
 )
 
-TILE = 64
-"""Queries, and keys, of a tile, whose logits a program keeps in registers."""
+TILE = 64  # queries, and keys, of a tile, whose logits a program keeps in registers
 
-WARPS = 4
-"""Of a program."""
+WARPS = 4  # of a program
 
-SMALLEST_WIDTH = 16
-"""Of a product's operands, for tensor cores."""
+SMALLEST_WIDTH = 16  # of a product's operands, for tensor cores
 
 
 def run_here() -> bool:

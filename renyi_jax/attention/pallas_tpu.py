@@ -27,8 +27,7 @@ from renyi_jax.attention.online_softmax import (
     statistics,
 )
 
-LANES = 128
-"""Tiles are multiples of the lanes of a TPU's vector registers."""
+LANES = 128  # tiles are multiples of the lanes of a TPU's vector registers
 
 LARGEST_TILE = 512
 """Tokens in a tile at most: with 512 x 512 logits in float32 the kernels fit into 16 MiB."""

@@ -94,8 +94,7 @@ def stream(
     alpha: Float[Array, ""] | None = None,
 ) -> tuple[Float[Array, "b h n d"], Float32[Array, "b h n"], Float32[Array, "b h n"]]:
     """Returns attention over all keys given, and `LSE(s)` and `H_alpha` (0 without alpha) per
-    query.
-    """
+    query."""
     return _stream_forward(query, key, value, alpha)[0]
 
 

@@ -12,37 +12,30 @@ import numpy as np
 
 from renyi_jax.errors import nearest
 
-MAX_SIDE = 2**16
-"""Of an image, in pixels."""
+MAX_SIDE = 2**16  # of an image, in pixels
 
-MAX_ENTRIES = 1000
-"""Of a tuple."""
+MAX_ENTRIES = 1000  # of a tuple
 
 MAX_BATCH = 2**24
 MAX_CLASSES = 2**20
 
-MAX_INTEGER = 2**32 - 1
-"""That any field takes."""
+MAX_INTEGER = 2**32 - 1  # that any field takes
 
 _CONSTANTS = {"True": True, "False": False, "None": None}
 
 
 @dataclasses.dataclass(frozen=True)
 class Field:
-    """One field: its default, and what it takes.
-
-    Attributes:
-        expected: what it takes, in words.
-        parse: gives the value in its one spelling, and raises ValueError for any other value.
-        decides: whether training depends on it, so that a run cannot resume with another value.
-        pretrained: the default, or a function from the config to it, where `model.weights` are
-            given; None if they make no difference.
-    """
+    """One field: its default, and what it takes."""
 
     default: Any
-    expected: str
+    expected: str  # what it takes, in words
+    # gives the value in its one spelling, and raises ValueError for any other value
     parse: Callable[[Any], Any]
+    # whether training depends on it, so that a run cannot resume with another value
     decides: bool = True
+    # the default, or a function from the config to it, where `model.weights` are given; None if
+    # they make no difference
     pretrained: Any = None
 
 

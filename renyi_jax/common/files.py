@@ -39,8 +39,7 @@ def path_of(option: str, value: str | os.PathLike) -> epath.Path:
     """Returns the path, on a disk or `gs://BUCKET/...`, that the user gave to `option`, `~`
     expanded.
 
-    Raises:
-        UserError: it is empty, or cannot be the path of a file.
+    Raises UserError: it is empty, or cannot be the path of a file.
     """
     text = os.fspath(value)
     if not text.strip() or "\0" in text:
@@ -67,8 +66,7 @@ def output_folder(option: str, value: str | os.PathLike, *, is_globbed: bool = F
 
     With `is_globbed`, files in it are found by patterns, so that its path may contain none.
 
-    Raises:
-        UserError: it is no folder, or cannot be written to; and as `path_of`.
+    Raises UserError: it is no folder, or cannot be written to; and as `path_of`.
     """
     folder = path_of(option, value).absolute()
     if is_globbed and (found := re.search(r"[*?\[]", str(folder))):
@@ -83,9 +81,8 @@ def output_folder(option: str, value: str | os.PathLike, *, is_globbed: bool = F
 def output_file(option: str, value: str | os.PathLike) -> epath.Path:
     """Returns the file that `option` names, which can be written; it need not exist yet.
 
-    Raises:
-        UserError: it is a folder, a device or a pipe, or its folder cannot be written to; and as
-            `path_of`.
+    Raises UserError: it is a folder, a device or a pipe, or its folder cannot be written to; and as
+    `path_of`.
     """
     path = path_of(option, value).absolute()
     if os.fspath(value).endswith("/"):
@@ -106,8 +103,7 @@ def writing(path: epath.PathLike) -> Iterator[BinaryIO]:
 
     A symbolic link is followed; the folder is made; an older file keeps its mode.
 
-    Raises:
-        UserError: the file cannot be written, or `path` is no regular file.
+    Raises UserError: the file cannot be written, or `path` is no regular file.
     """
     path = epath.Path(path)
     if _is_in_bucket(path):
@@ -168,8 +164,7 @@ def append_text(path: epath.Path, text: str) -> None:
 def read_text(option: str, value: str | os.PathLike, max_bytes: int = 16 << 20) -> str:
     """Reads the text file that the user gave to `option`, without a byte-order mark.
 
-    Raises:
-        UserError: it is missing, no regular file, larger than `max_bytes`, or not UTF-8.
+    Raises UserError: it is missing, no regular file, larger than `max_bytes`, or not UTF-8.
     """
     path = local_path(option, value)
     try:

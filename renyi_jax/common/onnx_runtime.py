@@ -13,14 +13,10 @@ from renyi_jax.errors import UserError
 class OnnxFile:
     """A file of `inference.onnx_file.export_onnx`, run by ONNX Runtime on the CPU.
 
-    Args:
-        source: the file, or what is in it.
-
     Attributes:
         description: what `export_onnx` noted in it; empty for other files.
 
-    Raises:
-        UserError: ONNX Runtime cannot run it, or is not installed.
+    Raises UserError: ONNX Runtime cannot run it, or is not installed.
     """
 
     def __init__(self, source: str | Path | bytes):

@@ -21,8 +21,7 @@ from tqdm.contrib import DummyTqdmFile
 Item = TypeVar("Item")
 
 _DELAY = 1.0
-_TERMINAL_SECONDS, _LOG_SECONDS = 1.0, 60.0
-"""Between two refreshes."""
+_TERMINAL_SECONDS, _LOG_SECONDS = 1.0, 60.0  # between two refreshes
 
 
 @contextlib.contextmanager
@@ -61,8 +60,6 @@ def progress_bar(
     """Shows a bar, which the body moves by `update`.
 
     Args:
-        total: number of items; None where it is not known.
-        initial: items that were done before.
         smoothing: share that the latest item has in the rate; 0 takes the mean of all.
     """
     words = None if sys.stderr.isatty() else _WORDS

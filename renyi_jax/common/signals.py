@@ -9,8 +9,7 @@ from multiprocessing import resource_tracker
 from types import FrameType
 
 ENDING = (signal.SIGINT, signal.SIGTERM)
-INTERRUPTED = 128 + signal.SIGINT
-"""The status with which a shell says that Ctrl-C ended a command."""
+INTERRUPTED = 128 + signal.SIGINT  # the status with which a shell says that Ctrl-C ended a command
 
 _noted: list[int] = []
 _before: dict[int, object] = {}

@@ -74,8 +74,7 @@ def _read(
     return arrays
 
 
-_HEADER_BYTES = 1024
-"""More than numpy writes before an array."""
+_HEADER_BYTES = 1024  # more than numpy writes before an array
 
 
 def _json(value: Any) -> str:

@@ -19,9 +19,8 @@ from renyi_jax.pruning.sweep import evaluation_settings
 def check_config(config: Config) -> ml_collections.FrozenConfigDict:
     """Returns the config in its one spelling, with the defaults of fields that it does not have.
 
-    Raises:
-        UserError: all problems at once: unknown groups and fields, with the nearest name; values of
-            the wrong type or out of range; a pruning or an image size that the model cannot take.
+    Raises UserError: all problems at once: unknown groups and fields, with the nearest name; values
+    of the wrong type or out of range; a pruning or an image size that the model cannot take.
     """
     problems: list[str] = []
     checked = _checked_node(config, FIELDS, "config", problems)
@@ -156,26 +155,31 @@ def _across_fields(config: dict[str, Any]) -> Iterator[str]:
             f"config.mesh={config['mesh']}: expected numbers of devices, of which one may be -1 for"
             " those that the others leave."
         )
-    if config["data"]["batch_size"] % train["accumulate_steps"]:
-        yield (
-            f"config.train.accumulate_steps={train['accumulate_steps']}: expected a divisor of"
-            f" config.data.batch_size={config['data']['batch_size']}."
-        )
-    if train["patience"] and not train["evaluate_every_epochs"]:
-        yield (
-            f"config.train.patience={train['patience']}: expected 0 where"
-            " config.train.evaluate_every_epochs=0 looks at no test image."
-        )
-    if 0 < train["epochs"] < train["keep_rate_epochs"]:
-        yield (
-            f"config.train.keep_rate_epochs={train['keep_rate_epochs']}: expected at most"
-            f" config.train.epochs={train['epochs']}."
-        )
-    if 0 < train["epochs"] <= train["warmup_epochs"]:
-        yield (
-            f"config.train.warmup_epochs={train['warmup_epochs']}: expected less than"
-            f" config.train.epochs={train['epochs']}."
-        )
+    epochs, batch_size = train["epochs"], config["data"]["batch_size"]
+    for is_wrong, field, expected in (
+        (
+            batch_size % train["accumulate_steps"] > 0,
+            "accumulate_steps",
+            f"a divisor of config.data.batch_size={batch_size}",
+        ),
+        (
+            train["patience"] and not train["evaluate_every_epochs"],
+            "patience",
+            "0 where config.train.evaluate_every_epochs=0 looks at no test image",
+        ),
+        (
+            0 < epochs < train["keep_rate_epochs"],
+            "keep_rate_epochs",
+            f"at most config.train.epochs={epochs}",
+        ),
+        (
+            0 < epochs <= train["warmup_epochs"],
+            "warmup_epochs",
+            f"less than config.train.epochs={epochs}",
+        ),
+    ):
+        if is_wrong:
+            yield f"config.train.{field}={train[field]}: expected {expected}."
 
 
 def _unsuitable(

@@ -19,8 +19,7 @@ from tensorflow_datasets.core.download.resource import get_dl_fname
 
 from renyi_jax.errors import UserError
 
-_PATIENCE = 10
-"""Seconds in which a server has to answer."""
+_PATIENCE = 10  # seconds in which a server has to answer
 
 
 def find_file(builder: tfds.core.DatasetBuilder, dl_manager: Any, url: str) -> epath.Path:
@@ -29,8 +28,7 @@ def find_file(builder: tfds.core.DatasetBuilder, dl_manager: Any, url: str) -> e
     A download must have the registered size and checksum; of a file that the user brought another
     one is a warning, since people trim data sets.
 
-    Raises:
-        UserError: its server cannot be reached, or does not have it.
+    Raises UserError: its server cannot be reached, or does not have it.
     """
     published = (builder.url_infos or {})[url]
     folder = manual_dir(dl_manager)
@@ -61,6 +59,17 @@ def _check_server(url: str) -> None:
     except requests.RequestException:
         problem = f"no connection to {urlsplit(url).netloc}"
     raise UserError(f"{url} cannot be downloaded: {problem}.")
+
+
+def check_count(source: object, split: str, found: int, published: int) -> None:
+    """Raises UserError where a split has no image; warns where it lacks published ones."""
+    if not found:
+        raise UserError(f"{source} lists no image of the split {split}.")
+    if found != published:
+        logging.warning(
+            "%s lists %d images of the split %s; %d were published.",
+            *(source, found, split, published),
+        )
 
 
 def manual_dir(dl_manager: Any) -> epath.Path | None:

@@ -7,35 +7,30 @@ import numpy as np
 from absl import logging
 
 from renyi_jax.data.dataset import BrokenImageError, Records
-from renyi_jax.errors import UserError
+from renyi_jax.data.workers import Derived, Passed
+from renyi_jax.errors import UserError, some
 
 Example = dict[str, Any]
 
 FEW, SHARE = 5, 0.01
 """So many broken images of a split, or this share of it, are passed over; but never half."""
 
-_TOLD = 20
-"""Broken images of a split that are logged one by one."""
+_TOLD = 20  # broken images of a split that are logged one by one
 
 
-class WholeImages(grain.MapDataset):
+class WholeImages(Derived):
     """Replaces each broken image by the next whole one.
 
     An element is still a function of its position alone, on any number of workers. Its `broken` is
     the index of the broken record at its position, or -1.
     """
 
-    def __len__(self) -> int:
-        return len(self._parent)
-
-    def __getitem__(self, index: Any) -> Any:
-        if isinstance(index, slice):
-            return self.slice(index)
+    def element(self, index: int) -> Any:
         length = len(self)
         place, broken = index % length, np.int64(-1)
         for step in range(length):
             try:
-                example = self._parent[index - place + (place + step) % length]
+                example: Any = self._parent[index - place + (place + step) % length]
             except BrokenImageError as error:
                 broken = np.int64(error.index if not step else broken)
             else:
@@ -43,7 +38,7 @@ class WholeImages(grain.MapDataset):
         raise UserError("All images are broken.")
 
 
-class CountedBroken(grain.DatasetIterator):
+class CountedBroken(Passed):
     """Batches without `broken`, of which it logs and counts what is new; too many raise a
     UserError.
 
@@ -70,15 +65,6 @@ class CountedBroken(grain.DatasetIterator):
                 self._add(index)
         return batch
 
-    def get_state(self) -> dict[str, Any]:
-        return self._parent.get_state()
-
-    def set_state(self, state: dict[str, Any]) -> None:
-        self._parent.set_state(state)
-
-    def close(self) -> None:
-        self._parent.close()
-
     def _add(self, index: int) -> None:
         try:
             self._records.picture(index)
@@ -95,8 +81,6 @@ class CountedBroken(grain.DatasetIterator):
 
     def _summary(self) -> str:
         names = list(self._records.broken.values())
-        more = f" and {len(names) - _TOLD} more" if len(names) > _TOLD else ""
         return (
-            f"{len(names)} of {len(self._records)} images cannot be decoded:"
-            f" {', '.join(names[:_TOLD])}{more}."
+            f"{len(names)} of {len(self._records)} images cannot be decoded: {some(names, _TOLD)}."
         )

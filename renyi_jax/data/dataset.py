@@ -156,24 +156,17 @@ def fingerprint(records: Records, sampled: int = 10_000) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
-    """A data set as the loaders take it.
+    """A data set as the loaders take it."""
 
-    Attributes:
-        name: as in the registry.
-        class_names: in the order of the labels.
-        image_shape: (height, width, 3) of the stored images, None where they differ.
-        has_object_masks: whether test examples carry `object_mask`.
-        train: the training split, without masks; empty where a folder has none.
-        read_garments: reads the bare garments of the training split, with `images`, `labels` and
-            random access; None where there are none.
-    """
-
-    name: str
-    class_names: tuple[str, ...]
+    name: str  # as in the registry
+    class_names: tuple[str, ...]  # in the order of the labels
+    # (height, width, 3) of the stored images, None where they differ
     image_shape: tuple[int, int, int] | None
-    has_object_masks: bool
-    train: Records
+    has_object_masks: bool  # whether test examples carry `object_mask`
+    train: Records  # the training split, without masks; empty where a folder has none
     test: Records
+    # reads the bare garments of the training split, with `images`, `labels` and random access; None
+    # where there are none
     read_garments: Callable[[], Any] | None = None
 
     @property
@@ -183,8 +176,7 @@ class Dataset:
     @functools.cached_property
     def garments(self) -> Any:
         """The garments of the training split, read at first use; raises UserError if there are
-        none.
-        """
+        none."""
         if self.read_garments is None:
             raise UserError(
                 f"config.data.fresh_clutter=True composes canvases of bare garments; {self.name} "

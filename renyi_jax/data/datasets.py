@@ -10,7 +10,7 @@ from renyi_jax.data.folder import ImageFolder
 from renyi_jax.data.imagenet100 import Imagenet100
 from renyi_jax.data.oxford_flowers102 import OxfordFlowers102
 from renyi_jax.data.prepared import Prepared
-from renyi_jax.errors import UserError, nearest
+from renyi_jax.errors import check_known
 
 DatasetEntry = Prepared | ImageFolder
 
@@ -29,8 +29,7 @@ def load_dataset(data_config: DataConfig) -> Dataset:
     """Opens the data set of `config.data`, and prepares it first if needed; splits are TFDS'
     syntax.
 
-    Raises:
-        UserError: an unknown data set, builder config or split, or missing data.
+    Raises UserError: an unknown data set, builder config or split, or missing data.
     """
     return _entry(data_config.name).load(data_config)
 
@@ -41,9 +40,5 @@ def count_classes(data_config: DataConfig) -> int:
 
 
 def _entry(name: str) -> DatasetEntry:
-    if name not in DATASETS:
-        raise UserError(
-            f"Unknown data set {name!r} in config.data.name.{nearest(name, DATASETS)} "
-            f"Known: {', '.join(sorted(DATASETS))}."
-        )
+    check_known("data set of config.data.name", name, DATASETS)
     return DATASETS[name]

@@ -6,20 +6,18 @@ decoded: that is exact, where encoding anew would lose quality (JPEG) or take fi
 and the time to read (PNG).
 """
 
-import dataclasses
 import io
 from collections.abc import Iterator
 from pathlib import PurePosixPath
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import tensorflow_datasets as tfds
-from absl import logging
 from etils import epath
 from PIL import Image, UnidentifiedImageError
 
-from renyi_jax.data.archives import find_file, iter_files, manual_dir
-from renyi_jax.errors import UserError, nearest
+from renyi_jax.data.archives import check_count, find_file, iter_files, manual_dir
+from renyi_jax.errors import UserError, nearest, some
 
 _URL = "https://www.robots.ox.ac.uk/~vgg/data/fgvc-aircraft/archives/fgvc-aircraft-2013b.tar.gz"
 
@@ -74,13 +72,7 @@ class BannerlessImage(tfds.features.Image):
         return super().decode_example_np(example)[:-BANNER_ROWS]
 
 
-@dataclasses.dataclass(eq=False, kw_only=True)
-class LevelConfig(tfds.core.BuilderConfig):
-    """Builder config; its name is the level of which `label` is."""
-
-
-@dataclasses.dataclass(frozen=True)
-class _Annotations:
+class _Annotations(NamedTuple):
     """What the text files say of one split: image ids, and of each its classes and its box."""
 
     classes: dict[str, dict[str, str]]  # [level][id]
@@ -90,7 +82,7 @@ class _Annotations:
 class FgvcAircraft(tfds.core.GeneratorBasedBuilder):
     """Builder of the `fgvc_aircraft` data set."""
 
-    builder_config: LevelConfig
+    builder_config: tfds.core.BuilderConfig
 
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES: ClassVar = {"1.0.0": "Initial release."}
@@ -99,7 +91,8 @@ class FgvcAircraft(tfds.core.GeneratorBasedBuilder):
         f"extracts to, the folder fgvc-aircraft-2013b."
     )
     BUILDER_CONFIGS: ClassVar = [
-        LevelConfig(name=level, description=f"The label is the {level}.") for level in LEVELS
+        tfds.core.BuilderConfig(name=level, description=f"The label is the {level}.")
+        for level in LEVELS
     ]
     DEFAULT_BUILDER_CONFIG_NAME = "variant"
 
@@ -111,7 +104,7 @@ class FgvcAircraft(tfds.core.GeneratorBasedBuilder):
                 {
                     "id": tfds.features.Text(),
                     "image": BannerlessImage(encoding_format="jpeg"),
-                    "label": tfds.features.ClassLabel(names=class_names(self._level)),
+                    "label": tfds.features.ClassLabel(names=class_names(self.builder_config.name)),
                     **labels,
                     "bbox": tfds.features.BBoxFeature(doc="Of the image without the banner."),
                 }
@@ -121,10 +114,6 @@ class FgvcAircraft(tfds.core.GeneratorBasedBuilder):
             citation=_CITATION,
             license="For non-commercial research purposes only",
         )
-
-    @property
-    def _level(self) -> str:
-        return self.builder_config.name
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager):
         source = self._source(dl_manager)
@@ -138,16 +127,14 @@ class FgvcAircraft(tfds.core.GeneratorBasedBuilder):
             split: _read_annotations(texts, published, source)
             for split, published in _PUBLISHED_SPLITS.items()
         }
+        tested = splits["test"].classes["variant"].keys()
         for split, annotations in splits.items():
-            found = len(annotations.classes["variant"])
-            if not found:
-                raise UserError(f"{source} lists no image of the split {split}.")
-            if found != SPLIT_SIZES[split]:
-                logging.warning(
-                    "%s lists %d images of the split %s; %d were published.",
-                    *(source, found, split, SPLIT_SIZES[split]),
+            images = annotations.classes["variant"].keys()
+            check_count(source, split, len(images), SPLIT_SIZES[split])
+            if split != "test" and (both := images & tested):
+                raise UserError(
+                    f"{source} has images both in {split} and in test: {some(sorted(both))}."
                 )
-        _check_apart(splits, source)
         return {split: self._generate_examples(source, a) for split, a in splits.items()}
 
     def _source(self, dl_manager: tfds.download.DownloadManager) -> epath.Path:
@@ -171,20 +158,18 @@ class FgvcAircraft(tfds.core.GeneratorBasedBuilder):
         for path, jpeg in iter_files(source, wanted):
             name = path.stem
             missing.remove(name)
-            yield (
-                name,
-                {
-                    "id": name,
-                    "image": jpeg,
-                    "label": classes[self._level][name],
-                    **{level: classes[level][name] for level in LEVELS},
-                    "bbox": _relative_box(annotations.boxes[name], jpeg, f"{path} in {source}"),
-                },
-            )
+            example = {
+                "id": name,
+                "image": jpeg,
+                "label": classes[self.builder_config.name][name],
+                **{level: classes[level][name] for level in LEVELS},
+                "bbox": _relative_box(annotations.boxes[name], jpeg, f"{path} in {source}"),
+            }
+            yield name, example
         if missing:
             raise UserError(
                 f"{source} lists {len(missing)} images that it does not have: "
-                f"{_some(missing)} (images/ID.jpg)."
+                f"{some(sorted(missing))} (images/ID.jpg)."
             )
 
 
@@ -206,7 +191,7 @@ def _read_annotations(texts: dict[str, str], split: str, source: epath.Path) -> 
         if unmatched:
             raise UserError(
                 f"{where} and images_variant_{split}.txt do not label the same images: only one of "
-                f"them has {_some(unmatched)}."
+                f"them has {some(sorted(unmatched))}."
             )
     boxes = {}
     for image, numbers in _read_lines(texts, "images_box.txt", source).items():
@@ -219,7 +204,7 @@ def _read_annotations(texts: dict[str, str], split: str, source: epath.Path) -> 
             ) from None
         boxes[image] = (left, top, right, bottom)
     if boxless := classes["variant"].keys() - boxes.keys():
-        raise UserError(f"images_box.txt in {source} has no box of {_some(boxless)}.")
+        raise UserError(f"images_box.txt in {source} has no box of {some(sorted(boxless))}.")
     return _Annotations(classes, boxes)
 
 
@@ -240,14 +225,6 @@ def _read_lines(texts: dict[str, str], name: str, source: epath.Path) -> dict[st
     return lines
 
 
-def _check_apart(splits: dict[str, _Annotations], source: epath.Path) -> None:
-    """No image is both trained on and tested on."""
-    tested = splits["test"].classes["variant"].keys()
-    for split in ("train", "validation", "trainval"):
-        if both := splits[split].classes["variant"].keys() & tested:
-            raise UserError(f"{source} has images both in {split} and in test: {_some(both)}.")
-
-
 def _relative_box(box: tuple[int, int, int, int], jpeg: bytes, where: str) -> tfds.features.BBox:
     """Shares of the image without its banner, from pixels that count from 1, both ends included."""
     try:
@@ -266,8 +243,3 @@ def _relative_box(box: tuple[int, int, int, int], jpeg: bytes, where: str) -> tf
             f"{where} has the box {box} (left, top, right, bottom), which is inside out."
         )
     return tfds.features.BBox(ymin=ymin, xmin=xmin, ymax=ymax, xmax=xmax)
-
-
-def _some(names: Any) -> str:
-    shown = ", ".join(sorted(names)[:5])
-    return shown if len(names) <= 5 else f"{shown} and {len(names) - 5} more"

@@ -1,6 +1,7 @@
 """Any folder of images, read where it lies: DIR/SPLIT/CLASS/*.jpg, or DIR/CLASS/*.jpg."""
 
 import collections
+import dataclasses
 import hashlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,7 +14,7 @@ from jaxtyping import Int32
 
 from renyi_jax.data.dataset import DataConfig, Dataset, Records, manual_folder
 from renyi_jax.data.splits import Part, resolve_split, split_names, synonyms
-from renyi_jax.errors import UserError
+from renyi_jax.errors import UserError, some
 from renyi_jax.images.files import describe_skipped, find_image_files, list_folders, printable
 from renyi_jax.images.reading import read_file
 
@@ -22,8 +23,7 @@ _EXPECTED = (
     " part is kept for testing"
 )
 
-Split = dict[str, list[str]]
-"""The images of each class, as paths within the folder."""
+Split = dict[str, list[str]]  # the images of each class, as paths within the folder
 
 
 class ImageFolder:
@@ -53,7 +53,12 @@ class ImageFolder:
         if not _lacks(config.train_split, "train", splits):
             train = resolve_split(config.train_split, sizes, "train_split", owner)
         names = sorted({name for part in train or test for name in splits[part.split]})
-        _check_learnable(splits, test, names, owner)
+        for part in test:
+            if unknown := set(splits[part.split]) - set(names):
+                raise UserError(
+                    f"{owner} has classes in {part.split} that nothing can learn, since the"
+                    f" training split has no image of them: {_printable(unknown)}."
+                )
 
         labels = {name: label for label, name in enumerate(names)}
 
@@ -77,11 +82,13 @@ class ImageFolder:
         return self.load(config).num_classes
 
 
+@dataclasses.dataclass(frozen=True)
 class _Files(Sequence):
     """Encoded images with random access."""
 
-    def __init__(self, root: str, names: list[str], labels: Int32[np.ndarray, "n"]):
-        self.root, self.names, self.labels = root, names, labels
+    root: str
+    names: list[str]
+    labels: Int32[np.ndarray, "n"]
 
     def __len__(self) -> int:
         return len(self.names)
@@ -148,8 +155,9 @@ def _read_splits(root: str, config: DataConfig) -> dict[str, Split]:
             for name in set(list_folders(os.path.join(root, split))) - set(classes)
         }
     if empty:
+        told = _printable(empty)
         logging.warning(
-            "%s: folders without images, which are no classes: %s.", printable(root), _some(empty)
+            "%s: folders without images, which are no classes: %s.", printable(root), told
         )
     if skipped := +skipped:
         logging.warning("%s: %s", printable(root), describe_skipped(skipped))
@@ -205,21 +213,9 @@ def _shuffled(file: str) -> bytes:
     return hashlib.sha256(os.fsencode("/".join(file.split("/")[-2:]))).digest()
 
 
-def _check_learnable(
-    splits: dict[str, Split], test: Sequence[Part], names: Sequence[str], owner: str
-) -> None:
-    for part in test:
-        if unknown := set(splits[part.split]) - set(names):
-            raise UserError(
-                f"{owner} has classes in {part.split} that nothing can learn, since the training"
-                f" split has no image of them: {_some(unknown)}."
-            )
-
-
 def _without_empty(split: Split) -> Split:
     return {name: files for name, files in split.items() if files}
 
 
-def _some(names: Iterable[str]) -> str:
-    told = [printable(name) for name in sorted(names)]
-    return ", ".join(told[:5]) + (f" and {len(told) - 5} more" if len(told) > 5 else "")
+def _printable(names: Iterable[str]) -> str:
+    return some([printable(name) for name in sorted(names)])

@@ -7,10 +7,9 @@ from collections.abc import Iterator
 from typing import Any, ClassVar
 
 import tensorflow_datasets as tfds
-from absl import logging
 from etils import epath
 
-from renyi_jax.data.archives import manual_dir
+from renyi_jax.data.archives import check_count, manual_dir
 from renyi_jax.data.prepared import check_shards, open_prepared
 from renyi_jax.errors import UserError
 
@@ -28,8 +27,7 @@ _CITATION = """\
 }
 """
 
-SPLIT_SIZES = {"train": 126689, "validation": 5000}
-"""Examples of the published splits."""
+SPLIT_SIZES = {"train": 126689, "validation": 5000}  # examples of the published splits
 
 
 def synset_ids() -> list[str]:
@@ -91,10 +89,4 @@ class Imagenet100(tfds.core.GeneratorBasedBuilder):
                 file_name = record["file_name"].decode()
                 example = {"image": record["image"], "label": synset, "file_name": file_name}
                 yield file_name, example
-        if not found:
-            raise UserError(f"{imagenet.data_path} has no image of imagenet100 in {split}.")
-        if found != SPLIT_SIZES[split]:
-            logging.warning(
-                "%s has %d images of imagenet100 in the split %s; %d were published.",
-                *(imagenet.data_path, found, split, SPLIT_SIZES[split]),
-            )
+        check_count(f"imagenet100 of {imagenet.data_path}", split, found, SPLIT_SIZES[split])

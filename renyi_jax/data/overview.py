@@ -11,7 +11,7 @@ from PIL import Image
 
 from renyi_jax.common.files import writing
 from renyi_jax.data.dataset import Dataset, Records
-from renyi_jax.errors import UserError
+from renyi_jax.errors import UserError, some
 
 Batch = dict[str, np.ndarray]
 
@@ -32,10 +32,8 @@ def summarize(dataset: Dataset, splits: dict[str, dict[str, Any]]) -> str:
             f"  {split}: {found['examples']} examples; from {counts[few]} of "
             f"{dataset.class_names[few]!r} to {counts[many]} of {dataset.class_names[many]!r}"
         )
-        empty = [name for name, count in zip(dataset.class_names, counts) if not count]
-        if empty:
-            more = f" and {len(empty) - 5} more" if len(empty) > 5 else ""
-            lines.append(f"    without examples: {', '.join(empty[:5])}{more}")
+        if empty := [name for name, count in zip(dataset.class_names, counts) if not count]:
+            lines.append(f"    without examples: {some(empty)}")
     return "\n".join(lines)
 
 
@@ -54,9 +52,9 @@ def contact_sheet(
     return sheet
 
 
-def write_contact_sheet(path: Any, batches: list[Batch], count: int = 64) -> None:
-    """A PNG of the first images of some batches."""
-    images = np.concatenate([batch["image"] for batch in batches])[:count]
+def write_contact_sheet(path: Any, batches: list[Batch]) -> None:
+    """A PNG of the first 64 images of some batches."""
+    images = np.concatenate([batch["image"] for batch in batches])[:64]
     with writing(path) as file:
         Image.fromarray(contact_sheet(images)).save(file, "PNG")
 
@@ -73,8 +71,7 @@ def images_per_second(batches: Iterator[Batch], num_batches: int, warmup: int = 
 
 def waiting_share(batches: Iterator[Batch], step: Callable[[Batch], None], num_steps: int) -> float:
     """Returns the share of the time of `num_steps` that waits for batches, after one that is not
-    timed.
-    """
+    timed."""
     step(next(batches))
     waited, start = 0.0, time.perf_counter()
     for _ in range(num_steps):

@@ -7,12 +7,11 @@ from typing import Any
 import numpy as np
 import scipy.io
 import tensorflow_datasets as tfds
-from absl import logging
 from etils import epath
 from scipy.io.matlab import MatReadError
 from tensorflow_datasets.datasets.oxford_flowers102 import oxford_flowers102_dataset_builder
 
-from renyi_jax.data.archives import find_file, iter_files
+from renyi_jax.data.archives import check_count, find_file, iter_files
 from renyi_jax.errors import UserError
 
 _URL = "https://www.robots.ox.ac.uk/~vgg/data/flowers/102/"
@@ -21,8 +20,7 @@ _FILES = {"images": "102flowers.tgz", "labels": "imagelabels.mat", "splits": "se
 # How setid.mat spells the splits.
 _PUBLISHED_SPLITS = {"train": "trnid", "validation": "valid", "test": "tstid"}
 
-SPLIT_SIZES = {"train": 1020, "validation": 1020, "test": 6149}
-"""Examples of the published splits."""
+SPLIT_SIZES = {"train": 1020, "validation": 1020, "test": 6149}  # examples of the published splits
 
 # What scipy raises for bytes that are no Matlab file, or not a whole one.
 _MAT_ERRORS = (MatReadError, ValueError, TypeError, NotImplementedError, KeyError)
@@ -53,13 +51,7 @@ class OxfordFlowers102(_TfdsBuilder, skip_registration=True):
             for split, published in _PUBLISHED_SPLITS.items()
         }
         for split, numbers in splits.items():
-            if not len(numbers):
-                raise UserError(f"{files['splits']} lists no image of the split {split}.")
-            if len(numbers) != SPLIT_SIZES[split]:
-                logging.warning(
-                    "%s lists %d images of the split %s; %d were published.",
-                    *(files["splits"], len(numbers), split, SPLIT_SIZES[split]),
-                )
+            check_count(files["splits"], split, len(numbers), SPLIT_SIZES[split])
         return {
             split: self._generate_examples(files["images"], labels, numbers)
             for split, numbers in splits.items()

@@ -19,7 +19,7 @@ from PIL import Image
 from renyi_jax.data.augment import Example, Target, Transform, train_transforms
 from renyi_jax.data.broken import CountedBroken, WholeImages
 from renyi_jax.data.dataset import DataConfig, Dataset, Records
-from renyi_jax.data.workers import EndingWithParent, WorkerBatches, affordable_workers
+from renyi_jax.data.workers import Derived, EndingWithParent, WorkerBatches, affordable_workers
 from renyi_jax.errors import UserError
 from renyi_jax.images import Size, center_crop, crop_picture
 
@@ -56,15 +56,12 @@ def train_loader(
     Args:
         options: `config.data`: the fields of `augment.TRANSFORMS`, and those that they read.
         batch_size: of the global batch; each process gets its part.
-        seed: decides order and augmentation.
-        mean: of pixels in [0, 1]; the colour that augmentation fills with.
-        std: the spread of the noise that augmentation fills with.
+        mean: of pixels in [0, 1]; the colour that augmentation fills with, and `std` its noise.
         num_epochs: None never ends.
         num_workers: worker processes; 0 prepares batches in threads of this process.
 
-    Raises:
-        UserError: the split fills no batch, the batch does not divide by the processes, or the data
-            set lacks what an option asks for.
+    Raises UserError: the split fills no batch, the batch does not divide by the processes, or the
+    data set lacks what an option asks for.
     """
     if not 0 <= seed < 2**32:
         raise UserError(f"config.seed={seed} is out of range; expected 0 to 2**32 - 1.")
@@ -158,7 +155,7 @@ def _batches(
     return WorkerBatches(batches) if workers else batches
 
 
-class _InProcessOrder(grain.MapDataset):
+class _InProcessOrder(Derived):
     """Reorders each global batch so that a process' rows are consecutive ones of it.
 
     Grain deals elements out in turn: process p of P gets p, p + P, p + 2P, ...
@@ -169,12 +166,7 @@ class _InProcessOrder(grain.MapDataset):
         self._batch_size = batch_size
         self._process_count = process_count
 
-    def __len__(self) -> int:
-        return len(self._parent)
-
-    def __getitem__(self, index: Any) -> Any:
-        if isinstance(index, slice):
-            return self.slice(index)
+    def element(self, index: int) -> Any:
         batch, dealt = divmod(index, self._batch_size)
         row, process = divmod(dealt, self._process_count)
         rows = self._batch_size // self._process_count

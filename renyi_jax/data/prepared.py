@@ -24,8 +24,7 @@ from renyi_jax.data.dataset import DataConfig, Dataset, Records, manual_folder
 from renyi_jax.data.splits import Part, resolve_split
 from renyi_jax.errors import UserError, nearest
 
-FILE_FORMAT = "array_record"
-"""The layout on disk that has random access without TensorFlow."""
+FILE_FORMAT = "array_record"  # the layout on disk that has random access without TensorFlow
 
 # A full disk or no network (both OSError), a refused download, a wrong download.
 _BUILD_ERRORS = (OSError, tfds.download.DownloadError, NonMatchingChecksumError)
@@ -37,16 +36,14 @@ class Prepared:
 
     The prepared data lie under `config.data.data_dir`, in TFDS' layout. They are built beside and
     renamed when whole.
-
-    Attributes:
-        object_mask: the feature that is non-zero on the labelled object, if there is one.
-        edit: what is done to each image as it is decoded.
-        read_garments: reads from the records of a split its bare garments, where there are any.
     """
 
     builder: type[tfds.core.DatasetBuilder]
+    # the feature that is non-zero on the labelled object, if there is one
     object_mask: str | None = None
+    # what is done to each image as it is decoded
     edit: Callable[[Image.Image], Image.Image] | None = None
+    # reads from the records of a split its bare garments, where there are any
     read_garments: Callable[[Sequence[dict[str, Any]]], Any] | None = None
 
     def load(self, config: DataConfig) -> Dataset:
@@ -99,9 +96,7 @@ class Prepared:
                 return self.builder(config=config.builder_config or None, data_dir=folder)
         except Exception as error:  # TFDS reads what lies there as it is made
             damaged = folder / self.builder.name / (config.builder_config or "")
-            raise UserError(
-                _damaged(damaged, f"their description cannot be read: {error}")
-            ) from error
+            raise _damaged(damaged, f"their description cannot be read: {error}") from error
 
     def _prepared(self, config: DataConfig) -> tfds.core.DatasetBuilder:
         builder, manual_dir = self._make(config), manual_folder(config)
@@ -205,17 +200,14 @@ def check_shards(builder: Any, split: str) -> None:
             found = reader.num_records()
             reader.close()
         except Exception as error:
-            raise UserError(
-                _damaged(path.parent, f"{path.name} cannot be read: {str(error).splitlines()[0]}")
-            ) from error
+            reason = f"{path.name} cannot be read: {str(error).splitlines()[0]}"
+            raise _damaged(path.parent, reason) from error
         if found != expected:
-            raise UserError(
-                _damaged(path.parent, f"{path.name} has {found} examples of {expected}")
-            )
+            raise _damaged(path.parent, f"{path.name} has {found} examples of {expected}")
 
 
-def _damaged(folder: epath.Path, reason: str) -> str:
-    return (
+def _damaged(folder: epath.Path, reason: str) -> UserError:
+    return UserError(
         f"The prepared data in {folder} are damaged: {reason}. Remove them, and prepare them"
         f" anew: rm -r {shlex.quote(str(folder))}"
     )
@@ -224,8 +216,7 @@ def _damaged(folder: epath.Path, reason: str) -> str:
 def open_prepared(name: str, folders: Sequence[epath.Path]) -> tfds.core.DatasetBuilder:
     """Returns the newest version of a data set in the first folder that has it.
 
-    Raises:
-        UserError: if none has it, or only in a format without random access.
+    Raises UserError: if none has it, or only in a format without random access.
     """
     for folder in folders:
         versions = [
@@ -238,8 +229,7 @@ def open_prepared(name: str, folders: Sequence[epath.Path]) -> tfds.core.Dataset
             try:
                 builder = tfds.builder_from_directory(prepared)
             except Exception as error:  # as in `Prepared`
-                reason = f"their description cannot be read: {error}"
-                raise UserError(_damaged(prepared, reason)) from error
+                raise _damaged(prepared, f"their description cannot be read: {error}") from error
             check_random_access(builder)
             return builder
     looked = " and ".join(str(folder / name) for folder in folders)
@@ -247,9 +237,7 @@ def open_prepared(name: str, folders: Sequence[epath.Path]) -> tfds.core.Dataset
 
 
 def check_random_access(builder: tfds.core.DatasetBuilder) -> None:
-    """Raises UserError, with the command that converts them, if records cannot be read in any
-    order.
-    """
+    """Raises UserError, with the command that converts them, if records have no random access."""
     formats = {file_format.value for file_format in builder.info.available_file_formats()}
     if FILE_FORMAT not in formats:
         raise UserError(

@@ -36,9 +36,7 @@ def _enhance(enhancer: type) -> Operation:
     return operation
 
 
-def _affine(
-    matrix: Callable[[float, tuple[int, int]], Sequence[float]],
-) -> Operation:
+def _affine(matrix: Callable[[float, tuple[int, int]], Sequence[float]]) -> Operation:
     """Moves pixels; `matrix` takes the signed strength and the (width, height)."""
 
     def operation(image: Image.Image, strength: float, sign: int, canvas: Canvas) -> Image.Image:

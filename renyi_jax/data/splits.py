@@ -8,10 +8,7 @@ import tensorflow_datasets as tfds
 
 from renyi_jax.errors import UserError, nearest
 
-_SYNONYMS = (
-    ("train", "training"),
-    ("test", "val", "validation", "valid"),
-)
+_SYNONYMS = (("train", "training"), ("test", "val", "validation", "valid"))
 
 _PART = re.compile(r"\s*([\w-]+)\s*(.*?)\s*")
 
@@ -43,8 +40,7 @@ def resolve_split(expression: str, sizes: Mapping[str, int], field: str, owner: 
 
     `sizes` are those of all splits; `field` and `owner` are named in messages.
 
-    Raises:
-        UserError: an expression that cannot be read, an unknown split, or no examples.
+    Raises UserError: an expression that cannot be read, an unknown split, or no examples.
     """
     where = f"config.data.{field}={expression!r}"
     have = ", ".join(f"{name} ({size})" for name, size in sizes.items()) or "none"

@@ -14,8 +14,7 @@ from absl import logging
 from renyi_jax.common import signals
 from renyi_jax.errors import UserError
 
-SHARED_MEMORY = "/dev/shm"
-"""Where workers leave their batches."""
+SHARED_MEMORY = "/dev/shm"  # where workers leave their batches
 
 _BATCHES_EACH, _BATCHES_TAKEN = 3, 2
 """Batches that lie there at once: of each worker, and those that this process has taken."""
@@ -44,17 +43,39 @@ def affordable_workers(num_workers: int, batch_bytes: int) -> int:
     return 0
 
 
-class EndingWithParent(grain.MapDataset):
-    """The elements of `parent`; a worker process that gets it ends with the process that sent it.
-
-    Otherwise one that is killed would leave its workers behind, and their batches in shared memory.
-    """
+class Derived(grain.MapDataset):
+    """A data set of as many elements as its parent, of which a subclass says what each is."""
 
     def __len__(self) -> int:
         return len(self._parent)
 
     def __getitem__(self, index: Any) -> Any:
-        return self.slice(index) if isinstance(index, slice) else self._parent[index]
+        return self.slice(index) if isinstance(index, slice) else self.element(index)
+
+    def element(self, index: int) -> Any:
+        """Returns the element at a position; by default the parent's."""
+        return self._parent[index]
+
+
+class Passed(grain.DatasetIterator):
+    """The batches of its parent, whose position is its own."""
+
+    def get_state(self) -> dict[str, Any]:
+        return self._parent.get_state()
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        self._parent.set_state(state)
+
+    def close(self) -> None:
+        super().close()
+        self._parent.close()
+
+
+class EndingWithParent(Derived):
+    """The elements of `parent`; a worker process that gets it ends with the process that sent it.
+
+    Otherwise one that is killed would leave its workers behind, and their batches in shared memory.
+    """
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         for name, value in state.items():
@@ -68,7 +89,7 @@ def _end_with(parent: Any) -> None:
     os._exit(1)
 
 
-class WorkerBatches(grain.DatasetIterator):
+class WorkerBatches(Passed):
     """The batches of worker processes, which the signals to this one do not reach.
 
     Raises UserError, on iteration, once a worker was ended by a signal.
@@ -94,16 +115,9 @@ class WorkerBatches(grain.DatasetIterator):
                 raise UserError(_explain(int(code[1]))) from error
             raise
 
-    def get_state(self) -> dict[str, Any]:
-        return self._parent.get_state()
-
     def set_state(self, state: dict[str, Any]) -> None:
-        self._parent.set_state(state)
+        super().set_state(state)
         self._have_started = False
-
-    def close(self) -> None:
-        super().close()
-        self._parent.close()
 
 
 def _explain(number: int) -> str:

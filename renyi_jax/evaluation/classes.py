@@ -7,8 +7,7 @@ from absl import logging
 
 from renyi_jax.data import Dataset
 from renyi_jax.errors import UserError
-from renyi_jax.inference.classify import check_class_names
-from renyi_jax.models.classes import imagenet_names, labels_of
+from renyi_jax.models.classes import check_class_names, imagenet_names, labels_of
 from renyi_jax.models.compatibility import file_classes
 from renyi_jax.models.notes import read_notes
 from renyi_jax.weights import Checkpoint
@@ -27,8 +26,7 @@ def in_classes_of(
         names: of the weights' classes; those that they note by default.
         num_classes: of the config; with as many, the data set's labels need no names.
 
-    Raises:
-        UserError: no classifier, an unknown class, or not as many names as classes.
+    Raises UserError: no classifier, an unknown class, or not as many names as classes.
     """
     count = num_classes_of(checkpoint)
     if names is not None:

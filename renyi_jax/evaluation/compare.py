@@ -17,15 +17,10 @@ LEVEL = 0.05
 
 
 class Baseline(NamedTuple):
-    """Which rows others are compared with.
+    """Which rows others are compared with."""
 
-    Attributes:
-        criterion: with slashes between blocks; "none" is the plain model, whatever the keep rate.
-        alpha: its order, where several were swept.
-    """
-
-    criterion: str
-    alpha: float | None = None
+    criterion: str  # with slashes between blocks; "none" is the plain model, whatever the keep rate
+    alpha: float | None = None  # its order, where several were swept
 
     @classmethod
     def parse(cls, text: str) -> "Baseline":
@@ -126,8 +121,7 @@ def compare(rows: Sequence[Row], runs: Sequence[Runs], baseline: Baseline) -> li
             `p_corrected` (Holm, over all compared rows), and `real`: `p_corrected` below 0.05. All
             are None for a row that is not compared.
 
-    Raises:
-        UserError: no row is the baseline's.
+    Raises UserError: no row is the baseline's.
     """
     baseline.check(rows)
     pairs = {}

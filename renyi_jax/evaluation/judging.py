@@ -22,15 +22,21 @@ from renyi_jax.common.progress import phase, progress
 from renyi_jax.common.store import Identity, Store
 from renyi_jax.common.version import __version__
 from renyi_jax.data import Dataset, fingerprint
-from renyi_jax.data.pipeline import eval_loader
 from renyi_jax.errors import UserError
-from renyi_jax.evaluation.metrics import outcome_shapes
-from renyi_jax.evaluation.programs import Batch, Programs, Read, Setting, evaluate_batch
+from renyi_jax.evaluation.programs import (
+    Batch,
+    Programs,
+    Read,
+    Setting,
+    evaluate_batch,
+    outcome_shapes,
+)
 from renyi_jax.models import VisionTransformer, weights_of
 from renyi_jax.models.flops import count_flops
 from renyi_jax.models.weights import weights_digest
-from renyi_jax.parallel import BatchPlacement, put, replicated, spread
+from renyi_jax.parallel import BatchPlacement, put, replicated, shared_batch
 from renyi_jax.pruning.sweep import describe, draws, program_of
+from renyi_jax.training.setup import test_batches
 
 # An ml_collections.ConfigDict: its attributes have no types that could be checked.
 Config = Any
@@ -71,14 +77,12 @@ def judge(
         programs: of this model or another of its shape, for the same reading.
         fuses: compile all settings of a pass as one program that shares what they have in common;
             else each has a program, which other weights and `timing` reuse.
-        compute: whether missing cells are computed.
 
     Returns:
         For each setting what was read, in the order of the test split, without undecodable images.
             None where a cell is missing and, in all processes but the first, where it was loaded.
 
-    Raises:
-        UserError: an empty test split.
+    Raises UserError: an empty test split.
     """
     if not len(dataset.test):
         raise UserError(f"The test split of {dataset.name} is empty (config.data.test_split).")
@@ -149,19 +153,9 @@ def evaluation_batches(
 
     What fills them up, and what cannot be decoded, is not `valid`.
     """
-    shards = spread(programs.mesh)
-    place = BatchPlacement(programs.mesh, -(-config.evaluate.batch_size // shards) * shards)
-    loader = eval_loader(
-        dataset,
-        batch_size=place.batch_size,
-        image_size=model.spec.image_size,
-        crop_pct=config.data.crop_pct or model.spec.crop_pct,
-        interpolation=model.spec.interpolation,
-        num_workers=config.data.num_workers,
-        process_index=place.index,
-        process_count=place.count,
-    )
-    return map(place, loader)
+    mesh = programs.mesh
+    place = BatchPlacement(mesh, shared_batch(mesh, config.evaluate.batch_size))
+    return map(place, test_batches(model, dataset, config, place, config.data.num_workers))
 
 
 class _Run:
@@ -239,8 +233,7 @@ def _by_program(settings: Sequence[Setting], places: Iterable[int]) -> dict[Sett
     return programs
 
 
-_VALID = "valid"
-"""The array of a cell that says which images could be decoded."""
+_VALID = "valid"  # the array of a cell that says which images could be decoded
 
 
 def _load(store: Store, name: Identity, shapes: Any, images: int) -> Any:

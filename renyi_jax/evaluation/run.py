@@ -16,8 +16,7 @@ from renyi_jax.common.store import Store
 from renyi_jax.data import Dataset
 from renyi_jax.evaluation.compare import NO_PRUNING, Baseline, Row, Runs, compare, merge_runs
 from renyi_jax.evaluation.judging import Config, judge
-from renyi_jax.evaluation.metrics import Outcomes, summarize
-from renyi_jax.evaluation.programs import Programs, Setting
+from renyi_jax.evaluation.programs import Outcomes, Programs, Setting, summarize
 from renyi_jax.evaluation.timing import Timing, time_programs
 from renyi_jax.models import VisionTransformer
 from renyi_jax.models.flops import count_flops
@@ -33,16 +32,12 @@ class Run(NamedTuple):
 
 
 class Evaluation(NamedTuple):
-    """The rows of results.json.
+    """The rows of results.json."""
 
-    Attributes:
-        rows: one for each setting, by `compare`; `trained` says whether the model was trained so.
-            With a store, empty in all processes but the first.
-        by_run: of each run the rows of `measured_row`.
-    """
-
+    # one for each setting, by `compare`; `trained` says whether the model was trained so. With a
+    # store, empty in all processes but the first.
     rows: list[Row]
-    by_run: list[list[Row]]
+    by_run: list[list[Row]]  # of each run the rows of `measured_row`
 
 
 def settings_of(trained: PruningConfig | None, config: Config) -> list[Setting]:
@@ -65,11 +60,8 @@ def evaluate_runs(
 
     Args:
         load: gives the model of a run; all are of one shape and pruning, that of the first row.
-        store: of finished work.
-        is_trained: whether the models were trained with their pruning.
 
-    Raises:
-        UserError: a setting that cannot be run, or an empty test split.
+    Raises UserError: a setting that cannot be run, or an empty test split.
     """
     model = load(runs[0])
     settings = settings_of(model.pruning, config)

@@ -5,6 +5,7 @@ import io
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from renyi_jax.evaluation.compare import Row
 from renyi_jax.pruning.sweep import (
     adapts,
     keep_words,
@@ -12,8 +13,6 @@ from renyi_jax.pruning.sweep import (
     option_words,
     varying_options,
 )
-
-Row = dict[str, Any]
 
 
 def to_csv(rows: Sequence[Row]) -> str:

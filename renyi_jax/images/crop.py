@@ -7,8 +7,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-Size = tuple[int, int]
-"""(height, width) in pixels."""
+Size = tuple[int, int]  # (height, width) in pixels
 
 INTERPOLATIONS = {
     "bicubic": (Image.Resampling.BICUBIC,),

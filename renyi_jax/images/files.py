@@ -29,8 +29,7 @@ _LITTER = ("thumbs.db", "desktop.ini", "__macosx")
 
 class ImageFiles(NamedTuple):
     """The images in a folder and its folders, as sorted paths within it; and what was skipped,
-    counted.
-    """
+    counted."""
 
     names: list[str]
     skipped: collections.Counter[str]

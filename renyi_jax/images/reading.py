@@ -18,11 +18,9 @@ Source = str | Path | bytes | Image.Image | np.ndarray | jax.Array
 # Pillow's names. Of what else it opens, some formats run programs.
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF")
 
-MAX_PIXELS = 500_000_000
-"""Of one image: 20,000 x 20,000 pixels, and 2 GB while it is decoded."""
+MAX_PIXELS = 500_000_000  # of one image: 20,000 x 20,000 pixels, and 2 GB while it is decoded
 
-MAX_ASPECT = 20_000
-"""The longer side over the shorter one."""
+MAX_ASPECT = 20_000  # the longer side over the shorter one
 
 # What has more pixels is made smaller by a whole factor as it is decoded: more than any model
 # needs. It is where Pillow begins to warn of an image's size.
@@ -52,8 +50,7 @@ def read_picture(source: Source) -> Image.Image:
         source: a file, its content, a Pillow image, or an array of uint8 or uint16: `[h, w]`, or
             `[h, w, c]` with 1, 3 (RGB) or 4 (RGBA) channels.
 
-    Raises:
-        UserError: it cannot be read, is no image, or has more than `MAX_PIXELS`.
+    Raises UserError: it cannot be read, is no image, or has more than `MAX_PIXELS`.
     """
     if isinstance(source, np.ndarray | jax.Array):
         return _from_array(np.asarray(source))

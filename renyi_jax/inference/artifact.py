@@ -10,9 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from renyi_jax.errors import UserError, nearest
-from renyi_jax.inference.describe import describe
-from renyi_jax.models import Forward, VisionTransformer, weights_of
+from renyi_jax.errors import UserError, check_known
+from renyi_jax.models import Forward, VisionTransformer, flops, weights_of
 
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 INPUTS = ("float32", "uint8")
@@ -29,17 +28,13 @@ _MEANINGS = {
 
 
 class Program(NamedTuple):
-    """A model with its weights as a function of named arrays, for any batch size.
+    """A model with its weights as a function of named arrays, for any batch size."""
 
-    Attributes:
-        call: takes the inputs in their order, and returns the outputs by name.
-        inputs: shapes by name: "images", and perhaps "alpha".
-        outputs: shapes by name: "logits" (or "features"), and with a trace "scores_4" and "kept_4"
-            for block 4, and so on.
-    """
-
+    # takes the inputs in their order, and returns the outputs by name
     call: Callable[..., dict[str, Array]]
-    inputs: dict[str, jax.ShapeDtypeStruct]
+    inputs: dict[str, jax.ShapeDtypeStruct]  # shapes by name: "images", and perhaps "alpha"
+    # shapes by name: "logits" (or "features"), and with a trace "scores_4" and "kept_4" for block
+    # 4, and so on
     outputs: dict[str, jax.ShapeDtypeStruct]
 
 
@@ -53,17 +48,15 @@ def program(
     """Returns the model as a program.
 
     Args:
-        model: with its pruning.
         alpha_input: whether the order of the entropy is an input, a float32 scalar; else it is the
             model's.
         input_dtype: "float32": images normalised by the mean and deviation of `model.spec`;
             "uint8": pixels from 0 to 255, which the program normalises.
         trace: whether the scores and the kept patches of every pruned block are outputs.
 
-    Raises:
-        UserError: an unknown dtype, or a model whose pruning has no order.
+    Raises UserError: an unknown dtype, or a model whose pruning has no order.
     """
-    _check_known(input_dtype, INPUTS)
+    check_known("input_dtype", input_dtype, INPUTS)
     spec, pruning = model.spec, model.pruning
     if alpha_input and not (pruning and pruning.matters("alpha")):
         raise UserError("Without a criterion that has an order, alpha cannot be an input.")
@@ -94,16 +87,13 @@ def export_model(
     """Exports the model as a program of JAX with its weights in it, for any batch size.
 
     Args:
-        model: with its pruning.
         alpha_input: as `program` has it; the order is the second argument.
-        input_dtype: as `program` has it.
         platforms: where it shall run, of `PLATFORMS`.
 
-    Raises:
-        UserError: an unknown platform; and as `program`.
+    Raises UserError: an unknown platform; and as `program`.
     """
     for each in platforms:
-        _check_known(each, PLATFORMS)
+        check_known("platform", each, PLATFORMS)
     call, inputs, (output, *_) = program(model, alpha_input=alpha_input, input_dtype=input_dtype)
     forward = jax.jit(lambda *arrays: call(*arrays)[output])
     return jax.export.export(forward, platforms=tuple(platforms))(*inputs.values())
@@ -134,14 +124,7 @@ def describe_program(
     outputs: Mapping[str, Any],
     class_names: Sequence[str] | None,
 ) -> dict[str, Any]:
-    """Returns what any file with the model says of it.
-
-    Args:
-        model: that is in it.
-        inputs: what has a shape and a dtype, by name.
-        outputs: likewise.
-        class_names: in the order of the classes.
-    """
+    """Returns what any file with the model says of it."""
     return {
         **describe(model),
         "inputs": [_port(name, each) for name, each in inputs.items()],
@@ -163,10 +146,8 @@ def deviation(
     """Returns the largest difference of a file's logits from the model's, over the largest logit.
 
     Args:
-        model: that was written.
         run: runs what was written: from the inputs to the logits.
         inputs: its shapes: of images, and perhaps of alpha.
-        batch_sizes: numbers of noisy images that are tried.
     """
     first, *rest = inputs
     alpha = (np.float32(2.0),) * len(rest)
@@ -184,15 +165,23 @@ def deviation(
     return max(map(of_batch, batch_sizes))
 
 
-def _check_known(name: str, known: Sequence[str]) -> None:
-    if name not in known:
-        raise UserError(
-            f"An artifact for {name!r} cannot be made; known: {', '.join(known)}."
-            + nearest(name, known)
-        )
-
-
 def _port(name: str, shaped: Any) -> dict[str, Any]:
     shape = [side if isinstance(side, int) else str(side) for side in shaped.shape]
     key = str(shaped.dtype) if name == "images" else name.partition("_")[0]
     return {"name": name, "shape": shape, "dtype": str(shaped.dtype), "meaning": _MEANINGS[key]}
+
+
+def describe(model: VisionTransformer) -> dict[str, Any]:
+    """The model, its pixels and its pruning; an infinite alpha is "inf"."""
+    spec = model.spec
+    return {
+        "model": spec.name,
+        "num_classes": spec.num_classes,
+        "image_size": list(spec.image_size),
+        "crop_pct": spec.crop_pct,
+        "interpolation": spec.interpolation,
+        "mean": list(spec.mean),
+        "std": list(spec.std),
+        "pruning": model.pruning and model.pruning.to_json(),
+        "gmacs": flops(model) / 1e9,
+    }

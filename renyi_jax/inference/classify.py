@@ -14,23 +14,18 @@ from renyi_jax.entropy import known_orders
 from renyi_jax.errors import UserError
 from renyi_jax.images import Source, crop_picture, read_picture
 from renyi_jax.models import Forward, VisionTransformer, weights_of
-from renyi_jax.models.classes import imagenet_names
+from renyi_jax.models.classes import check_class_names, imagenet_names
 from renyi_jax.pruning import on_grid
 
 
 @dataclasses.dataclass(frozen=True)
 class Prediction:
-    """What a model says of one image.
+    """What a model says of one image."""
 
-    Attributes:
-        pixels: the image as the model saw it.
-        probabilities: one per class of `class_names`.
-        kept: the patches that the last pruned block left; all of them without pruning.
-    """
-
-    pixels: UInt8[np.ndarray, "height width 3"]
-    probabilities: Float[np.ndarray, "classes"]
+    pixels: UInt8[np.ndarray, "height width 3"]  # the image as the model saw it
+    probabilities: Float[np.ndarray, "classes"]  # one per class of `class_names`
     class_names: Sequence[str]
+    # the patches that the last pruned block left; all of them without pruning
     kept: Bool[np.ndarray, "rows columns"]
 
     def top(self, count: int = 5) -> list[tuple[str, float]]:
@@ -131,8 +126,7 @@ class Classifier:
 def read_class_names(path: str | Path) -> list[str]:
     """Returns the class names of a text file, one a line; "imagenet" stands for ImageNet's 1,000.
 
-    Raises:
-        UserError: the file cannot be read, or has an empty line between two names.
+    Raises UserError: the file cannot be read, or has an empty line between two names.
     """
     if str(path) == "imagenet":
         return imagenet_names()
@@ -141,15 +135,6 @@ def read_class_names(path: str | Path) -> list[str]:
     if "" in names:
         raise UserError(f"{path}: line {names.index('') + 1} is empty; expected a class name.")
     return names
-
-
-def check_class_names(names: Sequence[str], num_classes: int) -> None:
-    """Raises `UserError` where there is not one name for each class."""
-    if len(names) != num_classes:
-        raise UserError(
-            f"There are {len(names)} class names, and the model has {num_classes} classes;"
-            " expected one line for each."
-        )
 
 
 def _batched(sources: Iterable[Source], size: int) -> Iterator[list[Source]]:

@@ -32,19 +32,14 @@ def export_onnx(
     """Converts the model, runs it in ONNX Runtime, and compares.
 
     Args:
-        model: with its pruning; computes in float32.
         alpha_input: as `artifact.program` has it.
-        input_dtype: see there.
-        trace: see there.
-        class_names: in the order of the classes, to be noted.
 
     Returns:
         An `onnx.ModelProto` that takes any batch size, and its description, which is also in its
         `metadata_props`, each value as JSON. "deviation" of it is that of batches of 1 and 3.
 
-    Raises:
-        UserError: jax2onnx or onnxruntime is not installed, or cannot take the model: one in
-            bfloat16, or one that draws its scores; and as `artifact.program`.
+    Raises UserError: jax2onnx or onnxruntime is not installed, or cannot take the model: one in
+    bfloat16, or one that draws its scores; and as `artifact.program`.
     """
     needs("onnx", *PACKAGES)
     for stage in model.pruning.stages if model.pruning else ():

@@ -32,8 +32,7 @@ RUNTIME_FILES = {
 """The files of ONNX Runtime Web that the page loads, and the hashes that the browser checks."""
 
 _WEIGHTS = "weights.bin"
-_SHARED_BYTES = 1024
-"""Arrays of at least so many bytes are stored once, for all programs."""
+_SHARED_BYTES = 1024  # arrays of at least so many bytes are stored once, for all programs
 
 
 def runtime_files(folder: str | None) -> dict[str, Path]:
@@ -42,8 +41,7 @@ def runtime_files(folder: str | None) -> dict[str, Path]:
     Args:
         folder: the package onnxruntime-web of npm, or its dist/.
 
-    Raises:
-        UserError: a file is missing.
+    Raises UserError: a file is missing.
     """
     if folder is None:
         return {}
@@ -70,11 +68,7 @@ def export_web(
     """Writes the page, the model without pruning, and the model at every keep rate.
 
     Args:
-        model: with its pruning.
-        folder: made where there is none.
         keep_rates: of the pruned blocks, each below 1.
-        class_names: in the order of the classes.
-        samples: pictures that the page offers.
         runtime: of `runtime_files`; by default the page loads ONNX Runtime Web from a CDN.
 
     The folder is a static Space of the Hugging Face hub as it is: its README.md is the card.
@@ -82,8 +76,7 @@ def export_web(
     Returns:
         The descriptions of `export_onnx`, of the plain model first.
 
-    Raises:
-        UserError: the model is not pruned, or as `export_onnx`.
+    Raises UserError: the model is not pruned, or as `export_onnx`.
     """
     pruning = model.pruning
     if pruning is None:

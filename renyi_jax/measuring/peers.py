@@ -5,7 +5,7 @@ import contextlib
 import functools
 import json
 import subprocess
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,37 +14,38 @@ import numpy as np
 
 from renyi_jax.common.onnx_runtime import OnnxFile
 from renyi_jax.common.progress import phase
-from renyi_jax.errors import UserError, nearest
+from renyi_jax.errors import UserError, check_known
 from renyi_jax.models.spec import ModelSpec
 from renyi_jax.pruning import PruningConfig
+from renyi_jax.pruning.criteria import CRITERIA, Criterion
+from renyi_jax.pruning.reducers import REDUCERS, Reducer
 
 Setting = PruningConfig | None
 
-TOME_R = (8, 13, 16)
-"""The patches that ToMe merges in each block, in its own comparison of speeds."""
+TOME_R = (8, 13, 16)  # the patches that ToMe merges in each block, in its own comparison of speeds
 
 
 class PeerKind(NamedTuple):
-    """Somebody's code.
+    """Somebody's code."""
 
-    Attributes:
-        has_path: whether it is in a folder that the user names, and not installed.
-        settings: what it runs, in terms of our own pruning, for a model and the keep rates.
-    """
-
-    has_path: bool
+    has_path: bool  # whether it is in a folder that the user names, and not installed
+    # what it runs, in terms of our own pruning, for a model and the keep rates
     settings: Callable[[ModelSpec, Sequence[float]], list[Setting]]
 
 
+def _by(method: str, table: Mapping[str, Criterion | Reducer]) -> str:
+    """The row that a published method is."""
+    return next(name for name, row in table.items() if row.published == method)
+
+
 def _evit(spec: ModelSpec, keep_rates: Sequence[float]) -> list[Setting]:
-    return [
-        PruningConfig(criterion="cls_attention", keep_rate=rate) for rate in keep_rates if rate < 1
-    ]
+    criterion = _by("EViT", CRITERIA)
+    return [PruningConfig(criterion=criterion, keep_rate=rate) for rate in keep_rates if rate < 1]
 
 
 def _tome(spec: ModelSpec, keep_rates: Sequence[float]) -> list[Setting]:
-    blocks = tuple(range(1, spec.depth + 1))
-    return [PruningConfig(reducer="merge", blocks=blocks, r=r) for r in TOME_R]
+    reducer, blocks = _by("ToMe", REDUCERS), tuple(range(1, spec.depth + 1))
+    return [PruningConfig(reducer=reducer, blocks=blocks, r=r) for r in TOME_R]
 
 
 PEERS: dict[str, PeerKind] = {
@@ -71,10 +72,7 @@ def check_peers(names: Sequence[str]) -> None:
     known = (*PEERS, "onnx")
     for name in names:
         kind, _, path = name.partition(":")
-        if kind not in known:
-            raise UserError(
-                f"Unknown peer {kind!r}; known: {', '.join(known)}.{nearest(kind, known)}"
-            )
+        check_known("peer", kind, known)
         if (kind in paths) != bool(path):
             expected = f"{kind}:PATH, {paths[kind]}" if kind in paths else kind
             raise UserError(f"--peers={name}: expected {expected}.")
@@ -98,13 +96,10 @@ def start_peers(
 
     Args:
         batch_size: images at most in a call.
-        keep_rates: of those that prune by a rate.
         train: time their train step in place of their forward pass.
-        python: the Python that runs them.
 
-    Raises:
-        UserError: the Python lacks torch or timm, a peer cannot build the model, or an ONNX file
-            takes other images.
+    Raises UserError: the Python lacks torch or timm, a peer cannot build the model, or an ONNX file
+    takes other images.
     """
     files = [_onnx_peer(name, spec, train) for name in names if name.startswith("onnx:")]
     names = [name for name in names if not name.startswith("onnx:")]

@@ -12,12 +12,10 @@ import numpy as np
 from flax import nnx
 
 from renyi_jax.common.progress import phase, progress
-from renyi_jax.measuring.peak import Product, peak_rate, product_calls
 from renyi_jax.measuring.peers import Peer, start_peers
-from renyi_jax.measuring.throughput import times_per_call
+from renyi_jax.measuring.throughput import Product, peak_rate, product_calls, times_per_call
 from renyi_jax.models import Forward, VisionTransformer, create_model, weights_of
-from renyi_jax.models.flops import count_flops
-from renyi_jax.models.footprint import require_forward
+from renyi_jax.models.flops import count_flops, require_forward
 from renyi_jax.models.registry import DTYPES, model_spec
 from renyi_jax.pruning import PruningConfig
 from renyi_jax.pruning.sweep import describe
@@ -100,7 +98,9 @@ def measure_group(
             built = pool.map(lambda setting: _our_program(group, setting, build), settings)
             programs = list(progress(built, "Compiling", unit="program", total=len(settings)))
         programs += [_peer_program(group, peer) for peer in entrants]
-        products = product_calls(_largest_product(group), DTYPES[group.dtype])
+        # The largest of the model is the first of an MLP, of the patches of the whole batch.
+        largest = Product(group.batch_size * spec.num_patches, spec.embed_dim, spec.mlp_dim)
+        products = product_calls(largest, DTYPES[group.dtype])
         calls: dict[Any, Callable[[], Any]] = dict(products)
         for number, program in enumerate(programs):
             calls[number] = program.run
@@ -257,9 +257,3 @@ def _row(group: Group, setting: PruningConfig | None, peer: str | None) -> Row:
         "gmacs": passes * count_flops(spec, setting) / 1e9,
         **describe(setting),
     }
-
-
-def _largest_product(group: Group) -> Product:
-    """The first of an MLP, of the patches of the whole batch."""
-    spec = model_spec(group.model, image_size=group.image_size)
-    return Product(group.batch_size * spec.num_patches, spec.embed_dim, spec.mlp_dim)

@@ -21,17 +21,14 @@ arrays, or a list of Pillow images or arrays of one picture each."""
 
 
 class AttentionStatistics(NamedTuple):
-    """What one block's attention is like, for each patch that entered it and each head.
+    """What one block's attention is like, for each patch that entered it and each head."""
 
-    Attributes:
-        positions: of the patches in the patch grid; below 0 for a token that has no place there.
-        entropies: in nats, of the attention that each patch pays to the patches, for each order.
-        distances: in pixels, from each patch to those that it attends to, weighted by the
-            attention (Dosovitskiy et al. 2021, appendix D.7).
-    """
-
+    # of the patches in the patch grid; below 0 for a token that has no place there
     positions: Int[Array, "b m"]
+    # in nats, of the attention that each patch pays to the patches, for each order
     entropies: Float32[Array, "orders b h m"]
+    # in pixels, from each patch to those that it attends to, weighted by the attention (Dosovitskiy
+    # et al. 2021, appendix D.7).
     distances: Float32[Array, "b h m"]
 
 
@@ -99,8 +96,6 @@ def attention_distance(
     Args:
         logits: scaled attention logits, the `n - m` prefix tokens first.
         positions: of the patches in the grid, row by row; below 0 for a token without a place.
-        grid_size: rows and columns.
-        patch_size: side of a patch in pixels.
     """
     num_prefix = logits.shape[-1] - positions.shape[-1]
     places = jnp.stack(jnp.divmod(positions, grid_size[1]), axis=-1).astype(jnp.float32)

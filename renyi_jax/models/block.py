@@ -40,17 +40,11 @@ class Attention(nnx.Module):
 
 
 class Step(NamedTuple):
-    """What a block is to do with its tokens beside attention and MLP.
+    """What a block is to do with its tokens beside attention and MLP."""
 
-    Attributes:
-        stage: how to prune, with the order of this run; None for not at all.
-        draws: uniform numbers for criteria that draw.
-        needs: what else is asked of the attention.
-    """
-
-    stage: Stage | None
-    draws: Float[Array, "b patches"] | None
-    needs: Needs
+    stage: Stage | None  # how to prune, with the order of this run; None for not at all
+    draws: Float[Array, "b patches"] | None  # uniform numbers for criteria that draw
+    needs: Needs  # what else is asked of the attention
 
 
 class Block(nnx.Module):

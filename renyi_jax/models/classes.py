@@ -4,6 +4,8 @@ import importlib.resources
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from renyi_jax.errors import UserError
+
 
 class ImageNetClass(NamedTuple):
     """One of the 1,000 classes of ILSVRC 2012: its id in WordNet, and a name in English."""
@@ -28,7 +30,6 @@ def labels_of(names: Sequence[str] | None, num_classes: int) -> dict[str, int]:
     """Returns the label of every name that a class of a model goes by.
 
     Args:
-        names: of the classes; None where they are not known.
         num_classes: a model of 1,000 classes is taken for one of ImageNet's, unless its classes
             have other names: they then go by their ids, too.
     """
@@ -37,3 +38,12 @@ def labels_of(names: Sequence[str] | None, num_classes: int) -> dict[str, int]:
         for label, each in enumerate(imagenet_classes()):
             labels |= {each.synset: label, each.name: label}
     return labels
+
+
+def check_class_names(names: Sequence[str], num_classes: int) -> None:
+    """Raises `UserError` where there is not one name for each class."""
+    if len(names) != num_classes:
+        raise UserError(
+            f"There are {len(names)} class names, and the model has {num_classes} classes;"
+            " expected one name for each."
+        )

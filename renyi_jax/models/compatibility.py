@@ -31,21 +31,13 @@ _LISTED = 24
 
 
 class Fit(NamedTuple):
-    """How the tensors of a file go into a model.
+    """How the tensors of a file go into a model."""
 
-    Attributes:
-        names: the tensors to load; the model's other parameters stay as they are.
-        grid: the patch grid of the file's positional embedding.
-        notes: what is not loaded as it lies, one sentence each.
-        problems: why the file does not fit, one line each; empty if it does.
-        unexpected: the number of tensors that are missing, misshapen or not in the model.
-    """
-
-    names: Collection[str]
-    grid: Grid | None
-    notes: tuple[str, ...]
-    problems: tuple[str, ...]
-    unexpected: int
+    names: Collection[str]  # the tensors to load; the model's other parameters stay as they are
+    grid: Grid | None  # the patch grid of the file's positional embedding
+    notes: tuple[str, ...]  # what is not loaded as it lies, one sentence each
+    problems: tuple[str, ...]  # why the file does not fit, one line each; empty if it does
+    unexpected: int  # the number of tensors that are missing, misshapen or not in the model
 
 
 def expected_shapes(spec: ModelSpec) -> dict[str, Shape]:
@@ -104,7 +96,6 @@ def source_grid(spec: ModelSpec, shapes: Mapping[str, Shape], noted: Size | None
     the file says, or unknown.
 
     Args:
-        spec: the model.
         shapes: of the file's tensors, by timm's names.
         noted: the (height, width) in pixels that the file says.
     """
@@ -149,7 +140,8 @@ def fit(spec: ModelSpec, shapes: Mapping[str, Shape], noted: Size | None = None)
     grid = source_grid(spec, found, noted)
     embedding = found.get("pos_embed")
     if embedding is not None and grid is not None:
-        if noted is None and (grid[0] != grid[1] or _is_another(grid, spec.grid_size)):
+        lies_otherwise = grid != spec.grid_size and math.prod(grid) == spec.num_patches
+        if noted is None and (grid[0] != grid[1] or lies_otherwise):
             notes.append(
                 "The file does not say how its patches lie: its positional embedding is taken for"
                 f" {_times(grid)} of them."
@@ -216,11 +208,6 @@ def _block(name: str) -> int:
     """The number of the block that a tensor is in; -1 for none."""
     number = split_block(name)[1]
     return -1 if number is None else number
-
-
-def _is_another(grid: Grid, other: Grid) -> bool:
-    """Whether as many patches lie in another way."""
-    return grid != other and math.prod(grid) == math.prod(other)
 
 
 def _classifier_note(expected: Mapping[str, Shape], found: Mapping[str, Shape]) -> str | None:

@@ -1,11 +1,12 @@
-"""From pixels to tokens: patches, prefix tokens, and the learned positions of both."""
+"""From pixels to tokens: normalised images, patches, prefix tokens, learned positions."""
 
 import functools
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Float32, PRNGKeyArray, UInt8
 
 from renyi_jax.errors import UserError
 from renyi_jax.models.layers import Linear
@@ -44,8 +45,6 @@ def prefixed(
     """Returns the prefix tokens and the patches, each with its learned position if it has one.
 
     Args:
-        patches: of the images.
-        prefix: the class token and its like, if any.
         embedding: of all tokens or of the patches alone; None for no learned positions.
     """
     batch, num_patches, width = patches.shape
@@ -77,7 +76,6 @@ def sincos_embedding(grid_size: tuple[int, int], features: int) -> Float[Array, 
     arXiv 2205.01580). Wavelengths run from 2 pi to 200 pi patches, the scale of a patch grid.
 
     Args:
-        grid_size: rows and columns.
         features: a multiple of 4.
     """
     rows, columns = grid_size
@@ -98,10 +96,6 @@ def draw_patches(
 
     Args:
         images: normalised.
-        patch_size: side of a patch in pixels.
-        drop_rate: share of the patches that it drops.
-        plain_first: drop patches of one colour before any other.
-        key: draws them.
     """
     batch, height, width, _ = images.shape
     scores = jax.random.uniform(key, (batch, (height // patch_size) * (width // patch_size)))
@@ -137,3 +131,28 @@ def check_images(images, spec: ModelSpec) -> None:
             f"Images are {height} x {width} pixels and the model was built for {expected};"
             f" resize them, or build it with image_size=({height}, {width})."
         )
+
+
+def normalize_images(
+    images: UInt8[Array, "*batch height width 3"], mean: Sequence[float], std: Sequence[float]
+) -> Float32[Array, "*batch height width 3"]:
+    """`(x / 255 - mean) / std` per channel, in float32.
+
+    Meant for the inside of a jitted step: the host then sends a quarter of the bytes.
+
+    Args:
+        mean: per channel, for pixels in [0, 1]; a model's own is in its `spec`.
+    """
+    pixels = images.astype(jnp.float32) / 255
+    return (pixels - jnp.asarray(mean, jnp.float32)) / jnp.asarray(std, jnp.float32)
+
+
+def patches_on_object(
+    object_mask: Bool[Array, "b height width"], patch_size: int
+) -> Bool[Array, "b n"]:
+    """Whether each patch lies on the object: whether any of its pixels does."""
+    batch, height, width = object_mask.shape
+    grid = object_mask.reshape(
+        batch, height // patch_size, patch_size, width // patch_size, patch_size
+    )
+    return grid.any(axis=(2, 4)).reshape(batch, -1)

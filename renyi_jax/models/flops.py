@@ -1,8 +1,12 @@
-"""Multiply-adds of one image, counted from the shapes."""
+"""What a model costs, counted from its shapes: multiply-adds of an image, and memory."""
 
 import dataclasses
+import os
 from collections.abc import Sequence
 
+import jax
+
+from renyi_jax.errors import UserError
 from renyi_jax.models.spec import ModelSpec
 from renyi_jax.models.vit import VisionTransformer
 from renyi_jax.pruning import PruningConfig, Stage
@@ -16,7 +20,6 @@ def flops(model: VisionTransformer, image_size: int | tuple[int, int] | None = N
     pixels has 4.6 G.
 
     Args:
-        model: its shape and its pruning count; its weights do not.
         image_size: side, or (height, width), in pixels; the model's own by default.
     """
     spec = model.spec
@@ -32,8 +35,6 @@ def count_flops(
     """`flops` of a model that need not exist.
 
     Args:
-        spec: its shape.
-        pruning: which blocks are pruned, and how.
         tokens: that leave each pruned block, fused ones included and prefix tokens not, where an
             image keeps fewer than it might (`PruningConfig.keep_mass`): the count is then that of
             its own tokens, as if the places that are masked did not exist. (One that keeps all
@@ -70,3 +71,41 @@ def count_stages(
 def _mlp(spec: ModelSpec) -> int:
     """Multiply-adds of one token in an MLP."""
     return (3 if spec.activation == "swiglu" else 2) * spec.embed_dim * spec.mlp_dim
+
+
+def require_forward(spec: ModelSpec, batch_size: int, options: str) -> None:
+    """Raises `UserError` where a forward pass does not fit the first device.
+
+    Counts the parameters, the images, and the tokens within one MLP, all in float32.
+
+    Args:
+        batch_size: images at a time, on one device.
+        options: the flags or fields that decide it, as in "--batch_size=16".
+    """
+    height, width = spec.image_size
+    dim, patches = spec.embed_dim, spec.num_patches
+    dense = 3 if spec.activation == "swiglu" else 2
+    parameters = spec.depth * dim * (4 * dim + dense * spec.mlp_dim)
+    parameters += dim * (patches + spec.num_classes)
+    image = 3 * height * width + patches * (dim + spec.mlp_dim)
+    what = f"A model of {height} x {width} pixels and {spec.num_classes:,} classes"
+    require_memory(4 * (parameters + batch_size * image), f"{what} ({options})")
+
+
+def require_memory(needed_bytes: int | float, what: str) -> None:
+    """Raises `UserError` where the device has less memory than `needed_bytes`, a lower bound.
+
+    `what` needs them, and names the flags or fields that decide it, as in "--batch_size=16".
+    """
+    held = device_bytes()
+    if needed_bytes > held:
+        raise UserError(
+            f"{what} needs {needed_bytes / 2**30:,.1f} GiB at the least, and this machine has"
+            f" {held / 2**30:,.1f} GiB."
+        )
+
+
+def device_bytes() -> int:
+    """The memory of the first device; of a CPU, that of its machine."""
+    stats = jax.local_devices()[0].memory_stats() or {}
+    return stats.get("bytes_limit") or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

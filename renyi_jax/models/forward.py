@@ -8,12 +8,11 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, UInt8
 
-from renyi_jax.models.preprocess import normalize_images
+from renyi_jax.models.embed import normalize_images
 from renyi_jax.models.spec import ModelSpec
 from renyi_jax.models.vit import Alpha, ReadAttention, VisionTransformer
 
-Weights = Any
-"""Nested dicts of arrays, or of their shapes."""
+Weights = Any  # nested dicts of arrays, or of their shapes
 
 Images = (
     UInt8[Array | np.ndarray, "b height width 3"] | Float[Array | np.ndarray, "b height width 3"]
@@ -36,13 +35,11 @@ class Forward:
 
     `jax.jit(forward)` compiles it, for weights that are spread over a mesh too. It hashes, as a
     static argument has to; that takes about a millisecond, so in a loop it is bound instead.
-
-    Attributes:
-        graph: what the model is but for its weights, its pruning included.
-        spec: its shape, and how its pixels are normalised.
     """
 
+    # what the model is but for its weights, its pruning included
     graph: nnx.GraphDef[VisionTransformer]
+    # its shape, and how its pixels are normalised
     spec: ModelSpec = dataclasses.field(compare=False)
 
     @classmethod

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 
 from renyi_jax.errors import UserError
 from renyi_jax.models.compatibility import advise, file_classes, fitting_models, source_grid
-from renyi_jax.models.footprint import require_forward
+from renyi_jax.models.flops import require_forward
 from renyi_jax.models.forward import Forward, Images, weights_of
 from renyi_jax.models.notes import read_notes
 from renyi_jax.models.registry import MODELS, create_model, model_spec
@@ -24,15 +24,12 @@ class Loaded(NamedTuple):
 
     `loaded(images)` gives logits; `renyi_jax.inference.Classifier(*loaded)` takes image files, and
     names their classes.
-
-    Attributes:
-        model: its `pruning` is that of the file; its `spec` has the image size, and the mean and
-            deviation that pixels are normalised with.
-        class_names: in the order of the classes, where the file notes them.
     """
 
+    # its `pruning` is that of the file; its `spec` has the image size, and the mean and deviation
+    # that pixels are normalised with
     model: VisionTransformer
-    class_names: tuple[str, ...] | None
+    class_names: tuple[str, ...] | None  # in the order of the classes, where the file notes them
 
     def __call__(self, images: Images) -> Float[Array, "b classes"]:
         """Returns the logits of images of `model.spec.image_size`.
@@ -104,8 +101,7 @@ def model_of(checkpoint: Checkpoint) -> str:
     It is what the file, or a config.json beside it, notes; else the one model that its tensors fit,
     where several do that of the family and of the image size that are noted.
 
-    Raises:
-        UserError: the name is unknown, or several models are left, or none.
+    Raises UserError: the name is unknown, or several models are left, or none.
     """
     notes = read_notes(checkpoint.metadata, checkpoint.path)
     if notes.model is not None:

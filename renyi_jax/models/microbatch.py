@@ -31,8 +31,6 @@ def in_microbatches(run: Run, arrays: Any, tokens_per_image: int) -> Any:
 
     Args:
         run: takes and gives pytrees of arrays whose first axis is that of the images.
-        arrays: the images of a batch, and what belongs to each of them.
-        tokens_per_image: when it enters.
     """
     part = max(1, round(MICROBATCH_TOKENS / tokens_per_image))
     images, *_ = jax.tree.leaves(arrays)
@@ -56,7 +54,9 @@ def in_microbatches(run: Run, arrays: Any, tokens_per_image: int) -> Any:
 def _one_after_another(run: Run, part: int, at_once: int, arrays):
     round_size = part * at_once
     rounds, rest = divmod(len(jax.tree.leaves(arrays)[0]), round_size)
-    looped, left = _cut(arrays, rounds * round_size)
+    cut = rounds * round_size
+    looped = jax.tree.map(lambda x: x[:cut], arrays)
+    left = jax.tree.map(lambda x: x[cut:], arrays)
     results = []
     if rounds > 1:
         looped = jax.tree.map(lambda x: x.reshape(rounds, round_size, *x.shape[1:]), looped)
@@ -74,10 +74,6 @@ def _side_by_side(run: Run, part: int, arrays):
     count = -(-len(leaves[0]) // part)
     parts = zip(*(jnp.array_split(leaf, count) for leaf in leaves))
     return _joined([run(jax.tree.unflatten(tree, each)) for each in parts])
-
-
-def _cut(arrays: Any, place: int) -> tuple[Any, Any]:
-    return jax.tree.map(lambda x: x[:place], arrays), jax.tree.map(lambda x: x[place:], arrays)
 
 
 def _joined(results: list[Any]) -> Any:

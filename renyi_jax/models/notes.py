@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from renyi_jax.common.fields import MAX_CLASSES, Field, integer, number, one_of, several
 from renyi_jax.errors import UserError
 from renyi_jax.images import INTERPOLATIONS
+from renyi_jax.models.classes import check_class_names
 from renyi_jax.models.layers import ACTIVATIONS
 from renyi_jax.models.registry import model_spec
 from renyi_jax.models.vit import VisionTransformer
@@ -27,24 +28,16 @@ SHAPE = ("embed_dim", "depth", "num_heads", "patch_size")
 
 
 class Notes(NamedTuple):
-    """What is known of a model; None for what is not.
+    """What is known of a model; None for what is not."""
 
-    Attributes:
-        model: its name.
-        family: a word of the names that it may have.
-        image_size: (height, width) in pixels, of its positional embedding.
-        num_classes: outputs of its classifier.
-        class_names: in the order of the classes.
-        pruning: that it was trained with.
-        mean: of the pixels that it takes, like all from here on as in `ModelSpec`.
-    """
-
-    model: str | None = None
-    family: str | None = None
+    model: str | None = None  # its name
+    family: str | None = None  # a word of the names that it may have
+    # (height, width) in pixels, of its positional embedding
     image_size: tuple[int, int] | None = None
-    num_classes: int | None = None
-    class_names: tuple[str, ...] | None = None
-    pruning: PruningConfig | None = None
+    num_classes: int | None = None  # outputs of its classifier
+    class_names: tuple[str, ...] | None = None  # in the order of the classes
+    pruning: PruningConfig | None = None  # that it was trained with
+    # of the pixels that it takes, like all from here on as in `ModelSpec`
     mean: Triple | None = None
     std: Triple | None = None
     crop_pct: float | None = None
@@ -65,8 +58,7 @@ def write_notes(
 ) -> dict[str, str]:
     """Returns the metadata of a file with the weights of `model`, which `read_notes` reads.
 
-    Raises:
-        UserError: there is not one class name for each class.
+    Raises UserError: there is not one class name for each class.
     """
     spec = model.spec
     height, width = spec.image_size
@@ -81,11 +73,7 @@ def write_notes(
     if model.pruning is not None:
         metadata["pruning"] = json.dumps(model.pruning.to_json())
     if class_names is not None:
-        if len(class_names) != spec.num_classes:
-            raise UserError(
-                f"There are {len(class_names)} class names, and the model has"
-                f" {spec.num_classes} classes; expected one name for each."
-            )
+        check_class_names(class_names, spec.num_classes)
         metadata["class_names"] = json.dumps(list(class_names), ensure_ascii=False)
     return metadata
 
@@ -93,12 +81,7 @@ def write_notes(
 def read_notes(metadata: Mapping[str, str], source: object) -> Notes:
     """Returns what the metadata of a file say.
 
-    Args:
-        metadata: of a `Checkpoint`.
-        source: names the file in errors.
-
-    Raises:
-        UserError: a note that cannot be understood.
+    Raises UserError: a note that cannot be understood.
     """
     notes = {}
     for field, (parse, longest) in _FIELDS.items():
@@ -130,12 +113,8 @@ def _parse_image_size(text: str) -> tuple[int, int]:
     return int(size[1]), int(size[2])
 
 
-def _parse_pruning(text: str) -> PruningConfig:
-    return PruningConfig.from_json(_json(text))
-
-
 def _parse_class_names(text: str) -> tuple[str, ...]:
-    names = _json(text)
+    names = json.loads(text)
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise ValueError("expected a list of names")
     "".join(names).encode()  # half a character can be written in JSON, and not be printed
@@ -144,7 +123,7 @@ def _parse_class_names(text: str) -> tuple[str, ...]:
 
 def _parser_of(field: Field, length: int | None = None) -> Callable[[str], Any]:
     def parse(text: str) -> Any:
-        value = _json(text)
+        value = json.loads(text)
         try:
             parsed = field.parse(value)
         except ValueError as error:
@@ -156,15 +135,6 @@ def _parser_of(field: Field, length: int | None = None) -> Callable[[str], Any]:
     return parse
 
 
-def _json(text: str) -> Any:
-    def parse_int(digits: str) -> int:
-        if len(digits) > 15:
-            raise ValueError(f"the number {digits[:20]}... is too large")
-        return int(digits)
-
-    return json.loads(text, parse_int=parse_int)
-
-
 _COUNT = _parser_of(integer(1, 1, 1 << 20))
 
 _FIELDS: dict[str, tuple[Callable[[str], Any], int]] = {
@@ -173,7 +143,7 @@ _FIELDS: dict[str, tuple[Callable[[str], Any], int]] = {
     "image_size": (_parse_image_size, 11),
     "num_classes": (_parser_of(integer(0, 0, MAX_CLASSES)), 20),
     "class_names": (_parse_class_names, 1 << 24),
-    "pruning": (_parse_pruning, 10_000),
+    "pruning": (lambda text: PruningConfig.from_json(json.loads(text)), 10_000),
     "mean": (_parser_of(several((), number(0.0, "[0, 1]")), 3), 200),
     "std": (_parser_of(several((), number(1.0, "(0, 1]")), 3), 200),
     "crop_pct": (_parser_of(number(1.0, "(0, 1]")), 50),

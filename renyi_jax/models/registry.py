@@ -9,7 +9,7 @@ from typing import Any
 import jax.numpy as jnp
 from flax import nnx
 
-from renyi_jax.errors import UserError, nearest
+from renyi_jax.errors import UserError, check_known, nearest
 from renyi_jax.models.families import FAMILIES
 from renyi_jax.models.spec import ModelSpec
 from renyi_jax.models.vit import REMATERIALIZATIONS, VisionTransformer
@@ -68,11 +68,8 @@ def create_model(
             rate outside [0, 1), or a pruned block beyond the last.
     """
     spec = model_spec(name, num_classes=num_classes, image_size=image_size)
-    for what, value, known in (("dtype", dtype, DTYPES), ("remat", remat, REMATERIALIZATIONS)):
-        if value not in known:
-            raise UserError(
-                f"Unknown {what} {value!r}; known: {', '.join(known)}.{nearest(value, known)}"
-            )
+    check_known("dtype", dtype, DTYPES)
+    check_known("remat", remat, REMATERIALIZATIONS)
     rates = {
         "drop_path_rate": drop_path_rate,
         "dropout_rate": dropout_rate,

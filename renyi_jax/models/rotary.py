@@ -13,20 +13,15 @@ class Rotary:
 
     Half of the channel pairs of a head turn by the one coordinate, and half by the other, each pair
     at a frequency of its own: `base ** -(k / pairs)` for the k-th of the `pairs` of one coordinate.
-
-    Attributes:
-        base: the lowest frequency is nearly its inverse.
-        reference: the (rows, columns) that coordinates are stretched to, counted from 1; None for
-            coordinates of the patches' centres, from -1 to 1 over the image, in turns (DINOv3,
-            arXiv 2508.10104).
-        columns_first: whether the first half of the pairs turns by the column.
-        interleaved: whether neighbouring channels are a pair; otherwise channel i and that which is
-            half a head further.
     """
 
-    base: float
+    base: float  # the lowest frequency is nearly its inverse
+    # the (rows, columns) that coordinates are stretched to, counted from 1; None for coordinates of
+    # the patches' centres, from -1 to 1 over the image, in turns (DINOv3, arXiv 2508.10104)
     reference: tuple[int, int] | None = None
-    columns_first: bool = False
+    columns_first: bool = False  # whether the first half of the pairs turns by the column
+    # whether neighbouring channels are a pair; otherwise channel i and that which is half a head
+    # further
     interleaved: bool = False
 
     def angles(
@@ -37,7 +32,6 @@ class Rotary:
         Args:
             positions: of the patches in the grid, row by row. What has no place there (a fused
                 token, below 0) is not turned, as prefix tokens are not.
-            grid_size: rows and columns.
             head_dim: a multiple of 4.
         """
         places = jnp.divmod(positions, grid_size[1])
@@ -67,8 +61,6 @@ class Rotary:
 
         Args:
             heads: of all tokens, `n - m` prefix tokens first.
-            positions: as in `angles`.
-            grid_size: rows and columns.
         """
         num_prefix = heads.shape[1] - positions.shape[1]
         angles = self.angles(positions, grid_size, heads.shape[-1])[:, :, None]

@@ -13,7 +13,7 @@ from absl import logging
 from etils import epath
 from flax import nnx
 
-from renyi_jax.errors import UserError, nearest
+from renyi_jax.errors import UserError, check_known, some
 from renyi_jax.models.compatibility import Fit, Shape, advise, file_classes, fit
 from renyi_jax.models.layers import ACTIVATIONS
 from renyi_jax.models.notes import PIXELS, SHAPE, Notes, read_notes, write_notes
@@ -116,10 +116,9 @@ def check_fit(spec: ModelSpec, checkpoint: Checkpoint) -> Fit:
     bad = [name for name in plan.names if not np.isfinite(checkpoint.tensors[name]).all()]
     if bad:
         count = sum(int((~np.isfinite(checkpoint.tensors[name])).sum()) for name in bad)
-        more = f" and {len(bad) - _LISTED} more" if len(bad) > _LISTED else ""
         raise UserError(
             f"{checkpoint.path} has {count:,} numbers that are not finite in float32, in"
-            f" {', '.join(sorted(bad)[:_LISTED])}{more}; no model works with them."
+            f" {some(sorted(bad), _LISTED)}; no model works with them."
         )
     return plan
 
@@ -165,7 +164,6 @@ def save_weights(
     then need not be told.
 
     Args:
-        model: what to write.
         path: replaced once the whole file is written.
         dtype: "float32", "float16" or "bfloat16", of the file.
         class_names: in the order of the classes, to be noted in the file.
@@ -174,11 +172,7 @@ def save_weights(
         UserError: an unknown dtype, or one that the weights overflow, or the file cannot be
             written.
     """
-    if dtype not in FILE_DTYPES:
-        raise UserError(
-            f"Unknown dtype {dtype!r}; known: {', '.join(FILE_DTYPES)}."
-            + nearest(dtype, FILE_DTYPES)
-        )
+    check_known("dtype", dtype, FILE_DTYPES)
     tensors = {}
     for name, array in to_timm(model).items():
         with np.errstate(over="ignore"):

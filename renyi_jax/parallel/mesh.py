@@ -1,13 +1,14 @@
-"""The mesh: every device of the run, on three axes."""
+"""The mesh: every device of the run, on three axes, and what lies where on it."""
 
 import contextlib
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Shaped
 
 from renyi_jax.errors import UserError
@@ -28,8 +29,7 @@ def make_mesh(sizes: Mapping[str, int], devices: Sequence[Any] | None = None) ->
 
     One of the `sizes` of `AXES` may be -1, which takes the devices that the others leave.
 
-    Raises:
-        UserError: the sizes do not multiply to the number of devices.
+    Raises UserError: the sizes do not multiply to the number of devices.
     """
     devices = jax.devices() if devices is None else devices
     wanted = [sizes[axis] for axis in AXES]
@@ -119,3 +119,97 @@ def fitting(axes: Axes, shape: Sequence[int], sizes: Mapping[str, int]) -> Parti
     return PartitionSpec(
         *(axis if length % size(axis) == 0 else None for axis, length in zip(axes, shape))
     )
+
+
+class BatchPlacement:
+    """Spreads the images of a global batch over the devices of a mesh.
+
+    Attributes:
+        index: which of `count` equal parts of each batch this process prepares; processes whose
+            devices hold the same images prepare the same part.
+    """
+
+    def __init__(self, mesh: Mesh, batch_size: int):
+        check_spread(mesh, batch_size)
+        self.batch_size = batch_size
+        self._sharding = NamedSharding(mesh, PartitionSpec(BATCH_AXES))
+        places = self._sharding.addressable_devices_indices_map((batch_size,)).values()
+        rows = np.unique([(range(batch_size)[place[0]]) for place in places if place])
+        self.index, self.count = part_of(rows, batch_size)
+
+    def __call__(self, batch: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
+        """The global batch, of this process' part of it."""
+        return {name: self._place(np.asarray(part)) for name, part in batch.items()}
+
+    def _place(self, part: np.ndarray) -> jax.Array:
+        first = self.index * len(part)
+
+        def shard(index: Any) -> np.ndarray:
+            start, stop, _ = index[0].indices(len(part) * self.count)
+            return part[start - first : stop - first]
+
+        shape = (len(part) * self.count, *part.shape[1:])
+        return jax.make_array_from_callback(shape, self._sharding, shard)
+
+
+def spread(mesh: Mesh) -> int:
+    """Over how many devices the images of a batch are spread."""
+    return int(np.prod([mesh.shape[axis] for axis in BATCH_AXES]))
+
+
+def shared_batch(mesh: Mesh, at_least: int) -> int:
+    """Returns the smallest batch of at least so many images that the devices can share."""
+    shards = spread(mesh)
+    return -(-at_least // shards) * shards
+
+
+def check_spread(mesh: Mesh, batch_size: int) -> None:
+    """Raises `UserError` where the devices of the mesh cannot take equal parts of a batch."""
+    shards = spread(mesh)
+    if batch_size % shards:
+        raise UserError(
+            f"A batch of {batch_size} images cannot be spread over"
+            f" {shards} devices (config.mesh, data x fsdp); expected a multiple of {shards}."
+        )
+
+
+def part_of(rows: np.ndarray, batch_size: int) -> tuple[int, int]:
+    """The part of a batch that these rows are, as its number and the number of such parts."""
+    first, length = int(rows[0]), len(rows)
+    if rows[-1] - first + 1 != length or first % length or batch_size % length:
+        return 0, 1  # scattered rows: this process prepares the whole batch
+    return first // length, batch_size // length
+
+
+RULES: tuple[tuple[str, tuple[str | tuple[str, ...] | None, ...]], ...] = (
+    # The columns of qkv are query, key and value, one after the other, and each head has a share
+    # of all three: no cut of the columns is a cut between heads. So its rows are cut by both axes,
+    # and the heads are separated when it is used.
+    (r"attn/qkv/kernel", (("fsdp", "tensor"), None)),
+    # Megatron's pairing (Shoeybi et al. 2019, arXiv 1909.08053, section 3): cut by columns, then by
+    # rows, so that a pair of products needs one sum over the axis.
+    (r"attn/proj/kernel", ("tensor", "fsdp")),
+    (r"mlp/(fc1|fc1_g|fc1_x)/kernel", ("fsdp", "tensor")),
+    (r"mlp/(fc1|fc1_g|fc1_x)/bias", ("tensor",)),
+    (r"mlp/fc2/kernel", ("tensor", "fsdp")),
+    (r"(patch_embed/proj|head|head_dist|attn_pool/(q|kv|proj))/kernel", ("fsdp", None)),
+)
+"""Patterns of names, of which the first that ends a name holds; what none matches, which is small,
+lies whole on every device. An axis that does not divide its dimension is left out."""
+
+
+def state_shardings(mesh: Mesh | AbstractMesh, state: Any) -> Any:
+    """Returns the `NamedSharding` of every array of a state, in the same tree.
+
+    Paths end with the names of the model's parameters, as in the weights, the optimiser's moments
+    and their moving average. Leaves are arrays, or have their shapes.
+    """
+
+    def sharding(path: Any, leaf: Any) -> NamedSharding:
+        name = jax.tree_util.keystr(path, simple=True, separator="/")
+        for pattern, axes in RULES:
+            if re.search(rf"(^|/){pattern}$", name):
+                return NamedSharding(mesh, fitting(axes, leaf.shape, mesh.shape))
+        return NamedSharding(mesh, PartitionSpec())
+
+    return jax.tree_util.tree_map_with_path(sharding, state)

@@ -34,8 +34,6 @@ def join_processes(
         distributed: let JAX find the others; under Slurm, GKE's TPU slices and Open MPI they join
             without it.
         coordinator_address: HOST:PORT of process 0, on any other cluster; needs the other two.
-        num_processes: of the run.
-        process_id: of this one, from 0.
 
     Raises:
         UserError: only some of the three are given, one is wrong, or the others cannot be reached.

@@ -17,8 +17,7 @@ from renyi_jax.pruning.criteria import DEFAULT_CRITERION, Criterion
 from renyi_jax.pruning.reducers import REDUCERS
 from renyi_jax.pruning.stage import Option, Stage, options
 
-OPTIONS: dict[str, Option] = options()
-"""The options of every pruned block, by name."""
+OPTIONS: dict[str, Option] = options()  # the options of every pruned block, by name
 
 BLOCKS = (4, 7, 10)
 
@@ -31,15 +30,12 @@ class PruningConfig:
     option of `Stage` is written as one value, or one per pruned block, and reads back so.
     `dataclasses.replace` changes options too.
 
-    Attributes:
-        stages: the pruned blocks, in order.
-
     Raises:
         UserError: an option is unknown or has a value that cannot be run, or two do not go
             together; all of it is told at once.
     """
 
-    stages: tuple[Stage, ...]
+    stages: tuple[Stage, ...]  # the pruned blocks, in order
 
     def __init__(self, *, stages: tuple[Stage, ...] = (), **given: Any):
         if problems := list(_unknown(given)):
@@ -118,8 +114,7 @@ class PruningConfig:
     def from_json(cls, fields: Any) -> "PruningConfig":
         """Returns what `to_json` wrote.
 
-        Raises:
-            UserError: it is no such thing.
+        Raises UserError: it is no such thing.
         """
         if not isinstance(fields, Mapping):
             raise UserError(f"expected the options of a pruning by their names, got {fields!r:.80}")
@@ -128,8 +123,7 @@ class PruningConfig:
     def save(self, path: str | Path) -> None:
         """Writes JSON, whole or not at all.
 
-        Raises:
-            UserError: the file cannot be written.
+        Raises UserError: the file cannot be written.
         """
         write_json(epath.Path(path).expanduser(), {"pruning": self.to_json()})
 

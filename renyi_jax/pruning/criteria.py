@@ -76,7 +76,6 @@ def column_norm(evidence: Evidence, *, alpha: Alpha) -> Scores:
     where the class token still knows little. The mean is taken over the norms of the heads.
 
     Args:
-        evidence: with the sums of the columns of that power.
         alpha: the order n, in (0, inf].
     """
     return jnp.exp(evidence.columns / _finite(alpha)).mean(axis=1)
@@ -93,33 +92,24 @@ def _finite(alpha: Alpha) -> Alpha:
 
 @dataclasses.dataclass(frozen=True)
 class Criterion:
-    """One row of the table.
+    """One row of the table."""
 
-    Attributes:
-        score: the function, of `Evidence` and of `takes`.
-        needs: the fields of `Evidence` that it reads.
-        multiply_adds: `(h, n, m)` to those of one image with `h` heads, `n` tokens and `m`
-            patches, beyond what attention computes anyway.
-        takes: the options of a stage that the function takes by name.
-        shapes: the options of a stage that decide which entropy, or which columns, it reads.
-        order: of that entropy, from alpha.
-        power: of the attention in those columns, from alpha.
-        is_entropy: whether the score is `-H`, in nats.
-        sums_patches: whether it sums over the patches of an image, and so over masked ones.
-        compares_heads: whether one head alone tells it nothing.
-        published: the method that prunes by it, as the field calls it, where there is one.
-    """
-
-    score: Callable[..., Scores]
-    needs: tuple[str, ...]
+    score: Callable[..., Scores]  # the function, of `Evidence` and of `takes`
+    needs: tuple[str, ...]  # the fields of `Evidence` that it reads
+    # `(h, n, m)` to those of one image with `h` heads, `n` tokens and `m` patches, beyond what
+    # attention computes anyway
     multiply_adds: Callable[[int, int, int], int]
-    takes: tuple[str, ...] = ()
+    takes: tuple[str, ...] = ()  # the options of a stage that the function takes by name
+    # the options of a stage that decide which entropy, or which columns, it reads
     shapes: tuple[str, ...] = ()
-    order: Callable[[Alpha], Alpha] = lambda alpha: alpha
+    order: Callable[[Alpha], Alpha] = lambda alpha: alpha  # of that entropy, from alpha
+    # of the attention in those columns, from alpha
     power: Callable[[Alpha], Alpha] = lambda alpha: 1.0
-    is_entropy: bool = False
+    is_entropy: bool = False  # whether the score is `-H`, in nats
+    # whether it sums over the patches of an image, and so over masked ones
     sums_patches: bool = False
-    compares_heads: bool = False
+    compares_heads: bool = False  # whether one head alone tells it nothing
+    # the method that prunes by it, as the field calls it, where there is one
     published: str | None = None
 
     def __str__(self) -> str:
@@ -189,3 +179,9 @@ CRITERIA: dict[str, Criterion] = {
 
 DEFAULT_CRITERION = next(iter(CRITERIA))
 """The first row: what scores the patches where nothing says so."""
+
+PUBLISHED = tuple(name for name, row in CRITERIA.items() if row.published)
+"""What others prune by, and the field compares with."""
+
+DRAWN = tuple(name for name, row in CRITERIA.items() if "draws" in row.needs)
+"""What any other criterion has to beat."""

@@ -17,8 +17,7 @@ def keep_count(num_patches: int, keep_rate: float) -> int:
     The product is exact: 0.55 of 100 patches is 55, where binary floating point gives
     55.000000000000007 and would keep 56.
 
-    Raises:
-        UserError: the rate is not in (0, 1], or there is no patch.
+    Raises UserError: the rate is not in (0, 1], or there is no patch.
     """
     if num_patches < 1:
         raise UserError(f"num_patches must be at least 1, got {num_patches}.")
@@ -30,8 +29,7 @@ def keep_count(num_patches: int, keep_rate: float) -> int:
 def keep_rate_of(num_patches: int, count: int) -> float:
     """Returns the shortest decimal of which `keep_count` makes `count`, 1 where all stay.
 
-    Raises:
-        UserError: the count is not between 1 and `num_patches`.
+    Raises UserError: the count is not between 1 and `num_patches`.
     """
     if not 1 <= count <= num_patches:
         raise UserError(f"count must lie between 1 and {num_patches}, got {count}.")

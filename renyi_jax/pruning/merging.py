@@ -11,21 +11,16 @@ from jaxtyping import Array, Float, Int
 
 
 class Matching(NamedTuple):
-    """Which patches merge into which, as indices that count from the first patch.
+    """Which patches merge into which, as indices that count from the first patch."""
 
-    Attributes:
-        scores: importance of every patch: minus the cosine of its key with the most similar key
-            among those that it might merge into; 1, the highest, for those that others merge into.
-        left: the patches that go on, in ToMe's order: those that found no partner, then those
-            that others merge into, each ascending.
-        merged: the patches that are merged away.
-        targets: for each of `merged`, its target's place in `left`.
-    """
-
+    # importance of every patch: minus the cosine of its key with the most similar key among those
+    # that it might merge into; 1, the highest, for those that others merge into
     scores: Float[Array, "b m"]
+    # the patches that go on, in ToMe's order: those that found no partner, then those that others
+    # merge into, each ascending
     left: Int[Array, "b k"]
-    merged: Int[Array, "b r"]
-    targets: Int[Array, "b r"]
+    merged: Int[Array, "b r"]  # the patches that are merged away
+    targets: Int[Array, "b r"]  # for each of `merged`, its target's place in `left`
 
 
 def match(keys: Float[Array, "b n d"], num_prefix: int, count: int) -> Matching:

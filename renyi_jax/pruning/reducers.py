@@ -19,18 +19,13 @@ from renyi_jax.pruning.tokens import FUSED, MASKED, Tokens
 
 
 class Selection(NamedTuple):
-    """The plan of reducers that keep the best patches.
+    """The plan of reducers that keep the best patches."""
 
-    Attributes:
-        scores: importance of the patches that entered; -inf for masked ones.
-        kept: ascending indices of those that go on, counted from the first patch.
-        needed: of the kept places, those that the image needs; None where it needs all.
-        weights: with which the others are fused; None where they are dropped.
-    """
-
-    scores: Float[Array, "b m"]
-    kept: Int[Array, "b k"]
+    scores: Float[Array, "b m"]  # importance of the patches that entered; -inf for masked ones
+    kept: Int[Array, "b k"]  # ascending indices of those that go on, counted from the first patch
+    # of the kept places, those that the image needs; None where it needs all
     needed: Bool[Array, "b k"] | None
+    # with which the others are fused; None where they are dropped
     weights: Float[Array, "b m"] | None
 
 
@@ -113,29 +108,22 @@ def carriers(plan: Matching) -> Int[Array, "b m"]:
 
 
 class Reducer(NamedTuple):
-    """One row of the table.
+    """One row of the table."""
 
-    Attributes:
-        plan: `(scores, evidence, count, keep_mass)` to a plan, which has the `scores` it went by.
-        apply: the tokens that go on.
-        multiply_adds: `(patches, left, embed_dim, head_dim)` to those of planning and applying.
-        needs: the fields of `Evidence` that the plan reads.
-        extra_tokens: tokens that it adds.
-        carriers: the patch that each is part of from now on, where some become part of others.
-        own_criterion: what it goes by in the place of a criterion; None where a criterion scores.
-        refuses: why it cannot do what a stage asks for, one sentence each.
-        published: the method that reduces so in every block, as the field calls it, where there is
-            one.
-    """
-
+    # `(scores, evidence, count, keep_mass)` to a plan, which has the `scores` it went by
     plan: Callable[[Any, Evidence, int, float], Any]
-    apply: Callable[[Tokens, Any], Tokens]
+    apply: Callable[[Tokens, Any], Tokens]  # the tokens that go on
+    # `(patches, left, embed_dim, head_dim)` to those of planning and applying
     multiply_adds: Callable[[int, int, int, int], int]
-    needs: tuple[str, ...] = ()
-    extra_tokens: int = 0
+    needs: tuple[str, ...] = ()  # the fields of `Evidence` that the plan reads
+    extra_tokens: int = 0  # tokens that it adds
+    # the patch that each is part of from now on, where some become part of others
     carriers: Callable[[Any], Int[Array, "b m"]] | None = None
+    # what it goes by in the place of a criterion; None where a criterion scores
     own_criterion: str | None = None
+    # why it cannot do what a stage asks for, one sentence each
     refuses: Callable[[Any], Iterator[str]] = lambda stage: iter(())
+    # the method that reduces so in every block, as the field calls it, where there is one
     published: str | None = None
 
 
@@ -189,5 +177,4 @@ REDUCERS: dict[str, Reducer] = {
     ),
 }
 
-DEFAULT_REDUCER = next(iter(REDUCERS))
-"""The first row."""
+DEFAULT_REDUCER = next(iter(REDUCERS))  # the first row

@@ -13,15 +13,10 @@ from renyi_jax.pruning.keep import select
 
 
 class SelectedTokens(NamedTuple):
-    """The patches that are kept of each image.
+    """The patches that are kept of each image."""
 
-    Attributes:
-        values: their features.
-        positions: their places in the grid of patches, row by row and ascending.
-    """
-
-    values: Float[Array, "b k d"]
-    positions: Int[Array, "b k"]
+    values: Float[Array, "b k d"]  # their features
+    positions: Int[Array, "b k"]  # their places in the grid of patches, row by row and ascending
 
 
 def select_tokens(

@@ -18,18 +18,12 @@ HEADS = ("mean", "average_first")
 
 
 class Option(NamedTuple):
-    """What is known of one option, from which configs, flags, sweeps and tables are made.
+    """What is known of one option, from which configs, flags, sweeps and tables are made."""
 
-    Attributes:
-        field: its default and its range.
-        help: what it does.
-        sweep: the name of a list of its values; None where no sweep goes over it.
-        word: what a table says of a value that is not the default; None where it has a column.
-    """
-
-    field: Field
-    help: str
-    sweep: str | None
+    field: Field  # its default and its range
+    help: str  # what it does
+    sweep: str | None  # the name of a list of its values; None where no sweep goes over it
+    # what a table says of a value that is not the default; None where it has a column
     word: str | None = None
 
 

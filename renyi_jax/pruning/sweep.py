@@ -42,10 +42,8 @@ def evaluation_settings(
 
     Args:
         trained: the model's own pruning; where it has none, `PruningConfig()` lends the rest.
-        options: `config.evaluate`.
 
-    Raises:
-        UserError: a value that `PruningConfig` refuses.
+    Raises UserError: a value that `PruningConfig` refuses.
     """
     base = trained or PruningConfig()
     given = {name: field for name, field in SWEEP.items() if options[name]}

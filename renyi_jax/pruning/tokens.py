@@ -2,32 +2,66 @@
 
 from typing import Any, NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from renyi_jax.pruning.record import Record
+FUSED = -1  # the position of a fused token, which has no place in the patch grid
 
-FUSED = -1
-"""The position of a fused token, which has no place in the patch grid."""
+MASKED = -2  # the position of a place that the image no longer needs, and that attention masks
 
-MASKED = -2
-"""The position of a place that the image no longer needs, and that attention masks."""
+
+class Record(NamedTuple):
+    """What became of the `n` patches of the grid."""
+
+    # of the token at each place, when it was last seen; the last cell takes what has no place
+    states: Float[Array, "b cells d"]
+    homes: Int[Array, "b n"]  # the place of the token that each patch is part of now
+
+    @classmethod
+    def start(cls, num_patches: int, tokens: Float[Array, "b _ d"]) -> "Record":
+        """Returns a record in which no patch has been seen, for such tokens."""
+        batch, _, width = tokens.shape
+        homes = jnp.broadcast_to(jnp.arange(num_patches), (batch, num_patches))
+        return cls(jnp.zeros((batch, num_patches + 1, width), tokens.dtype), homes)
+
+    def seen(self, patches: Float[Array, "b m d"], positions: Int[Array, "b m"]) -> "Record":
+        """Returns it with the states of patches at `positions`, below 0 for those of no place."""
+        batch = jnp.arange(len(patches))[:, None]
+        states = self.states.at[batch, self._cells(positions)].set(patches)
+        return self._replace(states=states)
+
+    def merged(self, positions: Int[Array, "b m"], carriers: Int[Array, "b m"]) -> "Record":
+        """Returns it with tokens that have become part of others.
+
+        Args:
+            carriers: the token that each is part of from now on, as an index of `positions`; itself
+                where it goes on. What merges into a token without a place keeps its own.
+        """
+        cells = self._cells(positions)
+        target = jnp.take_along_axis(positions, carriers, axis=1)
+        batch = jnp.arange(len(positions))[:, None]
+        places = jnp.broadcast_to(jnp.arange(self.states.shape[1]), self.states.shape[:2])
+        places = places.at[batch, cells].set(jnp.where(target < 0, cells, target))
+        return self._replace(homes=jnp.take_along_axis(places, self.homes, axis=1))
+
+    def patches(self) -> Float[Array, "b n d"]:
+        """Returns, of every patch, the state of the token that it is part of."""
+        return jnp.take_along_axis(self.states, self.homes[..., None], axis=1)
+
+    def _cells(self, positions: Int[Array, "b m"]) -> Int[Array, "b m"]:
+        return jnp.where(positions < 0, self.states.shape[1] - 1, positions)
 
 
 class Tokens(NamedTuple):
-    """The prefix tokens and `m` patches of each image.
+    """The prefix tokens and `m` patches of each image."""
 
-    Attributes:
-        values: the tokens, prefix first.
-        positions: of the patches in the patch grid, or `FUSED`, or `MASKED`.
-        sizes: how many patches each token stands for: more than one where some merged, 0 where one
-            is masked; None where every token is one.
-        record: of the patches that are left and of those that are gone; None where nobody asks.
-    """
-
-    values: Float[Array, "b n d"]
-    positions: Int[Array, "b m"]
+    values: Float[Array, "b n d"]  # the tokens, prefix first
+    positions: Int[Array, "b m"]  # of the patches in the patch grid, or `FUSED`, or `MASKED`
+    # how many patches each token stands for: more than one where some merged, 0 where one is
+    # masked; None where every token is one
     sizes: Float[Array, "b n"] | None = None
+    # of the patches that are left and of those that are gone; None where nobody asks
     record: Record | None = None
 
     @property
@@ -48,16 +82,13 @@ class Tokens(NamedTuple):
 
 
 class PruningTrace(NamedTuple):
-    """What one pruned block decided.
+    """What one pruned block decided."""
 
-    Attributes:
-        scores: importance of the patches that entered the block; -inf for masked ones.
-        kept: those that left it, as positions in the original patch grid, ascending (merged ones in
-            the order of ToMe); a token that the reducer fused comes last, as `FUSED`, and a place
-            that the image does not need is `MASKED`.
-    """
-
+    # importance of the patches that entered the block; -inf for masked ones
     scores: Float[Array, "b m"]
+    # those that left it, as positions in the original patch grid, ascending (merged ones in the
+    # order of ToMe); a token that the reducer fused comes last, as `FUSED`, and a place that the
+    # image does not need is `MASKED`
     kept: Int[Array, "b k"]
 
 
@@ -67,9 +98,7 @@ def on_grid(
     """Returns `values` at their positions in the patch grid, NaN elsewhere.
 
     Args:
-        values: one per token.
         positions: of the tokens; one below 0 has no place in the grid, and is left out.
-        grid_size: rows and columns.
     """
     values = np.asarray(values)
     *batch, _ = values.shape

@@ -17,12 +17,10 @@ from orbax.checkpoint import checkpoint_managers as policies
 from renyi_jax.config import check_config, deciding_differences, to_json
 from renyi_jax.errors import UserError
 from renyi_jax.parallel import all_or_none
-from renyi_jax.training.digests import damage, write_digests
-from renyi_jax.training.identity import Identity, differences
+from renyi_jax.training.identity import Identity, damage, differences, write_digests
 from renyi_jax.training.state import TrainState
 
-METRIC = "test_accuracy"
-"""By which the best checkpoints are known."""
+METRIC = "test_accuracy"  # by which the best checkpoints are known
 
 
 class Checkpoints:
@@ -74,9 +72,8 @@ class Checkpoints:
     ) -> None:
         """Starts to write a checkpoint of the state after `step` steps, unless there is one.
 
-        Raises:
-            UserError: this one or the one before cannot be written, and `checkpoint.on_failure` is
-                "stop".
+        Raises UserError: this one or the one before cannot be written, and `checkpoint.on_failure`
+        is "stop".
         """
         if step == self._manager.latest_step():
             return
@@ -115,8 +112,7 @@ class Checkpoints:
             batches: of the same data, on any number of processes.
             force: resume although the config or the data differ; the differences are logged.
 
-        Raises:
-            UserError: the config, the data or the model's shapes differ.
+        Raises UserError: the config, the data or the model's shapes differ.
         """
         for step in sorted(self._manager.all_steps(), reverse=True):
             if problem := self._damage(step):
@@ -227,9 +223,10 @@ class Checkpoints:
 
     def _compare(self, noted: dict[str, Any], force: bool) -> None:
         """Compares the config and the data with those that a checkpoint notes."""
+        data = noted["identity"]
         for what, changes in (
             ("another config", self._config_changes(noted["config"])),
-            ("other training data", self._data_changes(noted["identity"])),
+            ("other training data", list(differences(self._identity, data)) if data else []),
         ):
             if not changes:
                 continue
@@ -254,9 +251,6 @@ class Checkpoints:
             return deciding_differences(self._config, check_config(noted))
         except UserError as error:
             return [f"It is of another version. {error}"]
-
-    def _data_changes(self, noted: Any) -> list[str]:
-        return list(differences(self._identity, noted)) if noted else []
 
 
 def _accuracy(metrics: dict[str, float]) -> float:

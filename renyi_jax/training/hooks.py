@@ -1,11 +1,14 @@
-"""The hooks of every run: the keep rate, the notice to stop, log, validation, checkpoints, bar."""
+"""The hooks of a run: keep rates, notice to stop, log, validation, best weights, checkpoints."""
 
 import contextlib
+import dataclasses
+import math
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 from absl import logging
@@ -15,9 +18,42 @@ from tqdm import tqdm
 from renyi_jax.common.progress import phase, progress_bar
 from renyi_jax.pruning import PruningConfig
 from renyi_jax.training.checkpoints import Checkpoints
-from renyi_jax.training.keep_rates import Level
 from renyi_jax.training.run import Hook, Run
+from renyi_jax.training.state import Best, TrainState
 from renyi_jax.training.stopping import StopNotice
+
+
+class Level(NamedTuple):
+    """A pruning, and the number of steps done when it begins."""
+
+    first_step: int
+    pruning: PruningConfig | None
+
+
+def keep_rate_levels(
+    pruning: PruningConfig | None, options: Any, steps_per_epoch: int
+) -> list[Level]:
+    """Returns the levels of a run in order; a single level is the target from the start.
+
+    EViT lowers the keep rate along half a cosine (Liang et al. 2022, arXiv 2202.07800, section 4),
+    so that a network never misses many patches at once. Each level compiles a training step, so the
+    curve is cut into `train.keep_rate_levels` of them, over `train.keep_rate_epochs`.
+    """
+    falls = options.keep_rate_levels - 1
+    if pruning is None or not options.keep_rate_epochs or not falls:
+        return [Level(0, pruning)]
+    steps = options.keep_rate_epochs * steps_per_epoch
+    return [
+        Level(round(steps * number / falls), _eased(pruning, number / falls))
+        for number in range(falls + 1)
+    ]
+
+
+def _eased(pruning: PruningConfig, progress: float) -> PruningConfig:
+    """`pruning` with keep rates that have gone so much of their way from 1."""
+    share = (1 - math.cos(math.pi * progress)) / 2
+    rates = tuple(1 - share * (1 - rate) for rate in pruning.per_block("keep_rate"))
+    return pruning if progress == 1 else dataclasses.replace(pruning, keep_rate=rates)
 
 
 class KeepRates(Hook):
@@ -90,9 +126,7 @@ class Log(Hook):
 
 
 class Validate(Hook):
-    """Measures the accuracy on test images after epochs, and before training where there is a
-    probe.
-    """
+    """Measures the accuracy on test images after epochs, and before training after a probe."""
 
     def __init__(
         self,
@@ -129,10 +163,46 @@ class Validate(Hook):
             run.stopped = self._notice.cause
 
 
-class Save(Hook):
-    """Saves a checkpoint every so many steps (0: each epoch), after a validation, and at the
-    end.
+class KeepBest(Hook):
+    """Keeps the most accurate weights; ends the run after `patience` epochs without better ones.
+
+    They are part of the state, so that an interrupted run resumes with the same patience.
     """
+
+    def __init__(self, patience: int, shardings: TrainState):
+        self._patience = patience
+        # Copies: the training step consumes the arrays of the state.
+        self._copy = jax.jit(
+            lambda params, accuracy, step: Best(
+                jax.tree.map(jnp.copy, params), jnp.float32(accuracy), jnp.int32(step)
+            ),
+            out_shardings=shardings.best,
+        )
+
+    def begin(self, run: Run) -> None:
+        best: Any = run.state.best
+        self._accuracy, self._step = np.float32(best.accuracy), int(best.step)
+        self.after_step(run)
+
+    def after_step(self, run: Run) -> None:
+        if run.accuracy is None:
+            return
+        # In the state's precision, so that a resumed run compares the same numbers.
+        accuracy = np.float32(run.accuracy)
+        if accuracy > self._accuracy:
+            self._accuracy, self._step = accuracy, run.step
+            best = self._copy(run.state.evaluated, accuracy, run.step)
+            run.state = dataclasses.replace(run.state, best=best)
+        elif run.step - self._step >= self._patience * run.epoch_steps and not run.stopped:
+            run.last_step = run.step
+            logging.info(
+                "Stopping early after epoch %g: none since epoch %g was better than %.1f %%.",
+                *(run.step / run.epoch_steps, self._step / run.epoch_steps, 100 * self._accuracy),
+            )
+
+
+class Save(Hook):
+    """Saves a checkpoint every so many steps (0: epochs), after a validation, and at the end."""
 
     def __init__(self, checkpoints: Checkpoints, options: Any, epoch_steps: int):
         self._checkpoints = checkpoints

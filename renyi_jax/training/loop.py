@@ -27,20 +27,24 @@ from renyi_jax.parallel import (
 )
 from renyi_jax.pruning import PruningConfig
 from renyi_jax.training.checkpoints import Checkpoints
-from renyi_jax.training.early_stop import KeepBest
-from renyi_jax.training.hooks import KeepRates, Log, ProgressBar, Save, Stop, Validate
+from renyi_jax.training.hooks import (
+    KeepBest,
+    KeepRates,
+    Log,
+    ProgressBar,
+    Save,
+    Stop,
+    Validate,
+    keep_rate_levels,
+)
 from renyi_jax.training.identity import identity_of
-from renyi_jax.training.keep_rates import keep_rate_levels
-from renyi_jax.training.metrics_log import MetricsLog
 from renyi_jax.training.optimizer import learning_rate_schedule, make_optimizer
 from renyi_jax.training.probe import probe
-from renyi_jax.training.run import Hook, Run
+from renyi_jax.training.run import Hook, MetricsLog, NonFiniteError, Run, Window
 from renyi_jax.training.setup import training_batches, with_fitting_batch
 from renyi_jax.training.state import TrainState
-from renyi_jax.training.step import make_train_step
+from renyi_jax.training.step import make_train_step, make_validation
 from renyi_jax.training.stopping import StopNotice, Stopped
-from renyi_jax.training.validation import make_validation
-from renyi_jax.training.window import NonFiniteError, Window
 
 
 def train(

@@ -22,9 +22,9 @@ from scipy.special import log_softmax
 
 from renyi_jax.common.progress import phase, progress
 from renyi_jax.data import Dataset
-from renyi_jax.data.pipeline import eval_loader
 from renyi_jax.models import Forward, VisionTransformer, weights_of
-from renyi_jax.parallel import BatchPlacement, put, replicated, spread
+from renyi_jax.parallel import BatchPlacement, put, replicated, shared_batch
+from renyi_jax.training.setup import test_batches
 from renyi_jax.training.stopping import Stopped
 
 
@@ -110,7 +110,6 @@ def _training_features(
     body = nnx.clone(model)
     body.head = body.head_dist = None
     forward, params = Forward.of(body), weights_of(body)
-    spec = model.spec
 
     def read(params: Any, batch: Mapping[str, Array]) -> tuple[Array, Array, Array]:
         if num_heads == 1:
@@ -120,23 +119,15 @@ def _training_features(
             features = tokens.reshape(len(tokens), -1).astype(jnp.float32) / num_heads
         return features, batch["label"], batch["valid"]
 
-    shards = spread(mesh)
-    batch_size = -(-min(config.evaluate.batch_size, len(dataset.train)) // shards) * shards
-    place = BatchPlacement(mesh, batch_size)
-    batches = eval_loader(
-        dataclasses.replace(dataset, test=dataset.train, has_object_masks=False),
-        batch_size=batch_size,
-        image_size=spec.image_size,
-        crop_pct=config.data.crop_pct or spec.crop_pct,
-        interpolation=spec.interpolation,
-        process_index=place.index,
-        process_count=place.count,
-    )
+    wanted = min(config.evaluate.batch_size, len(dataset.train))
+    place = BatchPlacement(mesh, shared_batch(mesh, wanted))
+    tested = dataclasses.replace(dataset, test=dataset.train, has_object_masks=False)
+    batches = test_batches(model, tested, config, place)
     whole = replicated(mesh)
     params = put(params, whole)
     read = jax.jit(read, out_shardings=whole)
     features, labels = [], []
-    total = -(-len(dataset.train) // batch_size)
+    total = -(-len(dataset.train) // place.batch_size)
     for batch in progress(batches, "Computing features", unit="batch", total=total):
         if is_over():
             logging.warning("Stopped before the first step. The same command starts again.")

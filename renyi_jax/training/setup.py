@@ -9,18 +9,19 @@ from flax import nnx
 
 from renyi_jax.config import check_config, pruning_config
 from renyi_jax.data import Dataset
-from renyi_jax.data.pipeline import train_loader
+from renyi_jax.data.pipeline import eval_loader, steps_per_epoch, train_loader
 from renyi_jax.errors import UserError
 from renyi_jax.models import VisionTransformer, create_model
-from renyi_jax.models.footprint import require_forward
+from renyi_jax.models.flops import count_flops, require_forward
 from renyi_jax.models.registry import model_spec
+from renyi_jax.parallel import BatchPlacement
+from renyi_jax.pruning.sweep import describe, keep_words
 
 
 def build_model(dataset: Dataset, config: Any) -> VisionTransformer:
     """Builds the model of `config.model` and `config.pruning`, with random weights.
 
-    Raises:
-        UserError: the model has fewer classes than the data set, or memory is too small.
+    Raises UserError: the model has fewer classes than the data set, or memory is too small.
     """
     num_classes = config.model.num_classes or dataset.num_classes
     if num_classes < dataset.num_classes:
@@ -100,4 +101,69 @@ def training_batches(
         num_workers=config.data.num_workers if num_workers is None else num_workers,
         process_index=process_index,
         process_count=process_count,
+    )
+
+
+def test_batches(
+    model: VisionTransformer,
+    dataset: Dataset,
+    config: Any,
+    place: BatchPlacement,
+    num_workers: int = 0,
+) -> grain.DatasetIterator:
+    """Returns the test images once, in order, cropped as the model or the config has it."""
+    return eval_loader(
+        dataset,
+        batch_size=place.batch_size,
+        image_size=model.spec.image_size,
+        crop_pct=config.data.crop_pct or model.spec.crop_pct,
+        interpolation=model.spec.interpolation,
+        num_workers=num_workers,
+        process_index=place.index,
+        process_count=place.count,
+    )
+
+
+def announcement(model: VisionTransformer, dataset: Dataset, config: Any) -> str:
+    """Returns in words what is trained on what, for how long, and how it is pruned."""
+    height, width = model.spec.image_size
+    start = f"from {config.model.weights}" if config.model.weights else "from random weights"
+    devices = jax.devices()
+    return "\n".join(
+        (
+            f"{config.model.name} {start}, on {len(devices)} x {devices[0].device_kind}",
+            f"  data:     {dataset.name}, {len(dataset.train):,} training and"
+            f" {len(dataset.test):,} test images of {dataset.num_classes} classes,"
+            f" {height} x {width} pixels",
+            f"  pruning:  {_pruning(model)}",
+            f"  training: {_training(dataset, config)}",
+        )
+    )
+
+
+def _pruning(model: VisionTransformer) -> str:
+    if model.pruning is None:
+        return "none"
+    row = describe(model.pruning)
+    criterion = "" if row["criterion"] is None else f"{row['criterion']}, "
+    alpha = "" if row["alpha"] is None else f"alpha {row['alpha']}, "
+    keeps = keep_words(row) if row["r"] is not None else f"keep rate {keep_words(row)}"
+    ours, plain = (count_flops(model.spec, pruning) / 1e9 for pruning in (model.pruning, None))
+    blocks = ", ".join(map(str, model.pruning.blocks))
+    return (
+        f"{row['reducer']}, {criterion}{alpha}{keeps}, in blocks {blocks};"
+        f" {ours:.3g} of {plain:.3g} G multiply-adds"
+    )
+
+
+def _training(dataset: Dataset, config: Any) -> str:
+    epochs = config.train.epochs
+    if not epochs:
+        return "none"
+    batch_size = max(1, min(config.data.batch_size, len(dataset.train)))
+    steps = epochs * steps_per_epoch(dataset, batch_size)
+    at_most = "at most " if config.train.patience else ""
+    return (
+        f"{at_most}{steps:,} steps of {batch_size} images ({epochs} epoch{'s' * (epochs > 1)});"
+        " the first steps tell how long they take"
     )

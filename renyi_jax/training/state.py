@@ -11,36 +11,24 @@ import optax
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Best:
-    """The weights with the highest accuracy on test images so far, the earliest of equals.
-
-    Attributes:
-        accuracy: a float32 scalar; -1 before the first validation.
-        step: an int32 scalar.
-    """
+    """The weights with the highest accuracy on test images so far, the earliest of equals."""
 
     params: Any
-    accuracy: Any
-    step: Any
+    accuracy: Any  # a float32 scalar; -1 before the first validation
+    step: Any  # an int32 scalar
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class TrainState:
-    """A pytree of arrays, saved in checkpoints as it is.
-
-    Attributes:
-        step: steps done, an int32 scalar.
-        params: the weights, as `weights_of` names them.
-        ema: the moving average of the weights; None where there is none.
-        best: a `Best`; None where the last weights are kept.
-    """
+    """A pytree of arrays, saved in checkpoints as it is."""
 
     # Not typed as arrays: JAX and Orbax also put abstract values in their places.
-    step: Any
-    params: Any
+    step: Any  # steps done, an int32 scalar
+    params: Any  # the weights, as `weights_of` names them
     opt_state: Any
-    ema: Any = None
-    best: Any = None
+    ema: Any = None  # the moving average of the weights; None where there is none
+    best: Any = None  # a `Best`; None where the last weights are kept
 
     @classmethod
     def create(

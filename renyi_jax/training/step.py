@@ -1,19 +1,25 @@
-"""One step of training, and one of validation, each compiled as one program."""
+"""A step of training and one of validation, each compiled as one program."""
 
 import functools
+import itertools
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import nnx
+from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from renyi_jax.data.mix import mixup_cutmix
+from renyi_jax.common.progress import progress
+from renyi_jax.data import Dataset
+from renyi_jax.data.augment import mixup_cutmix
 from renyi_jax.entropy import attention_entropy
 from renyi_jax.models import Forward, VisionTransformer
-from renyi_jax.parallel import BATCH_AXES, constrain
+from renyi_jax.parallel import BATCH_AXES, BatchPlacement, constrain, shared_batch
+from renyi_jax.training.setup import test_batches
 from renyi_jax.training.state import TrainState
 
 Batch = Mapping[str, Any]
@@ -149,3 +155,33 @@ def make_count_correct(
         return jnp.stack([right.sum(), batch["valid"].sum()])
 
     return count_correct
+
+
+def make_validation(
+    model: VisionTransformer, dataset: Dataset, config: Any, mesh: Mesh
+) -> Callable[[Any, Callable[[], bool]], float | None]:
+    """Returns a function from weights to top-1 on the test split, or on its first batches.
+
+    Its second argument says, between two batches, whether to give up, which returns None. The batch
+    grows to a multiple of the devices of the mesh.
+    """
+    count_correct = make_count_correct(model)
+    place = BatchPlacement(mesh, shared_batch(mesh, config.evaluate.batch_size))
+
+    def accuracy(params: Any, is_over: Callable[[], bool]) -> float | None:
+        batches = test_batches(model, dataset, config, place)
+        total = -(-len(dataset.test) // place.batch_size)
+        total = min(total, config.train.evaluate_batches or total)
+        counts = []
+        for batch in progress(
+            itertools.islice(batches, total), "Validating", unit="batch", total=total
+        ):
+            if is_over():
+                return None
+            counts.append(count_correct(params, place(batch)))
+            # One batch at most is computed while the next is prepared: what is shown is done.
+            jax.block_until_ready(counts[-2:][0])
+        correct, valid = np.sum(jax.device_get(counts), axis=0)
+        return float(correct / valid)
+
+    return accuracy

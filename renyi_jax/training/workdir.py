@@ -24,9 +24,8 @@ _held: list[Any] = []
 def claim(workdir: epath.Path, config: Any) -> None:
     """Locks `workdir` until this process ends, and makes it if needed; skipped in a bucket.
 
-    Raises:
-        UserError: another run is at work there, the disk is too small for the checkpoints and
-            weights, or the mesh does not fit the devices.
+    Raises UserError: another run is at work there, the disk is too small for the checkpoints and
+    weights, or the mesh does not fit the devices.
     """
     if "://" not in str(workdir):
         _check_room(workdir, config)

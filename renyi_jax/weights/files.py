@@ -19,8 +19,7 @@ from etils import epath
 
 from renyi_jax.common.files import write_bytes
 from renyi_jax.errors import UserError
-from renyi_jax.weights.config_json import notes_beside
-from renyi_jax.weights.locate import locate, timm_repository
+from renyi_jax.weights.locate import locate, notes_beside, timm_repository
 from renyi_jax.weights.projects import recognize
 from renyi_jax.weights.states import Entries, Entry, choose_state
 from renyi_jax.weights.torch_files import read_torch
@@ -46,17 +45,12 @@ _SPARE = 1 << 26
 
 
 class Checkpoint(NamedTuple):
-    """What a file of weights holds.
+    """What a file of weights holds."""
 
-    Attributes:
-        path: where it was found.
-        tensors: timm's names, float32 whatever the file has.
-        metadata: what `save_weights` noted in the file, and what a config.json of timm or of
-            transformers beside it says.
-    """
-
-    path: Path
-    tensors: dict[str, np.ndarray]
+    path: Path  # where it was found
+    tensors: dict[str, np.ndarray]  # timm's names, float32 whatever the file has
+    # what `save_weights` noted in the file, and what a config.json of timm or of transformers
+    # beside it says
     metadata: dict[str, str]
 
 
@@ -75,12 +69,10 @@ def read_checkpoint(source: str | Path, state: str | None = None) -> Checkpoint:
     run, and no file takes more memory than its own size explains.
 
     Args:
-        source: as `locate` takes it.
         state: which weights, where the file holds several: the key of their dictionary, or the
             prefix of their names. The moving average (EMA) by default, as in timm.
 
-    Raises:
-        UserError: there is no such file, it is damaged, or it is of another kind.
+    Raises UserError: there is no such file, it is damaged, or it is of another kind.
     """
     path = locate(source)
     with _explaining(path):
@@ -127,8 +119,7 @@ def write_checkpoint(
 ) -> None:
     """Writes safetensors, whole or not at all; the same bytes for the same arguments.
 
-    Raises:
-        UserError: the file cannot be written.
+    Raises UserError: the file cannot be written.
     """
     # safetensors copies the memory of an array as it lies, whatever its strides.
     contiguous = {name: np.ascontiguousarray(array) for name, array in tensors.items()}

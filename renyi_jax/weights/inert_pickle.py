@@ -10,8 +10,7 @@ import pickletools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-MOST_STEPS = 1 << 20
-"""Instructions after which the reading ends: some seconds of work."""
+MOST_STEPS = 1 << 20  # instructions after which the reading ends: some seconds of work
 
 _MARKED = {o.name for o in pickletools.opcodes if pickletools.markobject in o.stack_before}
 _PLAIN = {  # texts, bytes and numbers, which follow their instruction
@@ -42,18 +41,13 @@ class Stored(NamedTuple):
 
 
 class Unpickled(NamedTuple):
-    """What a pickle holds.
+    """What a pickle holds."""
 
-    Attributes:
-        value: dictionaries keep only entries whose key is a text: other keys can be chosen so that
-            they collide.
-        names: all that it would have imported.
-        stored: all that it refers to outside of itself.
-    """
-
+    # dictionaries keep only entries whose key is a text: other keys can be chosen so that they
+    # collide
     value: Any
-    names: list[Name]
-    stored: list[Stored]
+    names: list[Name]  # all that it would have imported
+    stored: list[Stored]  # all that it refers to outside of itself
 
 
 def read_pickle(file: io.BytesIO) -> Unpickled:

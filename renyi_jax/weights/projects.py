@@ -5,8 +5,7 @@ from collections.abc import Collection
 
 import numpy as np
 
-from renyi_jax.weights.names import CLASSIFIER
-from renyi_jax.weights.renaming import TIMM, Project, Tensors, rows
+from renyi_jax.weights.names import CLASSIFIER, TIMM, Project, Tensors, rows
 
 
 def _each(pattern: str, *names: str) -> tuple[str, ...]:

@@ -43,10 +43,8 @@ def choose_state(groups: Mapping[str, Entries], wanted: str | None, path: Path) 
     Args:
         groups: entries by the keys that lead to them, with dots between; "" is the top level.
         wanted: the name of a state, or the beginning of one.
-        path: names the file in errors.
 
-    Raises:
-        UserError: there is no state of that name, or several are there and none is preferred.
+    Raises UserError: there is no state of that name, or several are there and none is preferred.
     """
     for name in {*groups, *(name for entries in groups.values() for name in entries)}:
         if not (name.isprintable() and len(name) <= _LONGEST):

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from renyi_jax.data.augment import erase, jitter_color
 from renyi_jax.data.rand_augment import OPERATIONS, Canvas, rand_augment
-from renyi_jax.data.recolor import erase, jitter_color
 from renyi_jax.images.crop import center_crop, random_resized_crop
 
 timm = parity.timm

@@ -60,7 +60,7 @@ def test_other_sizes_than_the_published_ones_are_a_warning(imagenet, tmp_path, m
     warnings = []
     monkeypatch.setattr(logging, "warning", lambda text, *args: warnings.append(text % args))
     load_dataset(config(tmp_path, imagenet._data_dir_root))
-    assert any("in the split validation; 5000 were published" in text for text in warnings)
+    assert any("of the split validation; 5000 were published" in text for text in warnings)
 
 
 def test_without_a_prepared_imagenet_one_message_says_how_to_get_it(tmp_path):

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from renyi_jax.data.mix import mixup_cutmix
+from renyi_jax.data.augment import mixup_cutmix
 
 BATCH, HEIGHT, WIDTH, CLASSES = 4, 10, 16, 4
 

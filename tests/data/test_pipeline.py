@@ -209,7 +209,6 @@ def test_evaluation_crops_image_and_mask_alike_from_the_middle(dataset):
         ({}, {"batch_size": 0}, "positive multiple of 1"),
         ({}, {"process_count": 3}, "positive multiple of 3"),
         ({}, {"seed": -1}, r"seed=-1 is out of range"),
-        ({"fresh_clutter": True, "clutter": -1}, {}, "clutter=-1"),
     ],
 )
 def test_what_cannot_be_loaded_is_refused(dataset, data_config, fields, arguments, message):

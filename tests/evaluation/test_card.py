@@ -4,7 +4,7 @@ import yaml
 from tiny import tiny_dataset, tiny_model, tiny_spec
 
 from renyi_jax.config import default_config
-from renyi_jax.evaluation.card import model_card
+from renyi_jax.evaluation.results import model_card
 from renyi_jax.evaluation.run import run_evaluations
 from renyi_jax.evaluation.tables import to_markdown
 from renyi_jax.pruning import PruningConfig

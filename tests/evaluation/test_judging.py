@@ -14,8 +14,7 @@ from tiny import tiny_dataset, tiny_model, tiny_spec
 from renyi_jax.common.store import Store
 from renyi_jax.config import default_config
 from renyi_jax.evaluation.judging import judge
-from renyi_jax.evaluation.metrics import outcome_shapes
-from renyi_jax.evaluation.programs import Programs
+from renyi_jax.evaluation.programs import Programs, outcome_shapes
 from renyi_jax.evaluation.run import Run, evaluate_runs
 from renyi_jax.evaluation.timing import time_programs
 from renyi_jax.pruning import PruningConfig

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from renyi_jax.evaluation.metrics import Outcomes, judge, summarize
+from renyi_jax.evaluation.programs import Outcomes, judge, summarize
 from renyi_jax.models import patches_on_object
 from renyi_jax.pruning import FUSED, MASKED
 

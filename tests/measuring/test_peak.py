@@ -4,8 +4,8 @@ import jax.numpy as jnp
 import pytest
 
 from renyi_jax.measuring import side_by_side
-from renyi_jax.measuring.peak import Product, peak_rate, product_calls
 from renyi_jax.measuring.side_by_side import Compiled, Group, Peers, busy_note, measure_group
+from renyi_jax.measuring.throughput import Product, peak_rate, product_calls
 
 GROUP = Group("vit_nano_patch4_56", (56, 56), "float32", 8)
 SQUARE = Product(1000, 1000, 1000)

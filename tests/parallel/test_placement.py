@@ -11,8 +11,7 @@ from tiny import PARTS, tiny_model, tiny_spec
 
 from renyi_jax.errors import UserError
 from renyi_jax.parallel import BatchPlacement, join_processes, make_mesh, state_shardings
-from renyi_jax.parallel.batches import part_of
-from renyi_jax.parallel.mesh import fitting
+from renyi_jax.parallel.mesh import fitting, part_of
 
 SIZES = {"data": 2, "fsdp": 4, "tensor": 2}
 

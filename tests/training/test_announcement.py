@@ -7,7 +7,7 @@ from tiny import tiny_dataset, tiny_model, tiny_spec
 
 from renyi_jax.config import check_config, default_config
 from renyi_jax.pruning import PruningConfig
-from renyi_jax.training.announcement import announcement
+from renyi_jax.training.setup import announcement
 
 PRUNED = PruningConfig(blocks=(1, 2), keep_rate=0.5, alpha=4.0)
 

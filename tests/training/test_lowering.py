@@ -15,8 +15,7 @@ from tiny import tiny_model, tiny_spec
 from renyi_jax.measuring.roofline import CHIPS, describe, verdict
 from renyi_jax.models import flops
 from renyi_jax.parallel import make_mesh
-from renyi_jax.training.lowering import abstract_model, abstract_state
-from renyi_jax.training.measure import measure, steps_of
+from renyi_jax.training.lowering import abstract_model, abstract_state, measure, steps_of
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -31,7 +30,7 @@ from renyi_jax.config import check_config, default_config
 from renyi_jax.parallel import make_mesh, on_mesh
 from renyi_jax.pruning import PruningConfig
 from renyi_jax.measuring.roofline import CHIPS
-from renyi_jax.training.measure import measure, steps_of
+from renyi_jax.training.lowering import measure, steps_of
 
 model = tiny_model(PruningConfig(blocks=(1,), keep_rate=0.5), tiny_spec(depth=1))
 answer = {}

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from renyi_jax.training import hooks, loop, make_train_step, train
-from renyi_jax.training.window import IN_FLIGHT, Window
+from renyi_jax.training.run import IN_FLIGHT, Window
 
 
 @pytest.fixture

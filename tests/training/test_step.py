@@ -12,7 +12,7 @@ from renyi_jax.entropy import attention_entropy
 from renyi_jax.models import normalize_images
 from renyi_jax.pruning import PruningConfig
 from renyi_jax.training import TrainState, layer_scales, make_loss, make_optimizer, make_train_step
-from renyi_jax.training.keep_rates import keep_rate_levels
+from renyi_jax.training.hooks import keep_rate_levels
 
 RNG = np.random.default_rng(0)
 BATCH = {

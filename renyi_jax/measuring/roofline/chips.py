@@ -1,9 +1,10 @@
-"""The chips that a program may be compiled for, and what one of each can do."""
+"""The chips that a program may be compiled for, and the least time that it takes on them."""
 
 import dataclasses
 import math
 import os
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -11,24 +12,18 @@ from jax.experimental import topologies
 
 from renyi_jax.common.extras import install
 from renyi_jax.errors import UserError, nearest
+from renyi_jax.measuring.roofline.collectives import Collective
 
 
 @dataclasses.dataclass(frozen=True)
 class Chip:
-    """The peaks of one chip, as its maker gives them.
+    """The peaks of one chip, as its maker gives them."""
 
-    Attributes:
-        flops: of bfloat16 products, per second.
-        hbm_bandwidth: bytes per second between memory and chip.
-        ici_bandwidth: bytes per second that it sends to its neighbours, over all links.
-        ici_axes: of the torus of links; an axis has two links.
-    """
-
-    flops: float
+    flops: float  # of bfloat16 products, per second
     hbm_bytes: int
-    hbm_bandwidth: float
-    ici_bandwidth: float
-    ici_axes: int
+    hbm_bandwidth: float  # bytes per second between memory and chip
+    ici_bandwidth: float  # bytes per second that it sends to its neighbours, over all links
+    ici_axes: int  # of the torus of links; an axis has two links
 
 
 _GIB = 2**30
@@ -81,8 +76,7 @@ def topology_devices(topology: str) -> list[Any]:
     From now on this process runs arrays on the CPU, and caches no compilations, which would lack
     XLA's analyses.
 
-    Raises:
-        UserError: there is no compiler for TPUs, or it does not take the topology.
+    Raises UserError: there is no compiler for TPUs, or it does not take the topology.
     """
     os.environ |= _COMPILER_ALONE
     jax.config.update("jax_platforms", "cpu")
@@ -96,3 +90,64 @@ def topology_devices(topology: str) -> list[Any]:
             f"--topology={topology}: the compiler does not take it ({str(error).splitlines()[0]})."
             f" It comes with: {install('tpu')}"
         ) from error
+
+
+@dataclasses.dataclass(frozen=True)
+class Bound:
+    """Seconds that one run of a program keeps each resource busy at its peak."""
+
+    compute: float
+    memory: float
+    network: float
+
+    @property
+    def seconds(self) -> float:
+        """The least time of one run, if the three overlap wholly."""
+        return max(self.compute, self.memory, self.network)
+
+    @property
+    def by(self) -> str:
+        """The resource that is busy longest."""
+        return max(dataclasses.asdict(self).items(), key=lambda item: item[1])[0]
+
+
+def roofline(chip: Chip, flops: float, moved_bytes: float, sent_bytes: float) -> Bound:
+    """The roofline (Williams et al. 2009, doi 10.1145/1498765.1498785), with a third side.
+
+    All are of one chip and run; a multiply-add is two FLOP.
+    """
+    return Bound(
+        compute=flops / chip.flops,
+        memory=moved_bytes / chip.hbm_bandwidth,
+        network=sent_bytes / chip.ici_bandwidth,
+    )
+
+
+def weak_scaling(
+    bound: Bound, collectives: Sequence[Collective], num_chips: int, sizes: Sequence[int]
+) -> dict[int, tuple[Bound, float]]:
+    """Returns the bound of a program for `num_chips` on slices of other sizes, at as many images a
+    chip.
+
+    Collectives over all chips then go over more of them; smaller groups, arithmetic and memory
+    stay, as where the axis `data` of the mesh takes the further chips.
+
+    Returns:
+        For each size the bound, and the share of time not spent on the network if nothing hides it.
+    """
+    here = sum(each.sent_bytes for each in collectives)
+
+    def sent(size: int) -> float:
+        return sum(
+            dataclasses.replace(each, group_size=size).sent_bytes
+            if each.group_size == num_chips
+            else each.sent_bytes
+            for each in collectives
+        )
+
+    def scaled(size: int) -> tuple[Bound, float]:
+        network = bound.network * sent(size) / here if here else 0.0
+        alone = max(bound.compute, bound.memory)
+        return dataclasses.replace(bound, network=network), alone / (alone + network)
+
+    return {size: scaled(size) for size in sizes}

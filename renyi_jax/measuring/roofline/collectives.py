@@ -10,20 +10,14 @@ KINDS = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective
 
 @dataclasses.dataclass(frozen=True)
 class Collective:
-    """One exchange between groups of devices.
+    """One exchange between groups of devices."""
 
-    Attributes:
-        kind: of `KINDS`.
-        bytes: of the whole array in one group: what an all-reduce sums, an all-gather ends with, a
-            reduce-scatter starts from, or a device gives away in the other two.
-        group_size: devices in a group.
-        count: how often a run of the program does it.
-    """
-
-    kind: str
+    kind: str  # of `KINDS`
+    # of the whole array in one group: what an all-reduce sums, an all-gather ends with, a
+    # reduce-scatter starts from, or a device gives away in the other two
     bytes: int
-    group_size: int
-    count: int
+    group_size: int  # devices in a group
+    count: int  # how often a run of the program does it
 
     @property
     def sent_bytes(self) -> float:

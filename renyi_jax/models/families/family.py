@@ -19,15 +19,11 @@ HALF = (0.5, 0.5, 0.5)
 
 
 class Family(NamedTuple):
-    """Models of one kind.
+    """Models of one kind."""
 
-    Attributes:
-        models: the shapes by name.
-        tags: what the part of a name behind its dot changes of the shape, by the tag, or by the
-            whole name where it is not the same for all.
-    """
-
-    models: dict[str, ModelSpec]
+    models: dict[str, ModelSpec]  # the shapes by name
+    # what the part of a name behind its dot changes of the shape, by the tag, or by the whole name
+    # where it is not the same for all
     tags: Mapping[str, dict[str, Any]] = MappingProxyType({})
 
 
