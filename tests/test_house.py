@@ -1,8 +1,13 @@
 """The house of ARCHITECTURE.md: what stands at the top of the package, and what may import what."""
 
 import ast
+import importlib.metadata
 import re
+import sys
 from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 PACKAGE = Path(__file__).resolve().parents[1] / "renyi_jax"
 FILES = sorted(PACKAGE.rglob("*.py"))
@@ -20,6 +25,20 @@ def imported_by(path: Path) -> set[str]:
             assert not node.level, f"{path}: a relative import"
             modules |= {f"{node.module}.{alias.name}" for alias in node.names}
     return {module for module in modules if module.split(".")[0] == PACKAGE.name}
+
+
+def libraries() -> set[str]:
+    """The distributions of which a file of this package names a module in an import."""
+    names = set()
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                names |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                names.add(f"{node.module}".split(".")[0])
+    owners = importlib.metadata.packages_distributions()
+    others = names - sys.stdlib_module_names - {PACKAGE.name}
+    return {canonicalize_name(each) for name in others for each in owners.get(name, [name])}
 
 
 def room_of(module: str) -> str:
@@ -75,3 +94,16 @@ def test_weights_meet_a_module_and_pixels_are_normalised_in_one_place():
         path for path in FILES if re.search(r"(?<!def )normalize_images\(", path.read_text())
     ]
     assert calling == [PACKAGE / "models" / "forward.py"]
+
+
+def test_pip_brings_what_is_imported_and_a_reason_stands_beside_the_rest():
+    imported, brought = libraries(), set()
+    for extra in ("core", "train", "plot", "onnx"):
+        for line in (PACKAGE.parent / f"requirements-{extra}.txt").read_text().splitlines():
+            requirement, _, reason = line.partition("#")
+            if requirement.strip():
+                name = canonicalize_name(Requirement(requirement).name)
+                assert name in imported or reason, f"{line} is not imported, and nothing says why"
+                brought.add(name)
+    # jax2onnx pins an old orbax; the peers of the benchmark have a Python of their own.
+    assert imported - brought == {"jax2onnx", "torch"}

@@ -139,7 +139,7 @@ def check(words: list[str], folder: Path, run_child, really: bool) -> None:
         for flag in re.findall(r"--(\w+)", " ".join(arguments[1:])):
             assert f'"{flag}"' in source or f'"--{flag}"' in source, line
     elif program == "pip":
-        extras = set(re.findall(r"\[(\w+)\]", line))
+        extras = {name for each in re.findall(r"\[([\w,]+)\]", line) for name in each.split(",")}
         tools = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]
         known = tools["setuptools"]["dynamic"]["optional-dependencies"]
         assert extras <= known.keys(), line
