@@ -197,8 +197,7 @@ def _predict(file: Path) -> str:
 def _compared(model: VisionTransformer) -> dict[str, PruningConfig]:
     """The model's pruning, and that by each of --criteria, by their names.
 
-    Raises:
-        UserError: the model cannot be pruned by one that was asked for; a default is left out.
+    Raises UserError: the model cannot be pruned by one that was asked for; a default is left out.
     """
     if model.pruning is None:
         return {}

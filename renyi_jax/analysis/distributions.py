@@ -113,8 +113,7 @@ def depth_figure(
     alphas: Sequence[float],
 ) -> Figure:
     """Draws entropy (nats) against attention distance (pixels), by block and head (arXiv
-    2604.03803, figure 7).
-    """
+    2604.03803, figure 7)."""
     columns = 1 + len(alphas)
     figure = Figure(figsize=(2.7 * columns + 0.6, 5.4), layout="constrained")
     grid = figure.add_gridspec(2, columns)

@@ -15,19 +15,13 @@ GONE_OPACITY = 0.85
 
 
 class StageMap(NamedTuple):
-    """One pruned block's view of one image.
+    """One pruned block's view of one image."""
 
-    Attributes:
-        block: its number, counted from 1.
-        values: the scores, or entropies, of the patches that entered; NaN for patches gone before.
-        kept: the patches that left.
-        quantity: what `values` are, with their unit.
-    """
-
-    block: int
+    block: int  # its number, counted from 1
+    # the scores, or entropies, of the patches that entered; NaN for patches gone before
     values: Float[np.ndarray, "rows columns"]
-    kept: Bool[np.ndarray, "rows columns"]
-    quantity: str
+    kept: Bool[np.ndarray, "rows columns"]  # the patches that left
+    quantity: str  # what `values` are, with their unit
 
 
 def stage_maps(

@@ -20,8 +20,7 @@ from PIL import Image
 from renyi_jax.analysis.patch_maps import StageMap
 from renyi_jax.analysis.style import text_of, words
 
-_TOP_LEVEL = 254
-"""The grey level of the highest value; that above it is of a patch without one."""
+_TOP_LEVEL = 254  # the grey level of the highest value; that above it is of a patch without one
 
 _TINY = 128
 """Pixels. The side from which on an image is a photograph, and smooth when it is enlarged."""

@@ -25,17 +25,13 @@ Pixels = UInt8[np.ndarray, "b height width 3"]
 
 @dataclasses.dataclass(frozen=True)
 class AttentionReading:
-    """The attention of a model without pruning, over some images.
+    """The attention of a model without pruning, over some images."""
 
-    Attributes:
-        maps: entropy of every patch, mean over heads, in nats.
-        entropies: of every head, mean over patches and images, in nats.
-        distances: that attention reaches, likewise, in pixels.
-    """
-
+    # entropy of every patch, mean over heads, in nats
     maps: Float[np.ndarray, "orders blocks b rows columns"]
+    # of every head, mean over patches and images, in nats
     entropies: Float[np.ndarray, "orders blocks heads"]
-    distances: Float[np.ndarray, "blocks heads"]
+    distances: Float[np.ndarray, "blocks heads"]  # that attention reaches, likewise, in pixels
 
 
 class Decision(NamedTuple):

@@ -93,8 +93,7 @@ REQUIRED = ("criterion", "top1", "gmacs", "images_per_second")
 def read_results(path: str | os.PathLike, option: str = "--results") -> list[Evaluation]:
     """Returns the rows of the results.json that `option` names, as `check_row` does.
 
-    Raises:
-        UserError: the file cannot be read, or is no results.json of an evaluation.
+    Raises UserError: the file cannot be read, or is no results.json of an evaluation.
     """
     text = read_text(option, path)
     try:
@@ -115,8 +114,7 @@ def read_results(path: str | os.PathLike, option: str = "--results") -> list[Eva
 def check_row(row: Any, place: str) -> Evaluation:
     """Returns the fields of a row that have a value, parsed as in `FIELDS`.
 
-    Raises:
-        UserError: a field has another value; `place` says where the row stands.
+    Raises UserError: a field has another value; `place` says where the row stands.
     """
     if not isinstance(row, dict):
         raise UserError(f"{place}: expected an object with fields, got {_short(row)}.")

@@ -103,8 +103,7 @@ def spots(figure: Figure) -> list[Spot]:
 
 def show(axes: Axes, pixels: Any, title: str, size: tuple[int, int], **colours: Any) -> Any:
     """Draws pixels or patch values over an image of (height, width); returns what a colour bar
-    takes.
-    """
+    takes."""
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set_visible(False)
     axes.set_title(title, fontsize=9, color=INK, pad=4)

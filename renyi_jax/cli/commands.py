@@ -32,8 +32,7 @@ from renyi_jax.errors import UserError, nearest
 
 Parse = Callable[[list[str]], list[str]]
 
-_BROKEN_PIPE = 128 + 13
-"""What a shell says of programs that SIGPIPE ended."""
+_BROKEN_PIPE = 128 + 13  # what a shell says of programs that SIGPIPE ended
 
 # The flags belong to the command that calls `run`, so that its --help lists them.
 flags.disclaim_key_flags()
@@ -183,8 +182,7 @@ def _keep_compilations() -> None:
 
 def _quiet_libraries() -> None:
     """Logs what this project says, and warnings of others but Orbax, unless --verbosity asks for
-    more.
-    """
+    more."""
     if flags.FLAGS["verbosity"].present:
         return
     ours = str(Path(__file__).parents[1])

@@ -42,10 +42,8 @@ def define_config(values: flags.FlagValues = flags.FLAGS) -> Holder:
 def parse_flags(argv: list[str], values: flags.FlagValues = flags.FLAGS) -> list[str]:
     """Parses the command line; returns the command and the arguments that are no flags.
 
-    Raises:
-        UserError: an unknown field, a value that a field does not take, or a config file that is
-            missing or raises.
-        flags.Error: the same of other flags.
+    Raises UserError: an unknown field, a value that a field does not take, or a config file that is
+    missing or raises. flags.Error: the same of other flags.
     """
     overrides = filter(None, map(_OVERRIDE.match, argv))
     problems = list(filter(None, (unknown_field(match[1]) for match in overrides)))
@@ -64,8 +62,7 @@ def parse_flags(argv: list[str], values: flags.FlagValues = flags.FLAGS) -> list
 
 def read_config(holder: Holder) -> ml_collections.FrozenConfigDict:
     """Returns the checked config of `define_config`; raises UserError without one, or as
-    `check_config`.
-    """
+    `check_config`."""
     if holder.value is None:
         raise UserError("Give --config=FILE, a file whose get_config() returns a config.")
     return check_config(holder.value)

@@ -73,8 +73,7 @@ def define_web() -> Callable[..., Path]:
 def page_server(folder: Path, port: int) -> http.server.ThreadingHTTPServer:
     """Returns what serves a folder on this machine alone; port 0 takes a free one.
 
-    Raises:
-        UserError: the port is taken, or not allowed.
+    Raises UserError: the port is taken, or not allowed.
     """
     handler = functools.partial(_PageHandler, directory=str(folder))
     try:

@@ -20,17 +20,11 @@ _BISECTIONS = 30
 
 
 class Budget(NamedTuple):
-    """What a plan may cost.
+    """What a plan may cost."""
 
-    Attributes:
-        limit: the most, in the unit of `cost`.
-        cost: of the pruned blocks.
-        words: the budget as a person reads it, such as "0.5 of the multiply-adds".
-    """
-
-    limit: float
-    cost: Cost
-    words: str
+    limit: float  # the most, in the unit of `cost`
+    cost: Cost  # of the pruned blocks
+    words: str  # the budget as a person reads it, such as "0.5 of the multiply-adds"
 
 
 def gmacs_of(spec: ModelSpec) -> Cost:
@@ -62,8 +56,7 @@ def checked(budget: Budget, spec: ModelSpec, option: str, expected: str, whole: 
         expected: what the option takes, in words.
         whole: what the unpruned model costs, in the unit of the option.
 
-    Raises:
-        UserError: it is less than one patch costs, or more than the unpruned model.
+    Raises UserError: it is less than one patch costs, or more than the unpruned model.
     """
     one_patch = PruningConfig(blocks=(1,), keep_rate=keep_rate_of(spec.num_patches, 1))
     least, most = budget.cost(one_patch.stages), budget.cost(())

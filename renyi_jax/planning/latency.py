@@ -24,8 +24,7 @@ from renyi_jax.planning.cost import Budget, Cost, Stages, checked
 from renyi_jax.planning.walk import block_of
 from renyi_jax.pruning import PruningConfig, Stage, Tokens
 
-SHARES = (1.0, 0.75, 0.5, 0.25, 0.1)
-"""Of the patches, at which an unpruned block is timed."""
+SHARES = (1.0, 0.75, 0.5, 0.25, 0.1)  # of the patches, at which an unpruned block is timed
 
 MAX_SPREAD = 0.25
 """Of the times of one program: half of them lie so close to their median, or no budget holds."""
@@ -46,9 +45,8 @@ def latency_budget(
         batch_size: images.
         seconds: that a batch may take.
 
-    Raises:
-        UserError: no pruning is so fast, the unpruned model is faster, or the same program takes
-            such different times that none can be told.
+    Raises UserError: no pruning is so fast, the unpruned model is faster, or the same program takes
+    such different times that none can be told.
     """
     cost = seconds_of(model, methods, batch_size)
     budget = Budget(seconds, cost, f"{1e3 * seconds:g} ms for a batch of {batch_size}")

@@ -15,8 +15,7 @@ _PREFIX = "hf_hub:"
 def hub_repository(option: str, value: str) -> str:
     """Returns the OWNER/NAME of `hf_hub:OWNER/NAME`, which the user gave to `option`.
 
-    Raises:
-        UserError: it is no such name, or there is no token to write with.
+    Raises UserError: it is no such name, or there is no token to write with.
     """
     name = value.removeprefix(_PREFIX)
     try:
@@ -46,8 +45,7 @@ def push(repository: str, files: Mapping[str, str | os.PathLike]) -> str:
     Returns:
         The address of the repository.
 
-    Raises:
-        UserError: the hub cannot be reached, or does not take them.
+    Raises UserError: the hub cannot be reached, or does not take them.
     """
     api = HfApi()
     added = [CommitOperationAdd(name, os.fspath(file)) for name, file in files.items()]
