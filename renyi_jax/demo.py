@@ -16,7 +16,7 @@ from renyi_jax.cli.values import define
 from renyi_jax.cli.web import define_web, page_server
 from renyi_jax.common.fields import integer
 from renyi_jax.common.files import cache_folder
-from renyi_jax.data.cluttered_fashion_mnist import canvas_rng, compose
+from renyi_jax.data.clutter import canvas_rng, compose
 from renyi_jax.data.fashion_mnist import CLASS_NAMES, FILES, embedded_dir, read_split
 
 _SHIPPED = "embedded:vit_nano_patch4_56"

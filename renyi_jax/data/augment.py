@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, UInt8
 from PIL import Image, ImageEnhance
 
-from renyi_jax.data.cluttered_fashion_mnist import compose
+from renyi_jax.data.clutter import compose
 from renyi_jax.data.dataset import DataConfig, Dataset
 from renyi_jax.data.rand_augment import rand_augment
 from renyi_jax.images import INTERPOLATIONS, Size, center_crop

@@ -3,7 +3,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from renyi_jax.data.cluttered_fashion_mnist import canvas_rng, cluttered_canvas, compose
+from renyi_jax.data.clutter import canvas_rng, cluttered_canvas, compose
 
 greys = hnp.arrays(np.uint8, (28, 28))
 streams = st.tuples(*[st.integers(0, 2**32 - 1)] * 3)
