@@ -47,6 +47,7 @@ REFUSED = {
     "--peers=evit": ["evit:PATH"],
     "--peers=tome:no/such/folder": ["no/such/folder"],
     "--peers=evit:/dev/null": ["/dev/null"],
+    "--peers=onnx:no/such/file": ["--peers=onnx:no/such/file"],
     "extra": ["extra"],
 }
 

@@ -20,6 +20,7 @@ REFUSED = {
     "--topology=v5e:2x" + "9" * 5000: "as in v5e:4x4",
     "--topology=v5e:100000x100000": "as in v5e:4x4",
     "--topology=v7:4x4": "v6e",
+    "--topology=v5E:4x4": "Did you mean 'v5e'",
     "--topology=h100:4x4": "v5e",
     "--keep_rates=": "keep_rates",
     "--keep_rates=0": "(0, 1]",

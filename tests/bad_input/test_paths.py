@@ -186,6 +186,7 @@ def test_a_config_comes_from_a_file_of_python(refuses, places, value):
         ("import sys\nsys.exit('done')", "config.py, line 2: SystemExit: done"),
         ("raise GeneratorExit", "config.py, line 1: GeneratorExit"),
         ("import nothing_of_this_name", "ModuleNotFoundError"),
+        ("def get_config():\n  return confg", "config.py, line 2: NameError"),
         ("open('absent')", "config.py, line 1: FileNotFoundError"),
         ("def get_config(:", "config.py, line 1: "),
         ("x = '\0'", "config.py"),
