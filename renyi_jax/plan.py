@@ -1,6 +1,6 @@
 """Finds the pruning that loses least at a budget, for a model and images, without training.
 
-Tries prunings of one to four blocks, by any criterion, order and reducer that the model can run,
+Tries prunings of some blocks, by any criterion, order and reducer that the model can run,
 all at the budget: many on a few images, few on many. Half of the images choose; the other half
 judge the best beside published methods of the same cost. With labels the loss is their negative log
 likelihood, without labels the distance from what the unpruned model says.
@@ -37,7 +37,7 @@ from renyi_jax.models import Loaded, VisionTransformer, load
 from renyi_jax.models.flops import require_forward
 from renyi_jax.models.registry import DTYPES
 from renyi_jax.planning import Space, find_plans
-from renyi_jax.planning.candidates import ALPHAS, MOST_BLOCKS, default_criteria, methods
+from renyi_jax.planning.candidates import ALPHAS, default_criteria, methods
 from renyi_jax.planning.cost import Budget, gmacs_budget, share_budget
 from renyi_jax.planning.images import Pixels, read_files, read_records
 from renyi_jax.planning.latency import latency_budget
@@ -97,7 +97,9 @@ _KEEP_MASSES = define(
 _BLOCKS = define(
     "blocks", several((), integer(1, at_least=1)), "That may be pruned; all by default."
 )
-_MOST_BLOCKS = define("most_blocks", integer(MOST_BLOCKS, 1, 64), "Pruned at the most.")
+_MOST_BLOCKS = define(
+    "most_blocks", integer(0, at_least=0), "Pruned at the most; 0 for any number."
+)
 _SEED = define("seed", integer(0, at_least=0), "Decides which images choose, and what is tried.")
 _BATCH_SIZE = define("batch_size", integer(16, 1, MAX_BATCH), "Images at a time.")
 _OUT = flags.DEFINE_string(

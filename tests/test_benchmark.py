@@ -12,6 +12,7 @@ from renyi_jax.measuring.peers import PEERS, TOME_R, start_peers
 from renyi_jax.measuring.side_by_side import program_name
 from renyi_jax.models.flops import count_flops
 from renyi_jax.models.registry import model_spec
+from renyi_jax.pruning import PruningConfig
 
 needs_timm = pytest.mark.skipif(
     not (importlib.util.find_spec("torch") and importlib.util.find_spec("timm")),
@@ -20,6 +21,7 @@ needs_timm = pytest.mark.skipif(
 
 
 def test_every_setting_is_timed_beside_the_plain_model_and_written_down(run_child, tmp_path):
+    PruningConfig(blocks=(2,), keep_rate=0.3).save(tmp_path / "plan.json")
     finished = run_child(
         "benchmark",
         "--model=vit_nano_patch4_56",
@@ -27,16 +29,17 @@ def test_every_setting_is_timed_beside_the_plain_model_and_written_down(run_chil
         "--criteria=renyi,random",
         "--batch_size=2,1",
         "--budget=0",
+        f"--plan={tmp_path / 'plan.json'}",
         f"--out={tmp_path}",
     )
     assert finished.status == 0, finished.stderr
     results = json.loads((tmp_path / "results.json").read_text())
     rows = results["rows"]
-    names = ["unpruned", "renyi 2 at 0.5", "random at 0.5"]
+    names = ["unpruned", "renyi 2 at 0.5", "random at 0.5", "renyi 2 at 0.3"]
     assert [program_name(row) for row in rows] == 2 * names
-    assert [row["batch_size"] for row in rows] == [2, 2, 2, 1, 1, 1]
-    assert rows[0]["against_unpruned"] == rows[3]["against_unpruned"] == 1
-    assert [row["latency_ms"] is None for row in rows] == [True] * 3 + [False] * 3
+    assert [row["batch_size"] for row in rows] == [2] * 4 + [1] * 4
+    assert rows[0]["against_unpruned"] == rows[4]["against_unpruned"] == 1
+    assert [row["latency_ms"] is None for row in rows] == [True] * 4 + [False] * 4
     for row in rows:
         assert f"{row['images_per_second']:.3g}" in finished.stdout
         assert row["share_of_matmul_peak"] > 0

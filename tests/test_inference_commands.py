@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from renyi_jax.inference.onnx_file import PACKAGES
+from renyi_jax.pruning import PruningConfig
 
 NAME = "vit_nano_patch4_56"
 MODEL = (f"--model={NAME}", f"--weights=embedded:{NAME}")
@@ -20,6 +21,10 @@ GARMENTS = (
     *("T-shirt", "trouser", "pullover", "dress", "coat"),
     *("sandal", "shirt", "sneaker", "bag", "boot"),
 )
+PLAN = PruningConfig(
+    blocks=(2, 5, 9), criterion=("renyi", "cls_attention", "renyi"), keep_rate=(0.9, 0.6, 0.5)
+)
+"""As renyi_jax.plan writes one; leaves 54 of 196 patches."""
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +40,7 @@ def folder(tmp_path_factory):
     (folder / "empty.png").touch()
     (folder / "words.jpg").write_text("no picture")
     (folder / "names.txt").write_text("\n".join(GARMENTS))
+    PLAN.save(folder / "plan.json")
     return folder
 
 
@@ -42,7 +48,8 @@ def test_pictures_are_named_and_the_others_told_at_the_end(run_child, folder, tm
     out = tmp_path / "out"
     done = run_child(
         *("predict", *MODEL, f"--class_names={folder / 'names.txt'}", "--batch_size=3", "--top=2"),
-        *("--save-kept", f"--out={out}", "--image", folder, folder / "absent.png"),
+        *(f"--plan={folder / 'plan.json'}", "--save-kept", f"--out={out}"),
+        *("--image", folder, folder / "absent.png"),
     )
     assert done.status == 2
     assert "Traceback" not in done.stderr
@@ -56,7 +63,7 @@ def test_pictures_are_named_and_the_others_told_at_the_end(run_child, folder, tm
     results = json.loads((out / "results.json").read_text())
     assert len(results["refused"]) == 3
     for row in results["images"]:
-        assert row["patches_kept"] == 68
+        assert row["patches_kept"] == 54
         assert 0 < row["probabilities"][1] <= row["probabilities"][0] <= 1
         assert Image.open(out / row["kept"]).size == (448, 448)
 
@@ -77,7 +84,7 @@ def test_every_figure_is_drawn(run_child, folder, tmp_path):
     out = tmp_path / "out"
     done = run_child(
         *("visualize", *MODEL, "--alphas=1,inf", "--criteria=cls_attention", f"--out={out}"),
-        *("--dpi=40", "--keep_rate=0.9,0.7,0.5", "--keep_rates=0.3", f"--results={results}"),
+        *("--dpi=40", f"--plan={folder / 'plan.json'}", "--keep_rates=0.3", f"--results={results}"),
         *("--image", folder / "a.png", folder / "words.jpg"),
     )
     assert done.status == 2
@@ -94,6 +101,7 @@ def test_every_figure_is_drawn(run_child, folder, tmp_path):
     predicted = run_child(*shlex.split(html.unescape(command[1])))
     assert predicted.status == 0 and predicted.stdout.startswith(f"{folder / 'a.png'}: class")
     means = json.loads((out / "results.json").read_text())
+    assert PruningConfig.from_json(means["model"]["pruning"]) == PLAN
     assert np.shape(means["attention_distance_pixels"]) == (12, 4)
     assert [each["alpha"] for each in means["entropy_nats"]] == [1.0, "inf"]
     assert all(np.shape(each["by_block_and_head"]) == (12, 4) for each in means["entropy_nats"])
@@ -103,14 +111,14 @@ def test_an_artifact_is_written_with_what_it_takes_beside_it(run_child, folder, 
     file = tmp_path / "deep" / "model.jax"
     done = run_child(
         *("export", *MODEL, "--alpha=4", "--platforms=cpu,tpu", f"--out={file}"),
-        f"--class_names={folder / 'names.txt'}",
+        *(f"--class_names={folder / 'names.txt'}", f"--plan={folder / 'plan.json'}"),
     )
     assert done.status == 0, done.stderr
     assert f"Wrote {file}" in done.stdout
     about = json.loads((tmp_path / "deep" / "model.jax.json").read_text())
     assert about["class_names"] == list(GARMENTS)
     assert about["platforms"] == ["cpu", "tpu"]
-    assert about["pruning"]["alpha"] == 4.0
+    assert PruningConfig.from_json(about["pruning"]) == PLAN.changed(alpha=4.0)
     assert about["mean"] == [0.5, 0.5, 0.5]
     assert {each.name for each in file.parent.iterdir()} == {"model.jax", "model.jax.json"}
 

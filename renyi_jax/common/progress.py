@@ -11,7 +11,7 @@ What ends within a second says nothing.
 import contextlib
 import sys
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
 from absl import logging
@@ -67,12 +67,38 @@ def progress_bar(
         yield bar
 
 
+@contextlib.contextmanager
+def time_left(name: str, left: Callable[[], float | None]) -> Iterator[None]:
+    """Shows how long the body, called `name`, has been running, and how long it will.
+
+    Args:
+        left: tells the seconds that are left; None where it does not know yet.
+    """
+    words = "{l_bar}{bar}| {elapsed}<{remaining}" if sys.stderr.isatty() else _TIMES
+
+    def update(bar: tqdm) -> None:
+        seconds = left()
+        # The bar counts seconds, of which one is done in each.
+        bar.n = bar.format_dict["elapsed"]
+        bar.total = None if seconds is None else bar.n + seconds
+
+    with _shown(name, words, update, smoothing=0.0):
+        yield
+
+
+_TIMES = "{desc}: {elapsed} elapsed, {remaining} left"
 _WORDS = "{desc}: {n_fmt} of {total_fmt}, {elapsed} elapsed, {remaining} left"
 
 
 @contextlib.contextmanager
-def _shown(name: str, bar_format: str | None, **options: Any) -> Iterator[tqdm]:
-    """A bar that is kept up to date by a thread, whatever the body waits for."""
+def _shown(
+    name: str,
+    bar_format: str | None,
+    update: Callable[[tqdm], None] = lambda bar: None,
+    **options: Any,
+) -> Iterator[tqdm]:
+    """A bar that is kept up to date by a thread, whatever the body waits for; `update` is called
+    before each refresh."""
     terminal = sys.stderr.isatty()
     bar = tqdm(
         desc=name,
@@ -93,6 +119,7 @@ def _shown(name: str, bar_format: str | None, **options: Any) -> Iterator[tqdm]:
             return
         bar.delay = 0  # from now on there is something to close
         while True:
+            update(bar)
             bar.refresh()
             if ended.wait(_TERMINAL_SECONDS if terminal else _LOG_SECONDS):
                 return

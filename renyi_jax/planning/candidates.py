@@ -14,7 +14,9 @@ from renyi_jax.pruning.config import BLOCKS
 from renyi_jax.pruning.reducers import REDUCERS
 
 ALPHAS = (0.1, 0.25, 0.5, 1.0, 2.0, 4.0, float("inf"))
-MOST_BLOCKS = 4
+PLACES = 4
+"""At which a candidate that is drawn prunes, at the most; each is a block or a run of blocks."""
+
 LEVELS = 16
 """Of the counts that blocks before the last keep: few, so that candidates share programs."""
 
@@ -31,7 +33,7 @@ class Space(NamedTuple):
         reducers: names in `REDUCERS`.
         keep_masses: adaptive keep counts; 1 is fixed ones.
         blocks: that may be pruned, counted from 1; empty for all.
-        most_blocks: pruned at the most.
+        most_blocks: pruned at the most; 0 for any number.
     """
 
     criteria: tuple[str, ...] = ()
@@ -39,7 +41,7 @@ class Space(NamedTuple):
     reducers: tuple[str, ...] = tuple(REDUCERS)
     keep_masses: tuple[float, ...] = (1.0,)
     blocks: tuple[int, ...] = ()
-    most_blocks: int = MOST_BLOCKS
+    most_blocks: int = 0
 
 
 EVERYTHING = Space()
@@ -128,49 +130,65 @@ class Drawer:
 
     def __init__(self, spec: ModelSpec, space: Space, budget: Budget, seed: int):
         self._spec, self._space, self._budget = spec, space, budget
-        self._methods = methods(spec, space)
+        self._methods: dict[str, list[Method]] = {}
+        for method in methods(spec, space):
+            self._methods.setdefault(method["reducer"], []).append(method)
         self._blocks = sorted(set(space.blocks)) or list(range(1, spec.depth + 1))
+        self._most = min(space.most_blocks or spec.depth, len(self._blocks))
         self._rng = np.random.default_rng(seed)
 
     def draw(self) -> Candidate | None:
         """Returns any candidate; None where what was drawn cannot spend the budget.
 
-        Half of them prune all their blocks equally strongly, and a third by one method.
+        It prunes at one to four places. A third of these are runs of blocks, which share the
+        strength of one. Half of the candidates prune equally strongly at all places, and a third by
+        one method.
         """
         rng = self._rng
-        count = int(rng.integers(1, min(self._space.most_blocks, len(self._blocks)) + 1))
-        blocks = np.sort(rng.choice(self._blocks, count, replace=False)).tolist()
-        is_equal = rng.random() < 1 / 2
-        shape = np.ones(count) if is_equal else rng.exponential(size=count) + 0.1
-        drawn = [self._method() for _ in blocks]
-        if rng.random() < 1 / 3:
-            drawn = drawn[:1] * count
-        return self._solved(blocks, drawn, shape.tolist())
+        count = int(rng.integers(1, min(PLACES, self._most) + 1))
+        starts = np.sort(rng.choice(len(self._blocks), count, replace=False)).tolist()
+        is_equal, is_alike = rng.random() < 1 / 2, rng.random() < 1 / 3
+        blocks, drawn, shape = [], [], []
+        for start, end in zip(starts, [*starts[1:], len(self._blocks)]):
+            longest = min(end - start, self._most - len(blocks))
+            length = int(rng.integers(1, longest + 1)) if rng.random() < 1 / 3 else 1
+            method = drawn[0] if is_alike and drawn else self._method()
+            strength = 1.0 if is_equal else float(rng.exponential()) + 0.1
+            blocks += self._blocks[start : start + length]
+            drawn += [method] * length
+            shape += [strength / length] * length
+            if len(blocks) == self._most:
+                break
+        return self._solved(blocks, drawn, shape)
 
     def neighbour(self, near: Candidate) -> Candidate | None:
         """Returns a candidate that differs from another in one respect; None where it cannot.
 
-        A block moves, goes or comes, has another method or order, or prunes more strongly or less
-        beside the others.
+        A block moves, goes or comes, or it, or with it a run of blocks of its method, has another
+        method or order, or prunes more strongly or less beside the others.
         """
         rng = self._rng
         blocks = list(near.pruning.blocks)
         drawn = [_method_of(stage) for stage in near.pruning.stages]
         shape = list(near.shape)
         place = int(rng.integers(len(blocks)))
+        run = _alike(drawn, place, rng) if rng.random() < 1 / 2 else [place]
         free = sorted(set(self._blocks) - set(blocks), key=lambda each: abs(each - blocks[place]))
         change = rng.choice(("move", "method", "order", "strength", "add", "remove"))
         if change == "move" and free:
             blocks[place] = free[int(rng.integers(min(3, len(free))))]
         elif change == "method":
-            drawn[place] = self._method()
+            method = self._method()
+            drawn = [method if n in run else each for n, each in enumerate(drawn)]
         elif change == "order":
-            drawn[place] = drawn[place] | {"alpha": float(rng.choice(self._space.alphas))}
+            alpha = {"alpha": float(rng.choice(self._space.alphas))}
+            drawn = [each | alpha if n in run else each for n, each in enumerate(drawn)]
         elif change == "strength":
-            shape[place] *= float(np.exp(rng.normal()))
-        elif change == "add" and free and len(blocks) < self._space.most_blocks:
+            factor = float(np.exp(rng.normal()))
+            shape = [each * factor if n in run else each for n, each in enumerate(shape)]
+        elif change == "add" and free and len(blocks) < self._most:
             blocks.append(int(rng.choice(free)))
-            drawn.append(self._method())
+            drawn.append(self._method() if rng.random() < 1 / 2 else drawn[place])
             shape.append(shape[place])
         elif change == "remove" and len(blocks) > 1:
             del blocks[place], drawn[place], shape[place]
@@ -184,7 +202,9 @@ class Drawer:
         return self._solved(other.pruning.blocks, drawn, other.shape)
 
     def _method(self) -> Method:
-        method = self._methods[int(self._rng.integers(len(self._methods)))]
+        """Any reducer, each as often, and then any criterion that goes with it."""
+        several = self._methods[self._rng.choice(list(self._methods))]
+        method = several[int(self._rng.integers(len(several)))]
         alpha = float(self._rng.choice(self._space.alphas))
         return method | {
             "alpha": alpha,
@@ -212,6 +232,16 @@ class Drawer:
 
 def _method_of(stage: Stage) -> Method:
     return {name: getattr(stage, name) for name in ("criterion", "reducer", "alpha", "keep_mass")}
+
+
+def _alike(drawn: Sequence[Method], place: int, rng: np.random.Generator) -> range:
+    """The places of one method next to `place`: those up to it, or those from it on."""
+    first = last = place
+    while first > 0 and drawn[first - 1] == drawn[place]:
+        first -= 1
+    while last + 1 < len(drawn) and drawn[last + 1] == drawn[place]:
+        last += 1
+    return range(first, place + 1) if rng.random() < 1 / 2 else range(place, last + 1)
 
 
 def _runs(pruning: PruningConfig, spec: ModelSpec) -> bool:

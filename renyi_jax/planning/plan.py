@@ -1,7 +1,6 @@
 """`find_plan`: the pruning of a model that loses least at a budget, chosen by measurement."""
 
 import dataclasses
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,7 +10,7 @@ import numpy as np
 from jaxtyping import Float, Int, Shaped
 
 from renyi_jax.common.files import output_file, write_json
-from renyi_jax.common.progress import progress
+from renyi_jax.common.progress import time_left
 from renyi_jax.common.statistics import interval
 from renyi_jax.common.store import Store
 from renyi_jax.common.version import __version__
@@ -20,7 +19,7 @@ from renyi_jax.models import VisionTransformer
 from renyi_jax.planning.candidates import EVERYTHING, Candidate, Drawer, Space, baselines, methods
 from renyi_jax.planning.cost import Budget, Cost, gmacs_of, share_budget
 from renyi_jax.planning.judge import Judge, images_digest
-from renyi_jax.planning.search import Judged, images_needed, search
+from renyi_jax.planning.search import Forecast, Judged, images_needed, passes, search
 from renyi_jax.pruning import PruningConfig
 
 Row = dict[str, Any]
@@ -170,40 +169,48 @@ def find_plans(
         "jax": jax.__version__,
         "device": jax.devices()[0].device_kind,
     }
+    published = [baselines(model.spec, budget) for budget in budgets]
+    compared = sum(len(each) + 2 for each in published)  # the plan, and the unpruned model
+    forecast = Forecast(
+        candidates * len(budgets),
+        passes(candidates, half, batch_size) * len(budgets) + compared * (len(images) - half),
+    )
     found: list[Found] = []
-    for budget in budgets:
-        published = baselines(model.spec, budget)
-        starts = [Candidate(each, (1.0,) * len(each.stages)) for each in published.values()]
-        if found:
-            like = Drawer(model.spec, space, budget, seed).like
-            starts += filter(None, (like(each.candidate) for each in found[-1].judged[:_BEST]))
-        judged = search(
-            judge,
-            model.spec,
-            space,
-            budget,
-            images=half,
-            candidates=candidates,
-            starts=starts,
-            seed=seed,
-        )
-        best = judged[0].candidate.pruning
-        named = {"plan": best, **published, "unpruned": None}
-        judging = judge(list(named.values()), half, len(images))
-        total = math.ceil((len(images) - half) / batch_size)
-        parts = progress(judging, "Judging the plan", unit="batch", total=total)
-        losses = np.concatenate(list(parts), axis=1)
-        rows = _rows(named, losses, budget, gmacs_of(model.spec))
-        plan = Plan(
-            pruning=best,
-            budget=budget.words,
-            gmacs=rows[0]["gmacs"],
-            score=rows[0]["score"],
-            objective=judge.objective.name,
-            rows=tuple(rows),
-            made_from=made_from,
-        )
-        found.append(Found(plan, judged))
+    with time_left("Planning", forecast):
+        for budget, others in zip(budgets, published):
+            starts = [
+                Candidate(each, (1.0,) * len(each.stages))
+                for each in others.values()
+                if len(each.stages) <= (space.most_blocks or model.spec.depth)
+            ]
+            if found:
+                like = Drawer(model.spec, space, budget, seed).like
+                starts += filter(None, (like(each.candidate) for each in found[-1].judged[:_BEST]))
+            judged = search(
+                judge,
+                model.spec,
+                space,
+                budget,
+                images=half,
+                candidates=candidates,
+                starts=starts,
+                seed=seed,
+                told=forecast.tell,
+            )
+            best = judged[0].candidate.pruning
+            named = {"plan": best, **others, "unpruned": None}
+            losses = judge(list(named.values()), half, len(images), forecast.tell)
+            rows = _rows(named, losses, budget, gmacs_of(model.spec))
+            plan = Plan(
+                pruning=best,
+                budget=budget.words,
+                gmacs=rows[0]["gmacs"],
+                score=rows[0]["score"],
+                objective=judge.objective.name,
+                rows=tuple(rows),
+                made_from=made_from,
+            )
+            found.append(Found(plan, judged))
     return found
 
 

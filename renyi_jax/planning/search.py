@@ -1,23 +1,23 @@
 """The search: many candidates on few images, few on many."""
 
+import itertools
 import math
-from collections.abc import Iterable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
-from renyi_jax.common.progress import progress_bar
 from renyi_jax.errors import UserError
 from renyi_jax.models.spec import ModelSpec
 from renyi_jax.planning.candidates import Candidate, Drawer, Space
 from renyi_jax.planning.cost import Budget
-from renyi_jax.planning.judge import Judge
+from renyi_jax.planning.judge import Judge, Spent
 from renyi_jax.pruning import PruningConfig
 
-ROUNDS = 3
-SHRINK = 4
-"""Each round has so many times fewer candidates, and as many times more images."""
+GENERATIONS = 4
+"""Of candidates that differ from the best so far."""
 
 _TRIES = 40
 """Draws for each candidate, before the space counts as empty."""
@@ -49,11 +49,13 @@ def search(
     candidates: int,
     starts: Iterable[Candidate] = (),
     seed: int = 0,
+    told: Callable[[Spent, float], None] = lambda spent, new: None,
 ) -> list[Judged]:
     """Returns all that were judged, those that came furthest first, of these the best first.
 
-    A half of the candidates is drawn. The other half differs from the best of these in one respect
-    each. Then the best quarter goes on to four times the images, twice.
+    A half of the candidates is drawn, and judged on few images; the best eighth goes on to twice as
+    many or more. There the other half comes in, by generations: each candidate differs in one
+    respect from one of the best so far. Then the best go on to more images, and to all.
 
     Args:
         judge: of the images.
@@ -64,50 +66,108 @@ def search(
         candidates: in all.
         starts: that are among those of the first half.
         seed: decides what is drawn.
+        told: called with what was spent, and how many candidates were new.
 
     Raises:
         UserError: the model can run nothing of the space, or nothing that spends the budget.
     """
     drawer = Drawer(spec, space, budget, seed)
-    sizes = [max(1, candidates // SHRINK**number) for number in range(ROUNDS)]
-    batches = [
-        images / SHRINK ** (ROUNDS - 1 - number) / judge.batch_size for number in range(ROUNDS)
-    ]
-    counts = [min(images, judge.batch_size * math.ceil(each)) for each in batches]
-    first = _unique(starts, iter(drawer.draw, _NEVER), max(1, candidates // 2))
+    rounds = schedule(candidates, images, judge.batch_size)
+    first = _unique(starts, iter(drawer.draw, _NEVER), rounds[0].size)
     if not first:
         raise UserError(
             f"Of all that the search may choose from, nothing costs {budget.words}: allow other"
             " reducers, more blocks, or another budget."
         )
-    new = [count - before for count, before in zip(counts, (0, *counts))]
-    total = sum(size * count for size, count in zip(sizes, new))
     found: dict[PruningConfig, Judged] = {}
-    with progress_bar(f"Planning for {budget.words}", total, unit="image", smoothing=0.0) as bar:
 
-        def go_on(chosen: Sequence[Candidate], count: int) -> list[Judged]:
-            """Judges candidates that have come equally far on `count` images; the best first."""
-            known = [
-                found[each.pruning].losses if each.pruning in found else _NONE for each in chosen
-            ]
-            parts = [np.stack(known)]
-            for part in judge([each.pruning for each in chosen], parts[0].shape[1], count):
-                parts.append(part)
-                bar.update(part.size)
-            losses = np.concatenate(parts, axis=1)
-            judged = [Judged(*each) for each in zip(chosen, losses)]
-            found.update({each.candidate.pruning: each for each in judged})
-            return sorted(judged, key=_mean)
+    def go_on(chosen: Sequence[Candidate], count: int) -> list[Judged]:
+        """Judges candidates that have come equally far on `count` images; the best first."""
+        known = np.stack(
+            [found[each.pruning].losses if each.pruning in found else _NONE for each in chosen]
+        )
+        new = 0.0 if known.size else 1 / count
+        more = judge(
+            [each.pruning for each in chosen],
+            *(known.shape[1], count),
+            told=lambda spent: told(spent, new * spent.passes),
+        )
+        judged = [Judged(*each) for each in zip(chosen, np.concatenate([known, more], axis=1))]
+        found.update({each.candidate.pruning: each for each in judged})
+        return sorted(judged, key=_mean)
 
-        best = go_on(first, counts[0])
-        near = [each.candidate for each in best[: max(1, sizes[0] // 8)]]
-        neighbours = (drawer.neighbour(near[n % len(near)]) for n in range(10**9))
-        unseen = (each for each in neighbours if each is None or each.pruning not in found)
-        second = _unique((), unseen, sizes[0] - len(first))
-        best = sorted([*best, *(go_on(second, counts[0]) if second else ())], key=_mean)
-        for size, count in zip(sizes[1:], counts[1:]):
-            best = go_on([each.candidate for each in best[:size]], count)
+    best = go_on(first, rounds[0].images)
+    for number, each in enumerate(rounds[1:], start=1):
+        best = go_on([one.candidate for one in best[: each.size]], each.images)
+        if number == 1:
+            for new in _parts(candidates - len(first), GENERATIONS):
+                near = [one.candidate for one in best[: max(1, candidates // 16)]]
+                neighbours = (drawer.neighbour(near[n % len(near)]) for n in itertools.count())
+                unseen = (one for one in neighbours if one is None or one.pruning not in found)
+                if second := _unique((), unseen, new):
+                    best = sorted([*best, *go_on(second, each.images)], key=_mean)
     return sorted(found.values(), key=lambda each: (-len(each.losses), _mean(each)))
+
+
+class Round(NamedTuple):
+    """How many candidates see how many images."""
+
+    size: int
+    images: int
+
+
+def schedule(candidates: int, images: int, batch_size: int) -> list[Round]:
+    """Returns the rounds of a search; in the second, the other half of the candidates comes in."""
+    return [
+        Round(
+            max(1, candidates // part),
+            min(images, batch_size * math.ceil(images / share / batch_size)),
+        )
+        for part, share in ((2, 64), (8, 16), (8, 4), (32, 1))
+    ]
+
+
+def passes(candidates: int, images: int, batch_size: int) -> int:
+    """Returns how often an image goes through a pruned model in a search."""
+    first, second, *others = rounds = schedule(candidates, images, batch_size)
+    new = [after.images - before.images for before, after in itertools.pairwise(rounds)]
+    total = first.size * first.images + (candidates - first.size) * second.images
+    return total + sum(each.size * count for each, count in zip((second, *others), new))
+
+
+class Forecast:
+    """Tells the seconds that are left, by what was spent so far.
+
+    Args:
+        candidates: that come in all, each of which may need programs of its own.
+        passes: in all.
+    """
+
+    def __init__(self, candidates: int, passes: int):
+        self._left = np.array([candidates, passes], float)
+        self._done, self._seconds = np.zeros(2), np.zeros(2)
+        self._since = time.monotonic()
+
+    def tell(self, spent: Spent, candidates: float = 0.0) -> None:
+        """Takes in what was spent, and how many candidates were new."""
+        self._left -= (candidates, spent.passes)
+        self._since = time.monotonic()
+        if spent.running:  # else it was found in the store
+            self._done += (candidates, spent.passes)
+            self._seconds += (spent.compiling, spent.running)
+
+    def __call__(self) -> float | None:
+        """Returns the seconds left; None before any are known."""
+        if not self._done[1]:
+            return None
+        each = self._seconds / np.maximum(1, self._done)
+        seconds = float(each @ np.maximum(0, self._left))
+        return max(0.0, seconds - (time.monotonic() - self._since))
+
+
+def _parts(total: int, parts: int) -> list[int]:
+    """Nearly equal whole numbers of that sum, without zeros."""
+    return [size for part in range(parts) if (size := (total + part) // parts)]
 
 
 _NONE = np.zeros(0, np.float32)

@@ -5,8 +5,10 @@ run once for all. The blocks are of one shape, so one program serves them all: i
 for each number of tokens, and where a block prunes for each way to. Orders are run-time values.
 """
 
+import concurrent.futures
 import dataclasses
 import functools
+import os
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -15,9 +17,33 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from renyi_jax.models.forward import Forward, Images, Weights, weights_of
-from renyi_jax.models.vit import VisionTransformer, run_block
+from renyi_jax.models import Forward, VisionTransformer, weights_of
+from renyi_jax.models.forward import Images, Weights
+from renyi_jax.models.vit import run_block
 from renyi_jax.pruning import PruningConfig, Stage, Tokens
+
+
+class Run(NamedTuple):
+    """One block, run once for all prunings that have gone the same way up to it.
+
+    Attributes:
+        number: of the block, from 1.
+        stage: by which it prunes; None for not at all.
+        source: the run whose tokens enter it; -1 for the embedded images.
+        program: the compiled block, and what leaves it.
+    """
+
+    number: int
+    stage: Stage | None
+    source: int
+    program: "Program"
+
+
+class Route(NamedTuple):
+    """The runs of several prunings, each after its source, and the run that ends each pruning."""
+
+    runs: list[Run]
+    ends: list[int]
 
 
 class Walk:
@@ -25,76 +51,135 @@ class Walk:
 
     Args:
         model: its weights; its own pruning makes no difference.
+        batch_size: images at a time.
     """
 
-    def __init__(self, model: VisionTransformer):
+    def __init__(self, model: VisionTransformer, batch_size: int):
         plain = model.with_pruning(None)
         self._forward, self._weights = Forward.of(plain), weights_of(plain)
-        self._blocks = [nnx.split(block) for block in plain.blocks]
+        self._graphs, self._params = zip(*(nnx.split(block) for block in plain.blocks))
+        self._kinds = [self._graphs.index(graph) for graph in self._graphs]
+        self._programs: dict[Any, Program] = {}
         self._patches = model.spec.num_patches
+        images = jax.ShapeDtypeStruct((batch_size, *model.spec.image_size, 3), jnp.uint8)
+        self._begun = _begin.eval_shape(self._forward, self._weights, images)
 
-    def __call__(
-        self,
-        images: Images,
-        prunings: Sequence[PruningConfig | None],
-    ) -> list[Float[Array, "b outputs"]]:
-        """Returns the outputs of the model under each pruning; None is none.
+    def route(self, prunings: Sequence[PruningConfig | None]) -> Route:
+        """Returns what is to be run for these prunings of the model's blocks; None is none."""
+        route = Route([], [-1] * len(prunings))
+        ahead = [(place, each.stages if each else ()) for place, each in enumerate(prunings)]
+        self._add(route, -1, self._begun, 1, ahead)
+        return route
+
+    def compile(self, route: Route) -> int:
+        """Compiles what the route needs and is not compiled, several at once; returns how many."""
+        new = {id(run.program): run.program for run in route.runs if run.program.call is None}
+        with concurrent.futures.ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+            list(pool.map(Program.compile, new.values()))
+        return len(new)
+
+    def __call__(self, images: Images, route: Route) -> list[Float[Array, "b outputs"]]:
+        """Returns the outputs of the model under each pruning of a route that is compiled.
 
         Args:
-            images: pixels, or floats that are normalised already.
-            prunings: of the model's blocks.
+            images: pixels of a batch.
+            route: of the prunings.
         """
-        outputs: list[Any] = [None] * len(prunings)
-        ahead = [
-            _Ahead(place, pruning.stages if pruning else ())
-            for place, pruning in enumerate(prunings)
-        ]
-        self._go(_begin(self._forward, self._weights, images), 1, ahead, outputs)
-        return outputs
+        last = {run.source: place for place, run in enumerate(route.runs)}
+        tokens = {-1: _begin(self._forward, self._weights, images)}
+        outputs: dict[int, Any] = {}
+        for place, run in enumerate(route.runs):
+            tokens[place] = self._run(run, tokens[run.source])
+            if last[run.source] == place:
+                del tokens[run.source]
+            if place not in last:
+                outputs[place] = _finish(self._forward, self._weights, tokens.pop(place))
+        return [outputs[end] for end in route.ends]
 
-    def _go(
-        self, tokens: Tokens, number: int, ahead: Sequence["_Ahead"], outputs: list[Any]
+    def _add(
+        self,
+        route: Route,
+        source: int,
+        tokens: Tokens,
+        number: int,
+        ahead: Sequence[tuple[int, tuple[Stage, ...]]],
     ) -> None:
-        """Fills in the outputs of prunings that have gone the same way up to block `number`."""
-        while ahead and number <= len(self._blocks):
-            by_stage: dict[Stage, list[_Ahead]] = {}
+        """Adds the runs of prunings that have gone the same way up to block `number`."""
+        while ahead and number <= len(self._params):
+            by_stage: dict[Stage, list[tuple[int, tuple[Stage, ...]]]] = {}
             others = []
-            for each in ahead:
-                if each.stages and each.stages[0].block == number:
-                    rest = each._replace(stages=each.stages[1:])
-                    by_stage.setdefault(each.stages[0], []).append(rest)
+            for place, stages in ahead:
+                if stages and stages[0].block == number:
+                    by_stage.setdefault(stages[0], []).append((place, stages[1:]))
                 else:
-                    others.append(each)
+                    others.append((place, stages))
             for stage, alike in by_stage.items():
-                self._go(self._run(number, tokens, stage), number + 1, alike, outputs)
+                run = self._run_of(number, stage, source, tokens)
+                route.runs.append(run)
+                self._add(route, len(route.runs) - 1, run.program.leaving, number + 1, alike)
             ahead = others
             if ahead:
-                tokens = self._run(number, tokens, None)
+                route.runs.append(self._run_of(number, None, source, tokens))
+                source, tokens = len(route.runs) - 1, route.runs[-1].program.leaving
             number += 1
-        if ahead:
-            output = _finish(self._forward, self._weights, tokens)
-            for each in ahead:
-                outputs[each.place] = output
+        for place, _ in ahead:
+            route.ends[place] = source
 
-    def _run(self, number: int, tokens: Tokens, stage: Stage | None) -> Tokens:
-        graphdef, params = self._blocks[number - 1]
-        if stage is None:
-            return _block_program()(graphdef, params, tokens, None, None, None)
-        order = jnp.asarray(stage.alpha, jnp.float32)
-        draws = None
-        if stage.needs().draws:
-            shape = (tokens.values.shape[0], self._patches)
-            draws = jax.random.uniform(jax.random.key(number), shape)
+    def _run_of(self, number: int, stage: Stage | None, source: int, tokens: Tokens) -> Run:
         # What is compiled does not depend on the block's number, nor on the order.
-        stage = dataclasses.replace(stage, block=1, alpha=1.0)
-        return _block_program()(graphdef, params, tokens, stage, order, draws)
+        like = stage and dataclasses.replace(stage, block=1, alpha=1.0)
+        key = self._kinds[number - 1], tokens, like
+        if key not in self._programs:
+            graph, params = self._graphs[number - 1], self._params[number - 1]
+            shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), params)
+            leaves, tree = jax.tree.flatten(shapes)
+            self._programs[key] = _program(graph, tree, tuple(leaves), tokens, like, self._patches)
+        return Run(number, stage, source, self._programs[key])
+
+    def _run(self, run: Run, tokens: Tokens) -> Tokens:
+        order = draws = None
+        if run.stage is not None:
+            order = jnp.asarray(run.stage.alpha, jnp.float32)
+            if run.stage.needs().draws:
+                shape = (tokens.values.shape[0], self._patches)
+                draws = jax.random.uniform(jax.random.key(run.number), shape)
+        return run.program.call(self._params[run.number - 1], tokens, order, draws)
 
 
-class _Ahead(NamedTuple):
-    """What a pruning, the `place`-th, has before it."""
+class Program:
+    """A block for tokens of one shape, pruned in one way.
 
-    place: int
-    stages: tuple[Stage, ...]
+    Attributes:
+        leaving: the shapes of the tokens that leave it.
+        call: of weights, tokens, order and draws; None until it is compiled.
+    """
+
+    def __init__(self, arguments: tuple[Any, ...]):
+        self._arguments = arguments
+        self.leaving: Tokens = _BLOCK.eval_shape(*arguments)
+        self.call: Any = None
+
+    def compile(self) -> None:
+        """Makes `call`."""
+        self.call = _BLOCK.lower(*self._arguments).compile()
+
+
+@functools.cache
+def _program(
+    graph: Any,
+    tree: Any,
+    leaves: tuple[Any, ...],
+    tokens: Tokens,
+    stage: Stage | None,
+    patches: int,
+) -> Program:
+    """The program of a block of these shapes, the same for every model of one spec."""
+    order = draws = None
+    if stage is not None:
+        order = jax.ShapeDtypeStruct((), jnp.float32)
+        if stage.needs().draws:
+            draws = jax.ShapeDtypeStruct((tokens.values.shape[0], patches), jnp.float32)
+    return Program((graph, tree.unflatten(leaves), tokens, stage, order, draws))
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -105,18 +190,6 @@ def _begin(forward: Forward, weights: Weights, images: Images) -> Tokens:
 @functools.partial(jax.jit, static_argnums=0)
 def _finish(forward: Forward, weights: Weights, tokens: Tokens) -> Float[Array, "b o"]:
     return forward.model(weights).finish(tokens)
-
-
-@functools.cache
-def _block_program() -> Any:
-    """The compiled `block_of`.
-
-    On CPU its time goes into matrix products, which are compiled already: without optimising the
-    rest, a block of ViT-S compiles in half of the time and runs as fast.
-    """
-    is_cpu = jax.default_backend() == "cpu"
-    options: Any = {"xla_backend_optimization_level": 0} if is_cpu else None
-    return jax.jit(block_of, static_argnums=(0, 3), compiler_options=options)
 
 
 def block_of(
@@ -130,3 +203,6 @@ def block_of(
     """Returns the tokens that leave a block; `stage`, `order` and `draws` are None unpruned."""
     block = nnx.merge(graphdef, params)
     return run_block(stage, None, False, block, tokens, order, draws, None)[0]
+
+
+_BLOCK = jax.jit(block_of, static_argnums=(0, 3))

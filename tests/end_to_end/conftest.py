@@ -9,6 +9,7 @@ import pytest
 from children import ROOT
 
 from renyi_jax.data import fashion_mnist
+from renyi_jax.pruning import PruningConfig
 
 NUM_TEST = 23
 
@@ -40,7 +41,7 @@ def get_config():
     config = default_config()
     config.model.name = "tiny"
     config.model.patch_drop_rate = 0.2
-    config.pruning.blocks = (1, 2)
+    config.pruning.plan = {plan!r}
     config.data.builder_config = "full"
     config.data.data_dir = {data_dir!r}
     config.data.manual_dir = {manual_dir!r}
@@ -67,12 +68,13 @@ def config_file(tmp_path_factory):
         labels = rng.integers(0, 10, size).astype(np.uint8)
         for name, array in zip(fashion_mnist.FILES[split], (images, labels), strict=True):
             fashion_mnist.write_idx(folder / name, array)
+    PruningConfig(blocks=(1, 2)).save(folder / "plan.json")
+    places = {"data_dir": folder / "prepared", "manual_dir": folder, "plan": folder / "plan.json"}
+    text = CONFIG
+    for name, path in places.items():
+        text = text.replace(f"{{{name}!r}}", repr(str(path)))
     file = folder / "tiny.py"
-    file.write_text(
-        CONFIG.replace("{data_dir!r}", repr(str(folder / "prepared"))).replace(
-            "{manual_dir!r}", repr(str(folder))
-        )
-    )
+    file.write_text(text)
     return file
 
 

@@ -10,6 +10,7 @@ from tiny import tiny_model, tiny_spec
 
 from renyi_jax.data.fashion_mnist import CLASS_NAMES
 from renyi_jax.models import save_weights
+from renyi_jax.pruning import PruningConfig
 
 pytestmark = pytest.mark.slow
 
@@ -120,6 +121,8 @@ def test_a_folder_needs_no_config_and_another_one_gets_numbers_of_its_own(run_ch
     write_images(tmp_path / "coats" / "Coat")
     names = tmp_path / "classes.txt"
     names.write_text("\n".join(CLASS_NAMES))
+    plan = PruningConfig(blocks=(2, 5), keep_rate=(0.9, 0.4), reducer="fuse", alpha=(0.25, 1.0))
+    plan.save(tmp_path / "plan.json")
     rows = {}
     for folder in ("bags", "coats"):
         done = run_child(
@@ -127,12 +130,14 @@ def test_a_folder_needs_no_config_and_another_one_gets_numbers_of_its_own(run_ch
             f"--data={tmp_path / folder}",
             "--weights=embedded:vit_nano_patch4_56",
             f"--class_names={names}",
+            f"--plan={tmp_path / 'plan.json'}",
             f"--out={tmp_path / 'out'}",
             "--config.evaluate.batch_size=4",
         )
         assert done.status == 0, done.stderr
         results = json.loads((tmp_path / "out" / "results.json").read_text())
         assert results["config"]["model"]["name"] == "vit_nano_patch4_56"
+        assert PruningConfig.from_json(results["config"]["pruning"]) == plan
         rows[folder] = results["evaluations"]
     assert [row["num_examples"] for row in rows["bags"]] == [6, 6]
     for bags, coats in zip(rows["bags"], rows["coats"], strict=True):

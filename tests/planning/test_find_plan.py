@@ -16,10 +16,16 @@ from renyi_jax.models import normalize_images
 from renyi_jax.planning import Space, find_plans
 from renyi_jax.planning.candidates import Candidate
 from renyi_jax.planning.cost import gmacs_of, share_budget
+<<<<<<< HEAD
 from renyi_jax.planning.judge import ANGLE, DIVERGENCE, LIKELIHOOD, Judge, objective_of
 from renyi_jax.planning.report import write_page
 from renyi_jax.planning.results import write_plans
 from renyi_jax.planning.search import images_needed, search
+=======
+from renyi_jax.planning.judge import ANGLE, DIVERGENCE, LIKELIHOOD, Judge, Spent, objective_of
+from renyi_jax.planning.report import write_plans
+from renyi_jax.planning.search import Forecast, images_needed, passes, search
+>>>>>>> b212819 (Plan in half of the passes, tell the time left by programs and passes, and merge here and drop there)
 from renyi_jax.pruning import PruningConfig
 
 SPACE = Space(criteria=("renyi",), reducers=("drop",), blocks=(1, 2), most_blocks=2)
@@ -56,7 +62,7 @@ def test_few_images_are_seen_by_many_candidates_and_many_by_few(found):
 def test_the_losses_are_those_of_the_model_under_the_pruning(found):
     plan = found[0].plan
     judge = Judge(tiny_model(), PIXELS, None, 8)
-    (losses,) = np.concatenate(list(judge([plan.pruning], 0, 32)), axis=1)
+    (losses,) = judge([plan.pruning], 0, 32)
     images = normalize_images(jnp.asarray(PIXELS), tiny_spec().mean, tiny_spec().std)
     plain, pruned = (
         np.asarray(jax.jit(tiny_model().with_pruning(each).__call__)(images), np.float64)
@@ -73,7 +79,7 @@ def test_the_comparison_is_on_images_that_did_not_choose(found):
     judge = Judge(tiny_model(), PIXELS[order], None, 8)
     for row in plan.rows:
         pruning = row["pruning"] and PruningConfig.from_json(row["pruning"])
-        losses = np.concatenate(list(judge([pruning], 16, 32)), axis=1)[0]
+        (losses,) = judge([pruning], 16, 32)
         assert row["score"] == pytest.approx(losses.mean(), rel=1e-4, abs=1e-6)
         if row["name"] != "plan":
             low, high = row["difference_interval"]
@@ -127,7 +133,7 @@ def test_the_objective_is_what_can_be_judged():
 def test_an_unpruned_model_has_no_divergence_and_no_angle():
     for classes in (0, 10):
         judge = Judge(tiny_model(spec=tiny_spec(num_classes=classes)), PIXELS, None, 8)
-        losses = np.concatenate(list(judge([None], 0, 12)), axis=1)
+        losses = judge([None], 0, 12)
         np.testing.assert_allclose(losses, 0, atol=1e-5)
         assert losses.shape == (1, 12)
 
@@ -173,3 +179,27 @@ def test_the_page_and_the_results_hold_all_that_was_judged(found, tmp_path):
     assert page.count('<article class="photo">') == 8
     assert page.count(f"--plan={folder / 'plan_a.json'}") == 1
     assert all(row["name"] in page for row in found[0].plan.rows)
+
+
+def test_the_time_left_counts_programs_and_passes_that_were_not_found_in_the_store(monkeypatch):
+    clock = iter([0.0, 100.0, 101.0, 200.0, 201.0])
+    monkeypatch.setattr("renyi_jax.planning.search.time.monotonic", lambda: next(clock))
+    forecast = Forecast(candidates=10, passes=1000)
+    assert forecast() is None
+    forecast.tell(Spent(passes=100, compiling=30.0, running=20.0), 5.0)
+    assert forecast() == pytest.approx(5 * 6.0 + 900 * 0.2 - 1)
+    forecast.tell(Spent(passes=400))
+    assert forecast() == pytest.approx(5 * 6.0 + 500 * 0.2 - 1)
+
+
+def test_the_passes_of_a_search_are_those_foreseen():
+    ran = []
+    judge = Judge(tiny_model(), PIXELS, None, 2)
+    search(
+        *(judge, tiny_spec(), SPACE, BUDGET),
+        images=16,
+        candidates=16,
+        told=lambda spent, new: ran.append((spent.passes, new)),
+    )
+    done, new = map(sum, zip(*ran))
+    assert done == passes(16, 16, 2) and new == pytest.approx(16)

@@ -32,7 +32,9 @@ def test_a_candidate_spends_its_budget_to_the_last_patch():
         *before, last = counts(pruning)
         if last + 1 < (before or [DEIT.num_patches])[-1]:
             assert count_flops(DEIT, with_last(pruning, last + 1)) > 0.5 * count_flops(DEIT, None)
-    assert {len(each.stages) for each in found} == {1, 2, 3, 4}
+    assert {len(each.stages) for each in found} > {1, 2, 3}
+    reducers = [{stage.reducer for stage in each.stages} for each in found]
+    assert any(each >= {"merge", "drop"} for each in reducers)
 
 
 def test_a_neighbour_differs_in_one_respect_and_spends_the_same_budget():
@@ -44,7 +46,7 @@ def test_a_neighbour_differs_in_one_respect_and_spends_the_same_budget():
         assert 0.98 < gmacs_of(DEIT)(each.pruning.stages) / HALF.limit <= 1
         methods = [(stage.block, stage.criterion, stage.alpha) for stage in each.pruning.stages]
         before = [(stage.block, stage.criterion, stage.alpha) for stage in start.pruning.stages]
-        assert len(set(methods) - set(before)) <= 1
+        assert len({stage[1:] for stage in set(methods) - set(before)}) <= 1
 
 
 def test_the_same_seed_draws_the_same():

@@ -22,39 +22,43 @@ PRUNINGS = [
 IMAGES = jnp.asarray(np.random.default_rng(1).normal(size=(3, 16, 16, 3)), jnp.float32)
 
 
+def run(model, prunings):
+    walk = Walk(model, 3)
+    route = walk.route(prunings)
+    walk.compile(route)
+    return walk(IMAGES, route)
+
+
 def test_prunings_that_run_together_give_what_each_gives_alone():
     model = tiny_model()
-    together = Walk(model)(IMAGES, PRUNINGS)
+    together = run(model, PRUNINGS)
     for pruning, outputs in zip(PRUNINGS, together):
         alone = jax.jit(model.with_pruning(pruning).__call__)(IMAGES)
         np.testing.assert_allclose(outputs, alone, rtol=1e-4, atol=1e-5)
 
 
-def test_what_prunings_share_runs_once(monkeypatch):
-    walk, ran = Walk(tiny_model()), []
-    run = walk._run
-    monkeypatch.setattr(walk, "_run", lambda *args: ran.append(args[0]) or run(*args))
-    walk(IMAGES, PRUNINGS[:4])
+def test_what_prunings_share_runs_once():
+    route = Walk(tiny_model(), 3).route(PRUNINGS[:4])
     # Unpruned 1, 2, 3; pruned 1; of the first pruned 2, 3; of both others plain 2, pruned 3 each.
-    assert sorted(ran) == [1, 1, 2, 2, 2, 3, 3, 3, 3]
+    assert sorted(each.number for each in route.runs) == [1, 1, 2, 2, 2, 3, 3, 3, 3]
+    assert len(set(route.ends)) == 4
 
 
-def test_another_order_block_or_weights_compile_nothing(count_compilations):
-    walk = Walk(tiny_model())
-    walk(IMAGES, [PruningConfig(blocks=(1,), keep_rate=0.5)])
+def test_another_order_block_or_weights_compile_nothing():
+    walk = Walk(tiny_model(), 5)
+    assert walk.compile(walk.route([None, PruningConfig(blocks=(1,), keep_rate=0.5)])) == 3
     others = [
         PruningConfig(blocks=(1,), keep_rate=0.5, alpha=alpha) for alpha in (0.1, 1.0, float("inf"))
     ]
     others.append(PruningConfig(blocks=(2,), keep_rate=0.5))
-    with count_compilations() as compiled:
-        walk(IMAGES, others)
-        Walk(tiny_model(seed=1))(IMAGES, others)
-    assert not [name for name in compiled if "block_of" in name]
+    for model in (tiny_model(), tiny_model(seed=1)):
+        again = Walk(model, 5)
+        assert again.compile(again.route(others)) == 0
 
 
 @pytest.mark.parametrize("num_classes", [0, 10])
 def test_a_model_without_a_head_gives_its_features(num_classes):
     model = tiny_model(spec=tiny_spec(num_classes=num_classes))
-    (outputs,) = Walk(model)(IMAGES, [None])
+    (outputs,) = run(model, [None])
     assert isinstance(model, VisionTransformer)
     assert outputs.shape == (3, num_classes or 16)
