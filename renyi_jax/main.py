@@ -12,22 +12,27 @@ import sys
 from typing import Any
 
 import jax
-from absl import flags
+from absl import flags, logging
 from etils import epath
 
 from renyi_jax.cli import commands
 from renyi_jax.cli.config import define_config, parse_flags, read_config
-from renyi_jax.common.files import output_folder, write_text
+from renyi_jax.common.files import output_folder, write_json, write_text
 from renyi_jax.common.store import Store
-from renyi_jax.config import to_json
+from renyi_jax.config import pruning_config, to_json
+from renyi_jax.data import Dataset
 from renyi_jax.data.datasets import load_dataset
 from renyi_jax.errors import UserError
 from renyi_jax.evaluation.results import model_card, write_evaluation
 from renyi_jax.evaluation.run import run_evaluations
-from renyi_jax.models import fill, save_weights
+from renyi_jax.models import fill, load, save_weights
 from renyi_jax.models.registry import model_spec
 from renyi_jax.models.weights import check_fit
 from renyi_jax.parallel import all_or_none, join_processes
+from renyi_jax.planning import Plan, find_plans
+from renyi_jax.planning.cost import gmacs_budget, gmacs_of
+from renyi_jax.planning.images import read_records
+from renyi_jax.planning.report import words_of
 from renyi_jax.pruning import DEFAULT_CRITERION, DRAWN, PUBLISHED
 from renyi_jax.training import (
     build_model,
@@ -38,6 +43,9 @@ from renyi_jax.training import (
 )
 from renyi_jax.training.setup import announcement
 from renyi_jax.weights import Checkpoint, read_checkpoint
+
+PLAN_IMAGES = 1000
+"""Training images that a plan is made on."""
 
 _CONFIG = define_config()
 _WORKDIR = flags.DEFINE_string(
@@ -87,15 +95,39 @@ def main() -> None:
         if is_first:
             names = dataset.class_names if dataset.num_classes == model.spec.num_classes else None
             save_weights(model, str(workdir / "model.safetensors"), class_names=names)
-        rows = run_evaluations(model, dataset, config, Store(workdir / "cells"))
+        store = Store(workdir / "cells")
+        plans = _plans(dataset, config, workdir, store)
+        rows = run_evaluations(model, dataset, config, store, [each.pruning for each in plans])
         if is_first:
             write_text(workdir / "README.md", model_card(model, rows, dataset, config))
             write_evaluation(workdir, rows, model, dataset, config)
     print(f"Results: {results_file}")
     print(f"Report:  {workdir / 'report' / 'index.html'}")
+    if (workdir / "plan.json").exists():
+        print(f"Plan:    {workdir / 'plan.json'}")
     print("Next:")
     for command in _next_commands(workdir):
         print(f"  {command}")
+
+
+def _plans(dataset: Dataset, config: Any, workdir: epath.Path, store: Store) -> list[Plan]:
+    """The plan that the config asks for, made on training images and written to plan.json."""
+    candidates, batch_size = config.evaluate.plan_candidates, config.evaluate.batch_size
+    if not candidates:
+        return []
+    if jax.process_count() > 1:
+        logging.warning("No plan is made on several machines: renyi_jax.plan makes one on one.")
+        return []
+    model, _ = load(str(workdir))
+    budget = gmacs_budget(model.spec, gmacs_of(model.spec)(pruning_config(config).stages))
+    images, labels = read_records(
+        dataset.train, model.spec, PLAN_IMAGES, config.seed, config.data.crop_pct
+    )
+    options: Any = {"labels": labels, "candidates": candidates, "seed": config.seed}
+    (found,) = find_plans(model, images, [budget], store=store, batch_size=batch_size, **options)
+    write_json(workdir / "plan.json", found.plan.to_json())
+    print(words_of(found.plan))
+    return [found.plan]
 
 
 def _next_commands(workdir: epath.Path) -> list[str]:

@@ -78,9 +78,9 @@ def time_left(name: str, left: Callable[[], float | None]) -> Iterator[None]:
 
     def update(bar: tqdm) -> None:
         seconds = left()
-        # The bar counts seconds, of which one is done in each.
-        bar.n = bar.format_dict["elapsed"]
-        bar.total = None if seconds is None else bar.n + seconds
+        # The bar counts seconds, of which one is done in each; with none done nothing is known.
+        bar.n = 0.0 if seconds is None else bar.format_dict["elapsed"]
+        bar.total = bar.n + (seconds or 0.0)
 
     with _shown(name, words, update, smoothing=0.0):
         yield

@@ -160,6 +160,9 @@ FIELDS: dict[str, Field | dict[str, Field]] = {
     # from block to block is a tuple, or values with slashes between: "renyi/renyi/cls_attention".
     "evaluate": {
         "batch_size": integer(100, at_least=1, at_most=MAX_BATCH, decides=False),
+        # Prunings to try for a plan that costs what the trained one does, chosen on training
+        # images; it is evaluated beside. 0 makes none.
+        "plan_candidates": integer(0, at_least=0, at_most=100_000, decides=False),
         **{
             option.sweep: several((), per_block(option.field), decides=False)
             for option in OPTIONS.values()

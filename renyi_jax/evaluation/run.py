@@ -55,16 +55,18 @@ def evaluate_runs(
     store: Store | None = None,
     baseline: Baseline = NO_PRUNING,
     is_trained: bool = True,
+    more: Sequence[PruningConfig] = (),
 ) -> Evaluation:
     """Evaluates every run under every setting, on the same images and clock.
 
     Args:
         load: gives the model of a run; all are of one shape and pruning, that of the first row.
+        more: settings beside those of the config.
 
     Raises UserError: a setting that cannot be run, or an empty test split.
     """
     model = load(runs[0])
-    settings = settings_of(model.pruning, config)
+    settings = list(dict.fromkeys([*settings_of(model.pruning, config), *more]))
     programs = Programs(model, config.mesh.to_dict())
     outcomes = []
     for number, run in enumerate(runs):
@@ -90,11 +92,15 @@ def evaluate_runs(
 
 
 def run_evaluations(
-    model: VisionTransformer, dataset: Dataset, config: Config, store: Store | None = None
+    model: VisionTransformer,
+    dataset: Dataset,
+    config: Config,
+    store: Store | None = None,
+    more: Sequence[PruningConfig] = (),
 ) -> list[Row]:
     """The rows of `evaluate_runs` of one model, which has its weights."""
     runs = [Run("the model", config.seed)]
-    return evaluate_runs(dataset, config, runs, lambda _: model, store=store).rows
+    return evaluate_runs(dataset, config, runs, lambda _: model, store=store, more=more).rows
 
 
 def measured_row(

@@ -54,6 +54,7 @@ def get_config():
     config.evaluate.keep_rates = (1.0, 0.5)
     config.evaluate.alphas = (1.0, float("inf"))
     config.evaluate.criteria = ("renyi", "cls_attention")
+    config.evaluate.plan_candidates = 2
     config.checkpoint.every_steps = 3
     return config
 '''

@@ -13,6 +13,8 @@ import time
 
 import pytest
 
+from renyi_jax.pruning import PruningConfig
+
 pytestmark = pytest.mark.slow
 
 NUM_STEPS = 4 * (60 // 8)
@@ -47,9 +49,8 @@ def test_a_run_leaves_results_weights_logs_and_a_report(finished):
     workdir, printed = finished
     results = json.loads((workdir / "results.json").read_text())
     assert results["config"]["pruning"]["blocks"] == [1, 2]
-    settings = [
-        (row["criterion"], row["alpha"], row["keep_rate"]) for row in results["evaluations"]
-    ]
+    *rows, planned = results["evaluations"]
+    settings = [(row["criterion"], row["alpha"], row["keep_rate"]) for row in rows]
     assert settings == [
         ("renyi", 2.0, 0.7),
         ("none", None, 1.0),
@@ -57,6 +58,8 @@ def test_a_run_leaves_results_weights_logs_and_a_report(finished):
         ("renyi", "inf", 0.5),
         ("cls_attention", None, 0.5),
     ]
+    plan = PruningConfig.load(workdir / "plan.json")
+    assert planned["blocks"] == list(plan.blocks) and planned["gmacs"] <= rows[0]["gmacs"]
     for row in results["evaluations"]:
         assert row["num_examples"] == 23
         assert 0 <= row["top1"] <= row["top5"] <= 1
