@@ -32,7 +32,7 @@ from renyi_jax.parallel import all_or_none, join_processes
 from renyi_jax.planning import Plan, find_plans
 from renyi_jax.planning.cost import gmacs_budget, gmacs_of
 from renyi_jax.planning.images import read_records
-from renyi_jax.planning.report import words_of
+from renyi_jax.planning.results import words_of
 from renyi_jax.pruning import DEFAULT_CRITERION, DRAWN, PUBLISHED
 from renyi_jax.training import (
     build_model,

@@ -16,16 +16,10 @@ from renyi_jax.models import normalize_images
 from renyi_jax.planning import Space, find_plans
 from renyi_jax.planning.candidates import Candidate
 from renyi_jax.planning.cost import gmacs_of, share_budget
-<<<<<<< HEAD
-from renyi_jax.planning.judge import ANGLE, DIVERGENCE, LIKELIHOOD, Judge, objective_of
+from renyi_jax.planning.judge import ANGLE, DIVERGENCE, LIKELIHOOD, Judge, Spent, objective_of
 from renyi_jax.planning.report import write_page
 from renyi_jax.planning.results import write_plans
-from renyi_jax.planning.search import images_needed, search
-=======
-from renyi_jax.planning.judge import ANGLE, DIVERGENCE, LIKELIHOOD, Judge, Spent, objective_of
-from renyi_jax.planning.report import write_plans
 from renyi_jax.planning.search import Forecast, images_needed, passes, search
->>>>>>> b212819 (Plan in half of the passes, tell the time left by programs and passes, and merge here and drop there)
 from renyi_jax.pruning import PruningConfig
 
 SPACE = Space(criteria=("renyi",), reducers=("drop",), blocks=(1, 2), most_blocks=2)
