@@ -33,5 +33,5 @@ def get_config():
     config.evaluate.keep_rates = (1.0, 0.7, 0.5)
     config.evaluate.alphas = (1.0, 2.0, 4.0)
     config.evaluate.criteria = ("renyi", "cls_attention", "random")
-    config.evaluate.plan_candidates = 48
+    config.evaluate.plan_candidates = 32
     return config
