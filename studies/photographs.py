@@ -2,6 +2,8 @@
 
 pip install scikit-image
 python -m studies.photographs --out=runs/photographs
+
+OUT/train and OUT/test are the data set; OUT/others are crops of other pictures, to plan on.
 """
 
 from pathlib import Path
@@ -20,6 +22,10 @@ NAMES = (
     *("astronaut.png", "camera.png", "chelsea.png", "coffee.png", "coins.png"),
     *("hubble_deep_field.jpg", "motorcycle_left.png", "retina.jpg", "rocket.jpg"),
 )
+OTHERS = (
+    *("brick.png", "cell.png", "clock_motion.png", "grass.png", "gravel.png", "ihc.png"),
+    *("microaneurysms.png", "moon.png"),
+)
 SHARE = 0.7
 
 
@@ -31,11 +37,12 @@ def main() -> None:
             "The photographs come with scikit-image: pip install scikit-image"
         ) from None
     out = output_folder("--out", _OUT.value)
-    for name in NAMES:
+    for name in (*NAMES, *OTHERS):
         picture = Image.open(Path(skimage.data.__file__).parent / name).convert("RGB")
         for number, crop in enumerate(crops(picture)):
             # A data set has two splits: this study trains on none.
-            for split in ("train", "test") if number == 0 else ("test",):
+            splits = ("train", "test") if number == 0 else ("test",)
+            for split in splits if name in NAMES else ("others",):
                 file = Path(out) / split / Path(name).stem / f"{number}.png"
                 file.parent.mkdir(parents=True, exist_ok=True)
                 crop.save(file)

@@ -145,7 +145,9 @@ def planned(base: PruningConfig, cost: Cost, folder: Path | None = None) -> Iter
         folder: of the plans, `plan_RATE.json` each; None leaves them out.
     """
     for rate in (0.7, 0.5, 0.3):
-        methods = {CLS: {"criterion": CLS}, "renyi 2": {"alpha": 2.0}}
+        criteria = (CLS, "received_attention", "random")
+        methods: dict[str, dict[str, Any]] = {name: {"criterion": name} for name in criteria}
+        methods["renyi 2"] = {"alpha": 2.0}
         of_rate = list(_each(methods, (rate,), base))
         yield from of_rate
         most = cost(of_rate[0].pruning) if of_rate[0].pruning else 0
