@@ -137,7 +137,7 @@ def test_a_folder_needs_no_config_and_another_one_gets_numbers_of_its_own(run_ch
         assert done.status == 0, done.stderr
         results = json.loads((tmp_path / "out" / "results.json").read_text())
         assert results["config"]["model"]["name"] == "vit_nano_patch4_56"
-        assert PruningConfig.from_json(results["config"]["pruning"]) == plan
+        assert plan.to_json().items() <= results["config"]["pruning"].items()
         rows[folder] = results["evaluations"]
     assert [row["num_examples"] for row in rows["bags"]] == [6, 6]
     for bags, coats in zip(rows["bags"], rows["coats"], strict=True):
