@@ -2,8 +2,8 @@
 
 30 epochs; how long that takes on which chip has not been measured yet.
 python -m renyi_jax.main --config=configs/deit_b_flowers102.py --workdir=runs/deit_b_flowers102
-With --config.evaluate.plan_candidates=200 it also plans a pruning of the same cost, which a run with
-another workdir and --config.pruning.plan=runs/deit_b_flowers102/plan.json fine-tunes with.
+With --config.evaluate.plan_candidates=200 it also plans a pruning of the same cost, which a run
+with another workdir and --config.pruning.plan=runs/deit_b_flowers102/plan.json fine-tunes with.
 """
 
 from deit import fine_tuning
