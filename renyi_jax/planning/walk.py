@@ -74,7 +74,7 @@ class Walk:
     def compile(self, route: Route) -> int:
         """Compiles what the route needs and is not compiled, several at once; returns how many."""
         new = {id(run.program): run.program for run in route.runs if run.program.call is None}
-        with concurrent.futures.ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
             list(pool.map(Program.compile, new.values()))
         return len(new)
 
