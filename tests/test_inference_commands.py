@@ -99,7 +99,7 @@ def test_every_figure_is_drawn(run_child, folder, tmp_path):
         r"<code>python -m renyi_jax\.(.+?)</code>", (out / "index.html").read_text()
     )
     predicted = run_child(*shlex.split(html.unescape(command[1])))
-    assert predicted.status == 0 and predicted.stdout.startswith(f"{folder / 'a.png'}: class")
+    assert predicted.status == 0 and predicted.stdout.startswith(f"{folder / 'a.png'}: ")
     means = json.loads((out / "results.json").read_text())
     assert PruningConfig.from_json(means["model"]["pruning"]) == PLAN
     assert np.shape(means["attention_distance_pixels"]) == (12, 4)
