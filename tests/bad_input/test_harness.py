@@ -11,7 +11,7 @@ def test_a_command_in_a_child_says_what_it_says_alone(run_command, tmp_path):
     arguments = ("predict", *NANO, "--image=a.png", "--top=2")
     child, alone = run_command(*arguments), run_command(*arguments, env={"LANG": "C"})
     assert child.status == alone.status == 0
-    assert child.stdout == alone.stdout and child.stdout.startswith("a.png: class ")
+    assert child.stdout == alone.stdout and child.stdout.startswith("a.png: ")
     assert child.peak_bytes > 1e8
 
 

@@ -177,7 +177,7 @@ def test_of_several_models_the_family_and_the_size_choose(family, image_size, ta
         ({"num_classes": 4}, "4 classes are noted, and its classifier has 3"),
         ({"label_names": ["x"]}, "1 names of classes are noted, and its classifier has 3"),
         ({"model_args": {"img_size": 64}}, "for images of 64 x 64 pixels"),
-        ({"architecture": "resnet50"}, "Unknown model 'resnet50'"),
+        ({"architecture": "resnet50"}, "Unknown model 'resnet50"),
         ({"architecture": "deit_small_patch16_224"}, "does not fit deit_small_patch16_224"),
         (
             {"model_type": "vit", "num_hidden_layers": 6},
