@@ -7,7 +7,10 @@ but for the long test, which runs all configs as they are.
 import dataclasses
 import json
 import math
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import archives
@@ -20,7 +23,7 @@ from renyi_jax.models import MODELS, save_weights
 pytestmark = pytest.mark.slow
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
-NARROW = {"embed_dim": 24, "num_heads": 3, "depth": 2}
+NARROW = {"embed_dim": 24, "num_heads": 3}
 NARROW_CONFIG = f"""
 import dataclasses
 import importlib
@@ -30,7 +33,7 @@ from renyi_jax.models import MODELS
 
 sys.path.append({str(CONFIGS)!r})
 for name in ("deit_small_patch16_224", "deit_base_patch16_224"):
-    MODELS[name] = dataclasses.replace(MODELS[name], **{NARROW!r})
+    MODELS[name] = dataclasses.replace(MODELS[name], **{NARROW!r}, depth=DEPTH)
 
 
 def get_config(name):
@@ -60,6 +63,34 @@ def prepared(tmp_path_factory):
     return tmp_path_factory.mktemp("prepared")
 
 
+def _shortened(brought, prepared):
+    return (
+        f"--config.data.data_dir={prepared}",
+        f"--config.data.manual_dir={brought}",
+        "--config.data.batch_size=4",
+        "--config.data.num_workers=0",
+        "--config.train.epochs=1",
+        "--config.train.warmup_epochs=0",
+        "--config.train.log_every_steps=1",
+        "--config.train.evaluate_every_epochs=0",
+        "--config.model.image_size=48",
+        "--config.evaluate.batch_size=4",
+        "--config.evaluate.keep_rates=()",
+        "--config.evaluate.alphas=(1.0,)",
+        "--config.evaluate.criteria=()",
+    )
+
+
+@pytest.fixture(scope="module")
+def narrow(tmp_path_factory, request):
+    """A file of the configs with narrow models, of so many blocks, and weights to start from."""
+    folder, depth = tmp_path_factory.mktemp("narrow"), request.param
+    (folder / "narrow.py").write_text(NARROW_CONFIG.replace("DEPTH", str(depth)))
+    spec = dataclasses.replace(MODELS["deit_small_patch16_224"], **NARROW, depth=depth)
+    save_weights(tiny_model(spec=spec), folder / "weights.safetensors")
+    return folder / "narrow.py", folder / "weights.safetensors"
+
+
 @pytest.fixture
 def run_config(run_child, brought, prepared, tmp_path):
     def run(config, data, *arguments):
@@ -67,19 +98,7 @@ def run_config(run_child, brought, prepared, tmp_path):
             "main",
             f"--config={config}",
             f"--workdir={tmp_path}",
-            f"--config.data.data_dir={prepared}",
-            f"--config.data.manual_dir={brought / data}",
-            "--config.data.batch_size=4",
-            "--config.data.num_workers=0",
-            "--config.train.epochs=1",
-            "--config.train.warmup_epochs=0",
-            "--config.train.log_every_steps=1",
-            "--config.train.evaluate_every_epochs=0",
-            "--config.model.image_size=48",
-            "--config.evaluate.batch_size=4",
-            "--config.evaluate.keep_rates=()",
-            "--config.evaluate.alphas=(1.0,)",
-            "--config.evaluate.criteria=()",
+            *_shortened(brought / data, prepared),
             *arguments,
         )
         assert done.status == 0, done.stderr
@@ -98,18 +117,16 @@ def run_config(run_child, brought, prepared, tmp_path):
     return run
 
 
+@pytest.mark.parametrize("narrow", [2], indirect=True)
 @pytest.mark.parametrize(
     ("size", "data"), [("s", "aircraft"), ("b", "flowers102"), ("s", "imagenet100")]
 )
-def test_a_reference_config_trains_evaluates_and_reports(run_config, tmp_path_factory, size, data):
-    folder = tmp_path_factory.mktemp("narrow")
-    (folder / "narrow.py").write_text(NARROW_CONFIG)
-    spec = dataclasses.replace(MODELS["deit_small_patch16_224"], **NARROW)
-    save_weights(tiny_model(spec=spec), folder / "weights.safetensors")
+def test_a_reference_config_trains_evaluates_and_reports(run_config, narrow, size, data):
+    config, weights = narrow
     run_config(
-        f"{folder}/narrow.py:deit_{size}_{data}",
+        f"{config}:deit_{size}_{data}",
         data,
-        f"--config.model.weights={folder}/weights.safetensors",
+        f"--config.model.weights={weights}",
         "--config.pruning.blocks=(1,2)",
     )
 
@@ -124,3 +141,36 @@ def test_a_reference_config_runs_with_its_whole_model(run_config, tmp_path, size
         "--config.model.weights=",
     )
     shutil.rmtree(tmp_path / "checkpoints")  # a gigabyte
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("narrow", [12], indirect=True)
+@pytest.mark.parametrize("data", EXPECTED)
+@pytest.mark.parametrize("claim", ["accuracy", "criteria", "order", "tuning"])
+def test_a_claim_is_tested_by_one_command(narrow, brought, prepared, tmp_path, claim, data):
+    config, weights = narrow
+    script = [
+        *("bash", "studies/claims.sh", claim, f"{config}:deit_s_{data}", tmp_path / "out"),
+        f"--config.model.weights={weights}",
+        *_shortened(brought / data, prepared),
+        "--config.data.test_split=test[:4]",
+    ]
+    python = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    done = subprocess.run(
+        script, cwd=CONFIGS.parent, env={**os.environ, "PATH": python}, capture_output=True
+    )
+    assert done.returncode == 0, done.stderr
+    (rows,) = (tmp_path / "out").glob("*_top1.json")
+    methods = {row["method"] for row in json.loads(rows.read_text())["rows"]}
+    assert "cls_attention" in methods and any("renyi" in method for method in methods)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "known"),
+    [(["speed", "configs/deit_s_aircraft.py", "DIR"], "throughput"), (["order"], "CLAIM is")],
+)
+def test_what_is_no_claim_is_refused_with_what_is(tmp_path, arguments, known):
+    script = [*("bash", CONFIGS.parent / "studies" / "claims.sh"), *arguments]
+    done = subprocess.run(script, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 2 and known in done.stderr
+    assert not any(tmp_path.iterdir())
