@@ -92,6 +92,16 @@ def methods(spec: ModelSpec, space: Space) -> list[Method]:
     return found
 
 
+def may_choose(spec: ModelSpec, space: Space, pruning: PruningConfig) -> bool:
+    """Whether a pruning lies in the space; its orders and keep rates may be any."""
+    blocks = space.blocks or range(1, spec.depth + 1)
+    known = methods(spec, space)
+    return len(pruning.stages) <= (space.most_blocks or spec.depth) and all(
+        each.block in blocks and {"criterion": each.criterion, "reducer": each.reducer} in known
+        for each in pruning.stages
+    )
+
+
 def baselines(spec: ModelSpec, budget: Budget) -> dict[str, PruningConfig]:
     """Returns the published methods that the model can run, at the budget, by their names.
 

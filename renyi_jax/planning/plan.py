@@ -16,7 +16,15 @@ from renyi_jax.common.store import Store
 from renyi_jax.common.version import __version__
 from renyi_jax.errors import UserError
 from renyi_jax.models import VisionTransformer
-from renyi_jax.planning.candidates import EVERYTHING, Candidate, Drawer, Space, baselines, methods
+from renyi_jax.planning.candidates import (
+    EVERYTHING,
+    Candidate,
+    Drawer,
+    Space,
+    baselines,
+    may_choose,
+    methods,
+)
 from renyi_jax.planning.cost import Budget, Cost, gmacs_of, share_budget
 from renyi_jax.planning.judge import Judge, images_digest
 from renyi_jax.planning.search import Forecast, Judged, images_needed, passes, search
@@ -173,16 +181,14 @@ def find_plans(
     compared = sum(len(each) + 2 for each in published)  # the plan, and the unpruned model
     forecast = Forecast(
         candidates * len(budgets),
-        passes(candidates, half, batch_size) * len(budgets) + compared * (len(images) - half),
+        sum(passes(candidates, half, batch_size, len(each)) for each in published)
+        + compared * (len(images) - half),
     )
     found: list[Found] = []
     with time_left("Planning", forecast):
         for budget, others in zip(budgets, published):
-            starts = [
-                Candidate(each, (1.0,) * len(each.stages))
-                for each in others.values()
-                if len(each.stages) <= (space.most_blocks or model.spec.depth)
-            ]
+            allowed = [each for each in others.values() if may_choose(model.spec, space, each)]
+            starts: list[Candidate] = []
             if found:
                 like = Drawer(model.spec, space, budget, seed).like
                 starts += filter(None, (like(each.candidate) for each in found[-1].judged[:_BEST]))
@@ -193,6 +199,7 @@ def find_plans(
                 budget,
                 images=half,
                 candidates=candidates,
+                published=[Candidate(each, (1.0,) * len(each.stages)) for each in allowed],
                 starts=starts,
                 seed=seed,
                 told=forecast.tell,

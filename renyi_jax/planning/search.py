@@ -3,7 +3,7 @@
 import itertools
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -47,7 +47,8 @@ def search(
     *,
     images: int,
     candidates: int,
-    starts: Iterable[Candidate] = (),
+    published: Sequence[Candidate] = (),
+    starts: Sequence[Candidate] = (),
     seed: int = 0,
     told: Callable[[Spent, float], None] = lambda spent, new: None,
 ) -> list[Judged]:
@@ -55,7 +56,9 @@ def search(
 
     A half of the candidates is drawn, and judged on few images; the best eighth goes on to twice as
     many or more. There the other half comes in, by generations: each candidate differs in one
-    respect from one of the best so far. Then the best go on to more images, and to all.
+    respect from one of the best so far. Then the best go on to more images, and to all. What is
+    published goes on to all images in any case: few images tell little, and the best on all of
+    them is to be no worse there than what everybody knows.
 
     Args:
         judge: of the images.
@@ -64,7 +67,8 @@ def search(
         budget: to spend.
         images: the first of the judge's that choose.
         candidates: in all.
-        starts: that are among those of the first half.
+        published: what the best is to be measured by, the first of those judged.
+        starts: that are among those of the first half too.
         seed: decides what is drawn.
         told: called with what was spent, and how many candidates were new.
 
@@ -73,13 +77,14 @@ def search(
     """
     drawer = Drawer(spec, space, budget, seed)
     rounds = schedule(candidates, images, judge.batch_size)
-    first = _unique(starts, iter(drawer.draw, _NEVER), rounds[0].size)
+    first = _unique([*published, *starts], iter(drawer.draw, _NEVER), rounds[0].size)
     if not first:
         raise UserError(
             f"Of all that the search may choose from, nothing costs {budget.words}: allow other"
             " reducers, more blocks, or another budget."
         )
     found: dict[PruningConfig, Judged] = {}
+    always = {each.pruning for each in published}
 
     def go_on(chosen: Sequence[Candidate], count: int) -> list[Judged]:
         """Judges candidates that have come equally far on `count` images; the best first."""
@@ -98,7 +103,8 @@ def search(
 
     best = go_on(first, rounds[0].images)
     for number, each in enumerate(rounds[1:], start=1):
-        best = go_on([one.candidate for one in best[: each.size]], each.images)
+        kept = [one for one in best[each.size :] if one.candidate.pruning in always]
+        best = go_on([one.candidate for one in [*best[: each.size], *kept]], each.images)
         if number == 1:
             for new in _parts(candidates - len(first), GENERATIONS):
                 near = [one.candidate for one in best[: max(1, candidates // 16)]]
@@ -127,12 +133,13 @@ def schedule(candidates: int, images: int, batch_size: int) -> list[Round]:
     ]
 
 
-def passes(candidates: int, images: int, batch_size: int) -> int:
-    """Returns how often an image goes through a pruned model in a search."""
+def passes(candidates: int, images: int, batch_size: int, published: int = 0) -> int:
+    """Returns how often an image goes through a pruned model in a search, at the most."""
     first, second, *others = rounds = schedule(candidates, images, batch_size)
     new = [after.images - before.images for before, after in itertools.pairwise(rounds)]
     total = first.size * first.images + (candidates - first.size) * second.images
-    return total + sum(each.size * count for each, count in zip((second, *others), new))
+    sizes = (each.size + published for each in (second, *others))
+    return total + sum(size * count for size, count in zip(sizes, new))
 
 
 class Forecast:
@@ -179,7 +186,7 @@ def _mean(judged: Judged) -> float:
 
 
 def _unique(
-    starts: Iterable[Candidate], drawn: Iterator[Candidate | None], count: int
+    starts: Sequence[Candidate], drawn: Iterator[Candidate | None], count: int
 ) -> list[Candidate]:
     """So many that differ, the starts first; fewer where no more are found."""
     found = {each.pruning: each for each in starts}

@@ -14,7 +14,7 @@ from renyi_jax.common.store import Store
 from renyi_jax.errors import UserError
 from renyi_jax.models import normalize_images
 from renyi_jax.planning import Space, find_plans
-from renyi_jax.planning.candidates import Candidate
+from renyi_jax.planning.candidates import Candidate, baselines
 from renyi_jax.planning.cost import gmacs_of, share_budget
 from renyi_jax.planning.judge import ANGLE, DIVERGENCE, LIKELIHOOD, Judge, Spent, objective_of
 from renyi_jax.planning.report import write_page
@@ -51,6 +51,13 @@ def test_few_images_are_seen_by_many_candidates_and_many_by_few(found):
     sizes = [len(each.losses) for each in found[0].judged]
     assert sorted(set(sizes)) == [2, 4, 16]
     assert sizes.count(16) < sizes.count(16) + sizes.count(4) < len(sizes)
+
+
+def test_what_is_published_sees_all_images_that_choose_where_it_may_be_chosen(found):
+    published = baselines(tiny_spec(), BUDGET)
+    seen = {each.candidate.pruning: len(each.losses) for each in found[0].judged}
+    assert seen[published["reference"]] == 16
+    assert all(each not in seen for name, each in published.items() if name != "reference")
 
 
 def test_the_losses_are_those_of_the_model_under_the_pruning(found):
