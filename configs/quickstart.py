@@ -1,6 +1,7 @@
 """Fine-tunes the shipped ViT with Rényi pruning (keep rate 0.7, alpha 2), compares, and plans.
 
-The plan costs what the pruning does. Takes at most 7 minutes on 2 cores; needs no network and no accelerator.
+The plan costs what the pruning does. Takes at most 7 minutes on 2 cores; needs no network and no
+accelerator.
 python -m renyi_jax.main --config=configs/quickstart.py --workdir=runs/quickstart
 """
 
