@@ -100,6 +100,15 @@ def read_notes(metadata: Mapping[str, str], source: object) -> Notes:
     return Notes(**notes)
 
 
+def _parse_pruning(text: str) -> PruningConfig:
+    def parse_int(digits: str) -> int:
+        if len(digits) > 15:
+            raise ValueError(f"the number {digits[:20]}... is too large")
+        return int(digits)
+
+    return PruningConfig.from_json(json.loads(text, parse_int=parse_int))
+
+
 def _parse_name(text: str) -> str:
     if not text.isprintable():
         raise ValueError(f"{text!r} is no name of a model")
@@ -143,7 +152,7 @@ _FIELDS: dict[str, tuple[Callable[[str], Any], int]] = {
     "image_size": (_parse_image_size, 11),
     "num_classes": (_parser_of(integer(0, 0, MAX_CLASSES)), 20),
     "class_names": (_parse_class_names, 1 << 24),
-    "pruning": (lambda text: PruningConfig.from_json(json.loads(text)), 10_000),
+    "pruning": (_parse_pruning, 10_000),
     "mean": (_parser_of(several((), number(0.0, "[0, 1]")), 3), 200),
     "std": (_parser_of(several((), number(1.0, "(0, 1]")), 3), 200),
     "crop_pct": (_parser_of(number(1.0, "(0, 1]")), 50),
