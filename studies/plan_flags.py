@@ -11,7 +11,7 @@ from renyi_jax.errors import UserError, nearest
 from renyi_jax.models import ModelSpec
 from renyi_jax.models.flops import count_flops
 from renyi_jax.pruning import PruningConfig
-from studies.plans import CLS, PLAIN, PLANS, Entry, planned
+from studies.plans import CLS, PLAIN, PLANS, Entry, adaptive, in_file, planned
 
 flags.disclaim_key_flags()
 
@@ -34,7 +34,9 @@ def define_plans() -> Callable[[PruningConfig, ModelSpec], Selection]:
     """
     plans = flags.DEFINE_list("plans", list(PLANS), f"Of {', '.join(PLANS)}.")
     rates = flags.DEFINE_list("keep_rates", None, "Of those of the plans; all by default.")
-    folder = flags.DEFINE_string("planned", None, "Folder of plan_RATE.json, for the plan planned.")
+    folder = flags.DEFINE_string(
+        "planned", None, "Folder of plan_RATE.json, or of studies.masses: for planned and adaptive."
+    )
     methods = flags.DEFINE_multi_string("method", None, "Beside the baseline; all by default.")
 
     def is_asked_for(entry: Entry) -> bool:
@@ -47,8 +49,8 @@ def define_plans() -> Callable[[PruningConfig, ModelSpec], Selection]:
             if name not in PLANS:
                 raise UserError(f"--plans: there is no {name!r}.{nearest(name, PLANS)}")
             plan: Any = PLANS[name]
-            if name == planned.__name__ and folder.value is not None:
-                plan = functools.partial(planned, folder=Path(folder.value))
+            if plan in (planned, adaptive) and folder.value is not None:
+                plan = functools.partial(plan, folder=Path(folder.value))
             entries = list(plan(base, lambda pruning: count_flops(spec, pruning)))
             asked = [] if FINISHED.value else [PLAIN, *filter(is_asked_for, entries)]
             yield name, [PLAIN, *entries], asked
@@ -58,5 +60,5 @@ def define_plans() -> Callable[[PruningConfig, ModelSpec], Selection]:
 
 def rows_name(plan: str, score: str) -> str:
     """The file of the rows: what is compared with another baseline lies beside."""
-    against = "" if BASELINE.value == CLS else f"_against_{BASELINE.value}"
+    against = "" if BASELINE.value == CLS else f"_against_{in_file(BASELINE.value)}"
     return f"{plan}_{score}{against}.json"

@@ -157,7 +157,26 @@ def planned(base: PruningConfig, cost: Cost, folder: Path | None = None) -> Iter
         ]
         affordable = [pruning for pruning in merged if cost(pruning) <= most]
         yield Entry("merge in every block", rate, affordable[-1])
-        yield from _found(folder, rate)
+        yield from _found(folder, "plan", "planned", rate)
+
+
+def adaptive(base: PruningConfig, cost: Cost, folder: Path | None = None) -> Iterator[Entry]:
+    """Fixed keep counts of an entropy, beside adaptive ones that cost the same in the mean.
+
+    Args:
+        base: as in all plans.
+        cost: likewise.
+        folder: where `studies.masses` put the adaptive ones; None leaves them out.
+    """
+    methods: dict[str, dict[str, Any]] = {CLS: {"criterion": CLS}, "renyi 2": {"alpha": 2.0}}
+    for entry in _each(methods, (0.7, 0.5, 0.3), base):
+        yield entry
+        yield from _found(folder, in_file(entry.method), f"{entry.method}, adaptive", entry.rate)
+
+
+def in_file(method: str) -> str:
+    """The name of a method within that of a file."""
+    return method.replace(" ", "_")
 
 
 def fine_tuning(
@@ -181,17 +200,17 @@ def fine_tuning(
         if entry.method in elsewhere and entry.rate < 1:
             yield from _moved(entry, elsewhere[entry.method], cost)
     for rate in rates:
-        yield from _found(folder, rate)
+        yield from _found(folder, "plan", "planned", rate)
 
 
-def _found(folder: Path | None, rate: float) -> Iterator[Entry]:
-    if folder is not None and (file := folder / f"plan_{rate:g}.json").exists():
-        yield Entry("planned", rate, PruningConfig.load(file))
+def _found(folder: Path | None, start: str, method: str, rate: float) -> Iterator[Entry]:
+    if folder is not None and (file := folder / f"{start}_{rate:g}.json").exists():
+        yield Entry(method, rate, PruningConfig.load(file))
 
 
 PLANS = {
     plan.__name__: plan
-    for plan in (baselines, orders, depth, options, places, trials, early, planned)
+    for plan in (baselines, orders, depth, options, places, trials, early, planned, adaptive)
 }
 
 

@@ -15,7 +15,7 @@ from renyi_jax.config import to_json
 from renyi_jax.data import Dataset
 from renyi_jax.evaluation.programs import Outcomes, summarize
 from renyi_jax.models import ModelSpec
-from renyi_jax.models.flops import count_flops
+from renyi_jax.models.flops import count_flops, mean_flops
 from renyi_jax.pruning.sweep import describe
 from studies.plans import CLS, PLAIN, Entry
 
@@ -87,11 +87,15 @@ def accuracy_rows(
     plain = outcomes[entries.index(PLAIN)][0] if PLAIN in entries else None
     told = {"num_patches": spec.num_patches, "has_object_masks": dataset.has_object_masks}
     scores, more = [], []
-    for runs in outcomes:
+    for entry, runs in zip(entries, outcomes):
         scores.append(np.stack([np.asarray(getattr(run, score)) for run in runs]))
         summaries = [summarize(run, plain, **told) for run in runs]
         names = [name for name in _METRICS if name in summaries[0]]
-        more.append({name: float(np.mean([each[name] for each in summaries])) for name in names})
+        costs = [mean_flops(spec, entry.pruning, run.tokens) for run in runs]
+        more.append(
+            {name: float(np.mean([each[name] for each in summaries])) for name in names}
+            | {"gmacs": float(np.mean(costs)) / 1e9}
+        )
     return rows_of(entries, scores, spec, more, baseline)
 
 
@@ -141,7 +145,7 @@ def write_rows(path: epath.Path, rows: Sequence[Row], score: str, config: Any) -
     Args:
         path: the file.
         rows: of `rows_of`.
-        score: what `score` is: "top1", "nll", "cosine" or "probe".
+        score: what `score` is: "top1", "nll", "cosine", "probe" or "throughput".
         config: of the run.
     """
     if not any("difference" in row for row in rows):

@@ -33,7 +33,9 @@ _SCORES = {
     "miou": ("mean IoU of object and background (%)", 100, 1),
     "nll": ("negative log likelihood (nats)", 1, 4),
     "cosine": ("cosine", 1, 3),
+    "throughput": ("images per second over those of the unpruned model", 1, 2),
 }
+_THINGS = {"cosine": "classes", "throughput": "turns"}
 
 
 def main(documents: Iterable[Path]) -> None:
@@ -70,7 +72,7 @@ def table_of(results: dict[str, Any], methods: str | None = None) -> str:
     for method in chosen:
         cells = {row["rate"]: row for row in rows if row["method"] == method}
         lines.append([method, *(_cell(cells.get(rate), factor, digits) for rate in rates)])
-    things = "classes" if results["score"] == "cosine" else "images"
+    things = _THINGS.get(results["score"], "images")
     note = f"{label}, {rows[0]['images']:,} {things}"
     if plain := _plain(results):
         note += f"; unpruned {_with_interval(plain, factor, digits)}"

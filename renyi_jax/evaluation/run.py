@@ -10,7 +10,6 @@ from typing import NamedTuple
 import jax
 import numpy as np
 from absl import logging
-from jaxtyping import Int
 
 from renyi_jax.common.store import Store
 from renyi_jax.data import Dataset
@@ -19,7 +18,7 @@ from renyi_jax.evaluation.judging import Config, judge
 from renyi_jax.evaluation.programs import Outcomes, Programs, Setting, summarize
 from renyi_jax.evaluation.timing import Timing, time_programs
 from renyi_jax.models import VisionTransformer
-from renyi_jax.models.flops import count_flops
+from renyi_jax.models.flops import count_flops, mean_flops
 from renyi_jax.pruning import PruningConfig
 from renyi_jax.pruning.sweep import describe, draws, evaluation_settings, program_of
 
@@ -124,7 +123,7 @@ def measured_row(
             num_patches=model.spec.num_patches,
             has_object_masks=dataset.has_object_masks,
         ),
-        "gmacs": _mean_flops(model, setting, np.asarray(outcomes.tokens)) / 1e9,
+        "gmacs": mean_flops(model.spec, setting, outcomes.tokens) / 1e9,
         "gmacs_padded": count_flops(model.spec, setting) / 1e9,
     }
 
@@ -162,13 +161,3 @@ def _tell_not_finite(run: Run, outcomes: Sequence[Outcomes | None]) -> None:
             " prunings; such an image counts as wrong, and its log likelihood is unknown.",
             *(*run, max(counts), np.count_nonzero(counts), len(counts)),
         )
-
-
-def _mean_flops(
-    model: VisionTransformer, setting: Setting, tokens: Int[np.ndarray, "images stages"]
-) -> float:
-    if setting is None or not setting.adapts:
-        return float(count_flops(model.spec, setting))
-    counts, numbers = np.unique(tokens, axis=0, return_counts=True)
-    each = [count_flops(model.spec, setting, row) for row in counts.tolist()]
-    return float(np.average(each, weights=numbers))

@@ -5,6 +5,8 @@ import os
 from collections.abc import Sequence
 
 import jax
+import numpy as np
+from jaxtyping import Array, Int
 
 from renyi_jax.errors import UserError
 from renyi_jax.models.spec import ModelSpec
@@ -41,6 +43,19 @@ def count_flops(
             its patches is counted as if it had fused one of them, `embed_dim` too many.)
     """
     return count_stages(spec, pruning.stages if pruning else (), tokens)
+
+
+def mean_flops(
+    spec: ModelSpec,
+    pruning: PruningConfig | None,
+    tokens: Int[Array | np.ndarray, "images stages"],
+) -> float:
+    """`count_flops`, with adaptive keep counts the mean over images, each with its own `tokens`."""
+    if pruning is None or not pruning.adapts:
+        return float(count_flops(spec, pruning))
+    counts, numbers = np.unique(np.asarray(tokens), axis=0, return_counts=True)
+    each = [count_flops(spec, pruning, row) for row in counts.tolist()]
+    return float(np.average(each, weights=numbers))
 
 
 def count_stages(
