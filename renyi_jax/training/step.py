@@ -19,6 +19,7 @@ from renyi_jax.data.augment import mixup_cutmix
 from renyi_jax.entropy import attention_entropy
 from renyi_jax.models import Forward, VisionTransformer
 from renyi_jax.parallel import BATCH_AXES, BatchPlacement, constrain, shared_batch
+from renyi_jax.training import xla_cpu
 from renyi_jax.training.setup import test_batches
 from renyi_jax.training.state import TrainState
 
@@ -72,6 +73,7 @@ def make_train_step(
         train_step,
         donate_argnums=0,
         out_shardings=None if shardings is None else (shardings, None),
+        compiler_options=xla_cpu.compiler_options(model.dtype, shardings),
     )
 
 

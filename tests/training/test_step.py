@@ -13,6 +13,7 @@ from renyi_jax.models import normalize_images
 from renyi_jax.pruning import PruningConfig
 from renyi_jax.training import TrainState, layer_scales, make_loss, make_optimizer, make_train_step
 from renyi_jax.training.hooks import keep_rate_levels
+from renyi_jax.training.xla_cpu import compiler_options
 
 RNG = np.random.default_rng(0)
 BATCH = {
@@ -147,3 +148,13 @@ def test_without_a_schedule_the_target_holds_from_the_start(make_config):
         assert keep_rate_levels(pruning, make_config(**fields).train, 10) == [(0, pruning)]
     scheduled = make_config(train__keep_rate_epochs=3).train
     assert keep_rate_levels(None, scheduled, 10) == [(0, None)]
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_the_options_of_a_step_leave_the_gradient_of_a_layer_as_it_is(dtype):
+    inputs, cotangents = jnp.asarray(RNG.normal(size=(2, 512, 256)), dtype)
+    options = compiler_options(dtype)
+    assert bool(options) == (dtype == jnp.bfloat16 and jax.default_backend() == "cpu")
+    product = jax.jit(lambda x, g: x.T @ g, compiler_options=options)(inputs, cotangents)
+    expected = np.float64(inputs).T @ np.float64(cotangents)
+    np.testing.assert_allclose(np.float64(product), expected, rtol=8e-3, atol=0.1)
