@@ -7,12 +7,13 @@
 # beside timm, eager and compiled, and beside EViT's code where a checkout of it is given. Leaves
 # tables (*.txt) and JSON in OUT. Needs Python with JAX and PyTorch, and no network: WHEELS names a
 # folder of wheels for what is missing, PYTHON the interpreter, STEPS the steps: "batches sizes tests
-# attention" if not given, float32 and train beside them; BATCHES the batch sizes (64,1,256).
+# attention" if not given, float32 and train beside them; BATCHES the batch sizes (64,1,256); PEERS
+# who else runs (timm,timm_compiled).
 set -uo pipefail
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." || exit
 
 out="${1:?Give a folder for the results: bash benchmarks/gpu.sh OUT [EVIT]}"
-peers="timm,timm_compiled${2:+,evit:$2}"
+peers="${PEERS:-timm,timm_compiled}${2:+,evit:$2}"
 python="${PYTHON:-python3}"
 model="${MODEL:-deit_small_patch16_224}"
 steps="${STEPS:-batches sizes tests attention}"
@@ -42,9 +43,9 @@ benchmark() {
 }
 
 benchmark batches 230 --dtype=bfloat16 --batch_size="${BATCHES:-64,1,256}"
-benchmark sizes 90 --dtype=bfloat16 --batch_size=16 --image_size=1024
+benchmark sizes 210 --dtype=bfloat16 --batch_size=16 --image_size=1024
 step tests 120 env JAX_PLATFORMS=cuda,cpu "$python" -m pytest -q -n 8 -p no:cacheprovider \
   tests/attention/test_on_gpu.py
 step attention 150 "$python" benchmarks/gpu_attention.py --out="$out/attention.json"
-benchmark float32 90 --dtype=float32 --batch_size=64
-benchmark train 90 --dtype=bfloat16 --batch_size=64 --train
+benchmark float32 100 --dtype=float32 --batch_size=64
+benchmark train 110 --dtype=bfloat16 --batch_size=64 --train

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from renyi_jax.common.store import Store
+from renyi_jax.common.store import Identity, Store
 from renyi_jax.data import Dataset
 from renyi_jax.errors import UserError
 from renyi_jax.evaluation import judging
@@ -25,6 +25,7 @@ def judge(
     store: Store,
     reading: judging.Reading = judging.OUTCOMES,
     compute: bool = True,
+    names: Sequence[Identity] | None = None,
 ) -> dict[Entry, Any]:
     """What is read of every test image under every entry; missing cells are left out unless they
     are to be computed. Args and errors: as for `judging.judge`."""
@@ -34,6 +35,7 @@ def judge(
         *(model, dataset, config, settings, config.seed, store, programs, reading),
         fuses=True,
         compute=compute,
+        names=names,
     )
     return {entry: cell for entry, cell in zip(entries, cells) if cell is not None}
 

@@ -5,8 +5,9 @@ rate and seed.
 
   python -m studies.trained --config=studies/configs/nano.py --out=runs/study
 
-OUT/runs holds the trained weights, OUT/cells the outcome of every image, and OUT/trained_top1.json
-and OUT/trained_nll.json one row for each method and keep rate, over the seeds that are done so far.
+OUT/runs holds the trained weights, OUT/cells the outcome of every image, which is named by the
+training and suffices for a row; and OUT/trained_top1.json and OUT/trained_nll.json one row for each
+method and keep rate, over the seeds that are done so far.
 """
 
 import functools
@@ -30,8 +31,9 @@ from renyi_jax.config import check_config, pruning_config, to_json
 from renyi_jax.data import Dataset
 from renyi_jax.data.datasets import load_dataset
 from renyi_jax.errors import UserError, nearest
+from renyi_jax.evaluation.judging import OUTCOMES, fingerprint_of, load_cell
 from renyi_jax.evaluation.programs import Outcomes
-from renyi_jax.models import ModelSpec, load_weights, save_weights
+from renyi_jax.models import ModelSpec, VisionTransformer, load_weights, save_weights
 from renyi_jax.models.flops import count_flops
 from renyi_jax.training import build_model, train
 from renyi_jax.weights.locate import locate
@@ -62,18 +64,16 @@ def main() -> None:
     done: dict[Entry, list[Outcomes]] = {}
     for seed, (entry, weight) in itertools.product(seeds, _regularised(config, entries)):
         cell = _cell_config(config, entry, seed, weight)
-        weights = out / "runs" / _digest(cell) / "model.safetensors"
-        if not weights.exists():
-            if FINISHED.value:
-                continue
+        training = _training(cell)
+        name = {"training": training, "images": fingerprint_of(dataset.test)}
+        shapes = OUTCOMES.shapes(entry.pruning)
+        outcomes = load_cell(store, name, shapes, len(dataset.test))
+        if outcomes is None and not FINISHED.value:
             logging.info("Fine-tuning %s at %g, seed %d.", *entry[:2], seed)
-            _train(dataset, cell, weights)
-        cell = _changed(cell, model={"weights": str(weights)})
-        model = build_model(dataset, cell)
-        load_weights(model, str(weights))
-        judged = judge(model, dataset, cell, [entry], store, compute=not FINISHED.value)
-        done.setdefault(entry, []).extend(judged.values())
-    done = {entry: runs for entry, runs in done.items() if runs}
+            model = _trained(dataset, cell, out / "runs" / _digest(training))
+            outcomes = judge(model, dataset, cell, [entry], store, names=[name])[entry]
+        if outcomes is not None:
+            done.setdefault(entry, []).append(outcomes)
     for score in ("top1", "nll"):
         rows = accuracy_rows(list(done), list(done.values()), spec, dataset, score, BASELINE.value)
         write_rows(out / rows_name("trained", score), rows, score, config)
@@ -122,24 +122,33 @@ def _changed(config: Any, **changes: Any) -> Any:
     return ml_collections.FrozenConfigDict(fields)
 
 
-def _train(dataset: Dataset, config: Any, weights: epath.Path) -> None:
-    """Leaves the trained weights, once they are whole, and no checkpoints."""
+def _trained(dataset: Dataset, config: Any, folder: epath.Path) -> VisionTransformer:
+    """The trained model; its weights, once they are whole, stay in the folder, no checkpoints."""
+    weights = folder / "model.safetensors"
     model = build_model(dataset, config)
+    if weights.exists():
+        load_weights(model, str(weights))
+        return model
     load_weights(model, config.model.weights)
-    train(model, dataset, config, weights.parent)
+    train(model, dataset, config, folder)
     save_weights(model, str(weights))
-    shutil.rmtree(weights.parent / "checkpoints")
+    shutil.rmtree(folder / "checkpoints")
+    return model
 
 
-def _digest(config: Any) -> str:
-    """Names a training by all that decides it; where things lie does not."""
+def _training(config: Any) -> dict[str, Any]:
+    """All that decides a training, as JSON has it; where things lie does not."""
     fields = to_json(config)
     start = hashlib.sha256(locate(config.model.weights).read_bytes()).hexdigest()
     named = {name: fields[name] for name in ("seed", "model", "pruning", "data", "train")}
     named["model"] |= {"weights": start}
     for name in ("data_dir", "manual_dir", "test_split", "num_workers"):
         del named["data"][name]
-    return hashlib.sha256(json.dumps(named, sort_keys=True).encode()).hexdigest()[:16]
+    return json.loads(json.dumps(named))
+
+
+def _digest(training: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(training, sort_keys=True).encode()).hexdigest()[:16]
 
 
 if __name__ == "__main__":

@@ -67,6 +67,7 @@ def judge(
     *,
     fuses: bool = False,
     compute: bool = True,
+    names: Sequence[Identity] | None = None,
 ) -> list[Any]:
     """Reads every test image under every setting, or loads what was read before.
 
@@ -77,6 +78,7 @@ def judge(
         programs: of this model or another of its shape, for the same reading.
         fuses: compile all settings of a pass as one program that shares what they have in common;
             else each has a program, which other weights and `timing` reuse.
+        names: of the cells in the store; by default what `identify` says.
 
     Returns:
         For each setting what was read, in the order of the test split, without undecodable images.
@@ -87,11 +89,10 @@ def judge(
     if not len(dataset.test):
         raise UserError(f"The test split of {dataset.name} is empty (config.data.test_split).")
     found: list[Any] = [None] * len(settings)
-    names: list[Identity] = []
     if store is not None:
-        names = identify(model, dataset, config, settings, seed)
+        names = names or identify(model, dataset, config, settings, seed)
         shapes = [reading.shapes(setting) for setting in settings]
-        found = [_load(store, *each, len(dataset.test)) for each in zip(names, shapes)]
+        found = [load_cell(store, *each, len(dataset.test)) for each in zip(names, shapes)]
     missing = agreed_missing(found)
     if not missing or not compute:
         return found
@@ -108,7 +109,7 @@ def judge(
         cells, valid = run([settings[each] for each in places], name)
         for place, cell in zip(places, cells):
             found[place] = _of_valid(cell, valid)
-            if store is not None and jax.process_index() == 0:
+            if store is not None and names and jax.process_index() == 0:
                 store.save(names[place], {**cell._asdict(), _VALID: valid})
     return found
 
@@ -125,7 +126,7 @@ def identify(
         "version": __version__,
         "weights": weights_digest(model),
         "model": [config.model.name, config.model.image_size, config.model.dtype],
-        "images": _fingerprint(dataset.test),
+        "images": fingerprint_of(dataset.test),
         "crop_pct": config.data.crop_pct,
         "pixels": [model.spec.mean, model.spec.std, model.spec.crop_pct, model.spec.interpolation],
         "batch_size": config.evaluate.batch_size,
@@ -236,7 +237,8 @@ def _by_program(settings: Sequence[Setting], places: Iterable[int]) -> dict[Sett
 _VALID = "valid"  # the array of a cell that says which images could be decoded
 
 
-def _load(store: Store, name: Identity, shapes: Any, images: int) -> Any:
+def load_cell(store: Store, name: Identity, shapes: Any, images: int) -> Any:
+    """Returns what `judge` saved under a name, of so many images; None where nothing is."""
     of_one = {**shapes._asdict(), _VALID: jax.ShapeDtypeStruct((), np.bool_)}
     held = store.load(
         name, {k: jax.ShapeDtypeStruct((images, *s.shape), s.dtype) for k, s in of_one.items()}
@@ -252,6 +254,7 @@ def _of_valid(cell: Any, valid: Bool[np.ndarray, "images"]) -> Any:
 
 
 @functools.lru_cache(maxsize=4)
-def _fingerprint(records: Any) -> str:
+def fingerprint_of(records: Any) -> str:
+    """The `fingerprint` of all records of a split."""
     with phase("Reading the test images"):
         return fingerprint(records, sampled=len(records))

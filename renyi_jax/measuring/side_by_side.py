@@ -196,7 +196,8 @@ def forward_pass(group: Group, setting: PruningConfig | None) -> Compiled:
         return Compiled(compiled, run)
     if group.batch_size == 1:
         return Compiled(compiled, run, run)
-    return Compiled(compiled, run, functools.partial(forward, weights, batch[:1], alpha))
+    one = forward.lower(weights, batch[:1], alpha).compile()
+    return Compiled(compiled, run, functools.partial(one, weights, batch[:1], alpha))
 
 
 def _our_program(group: Group, setting: PruningConfig | None, build: Build) -> Program:

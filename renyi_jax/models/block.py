@@ -69,22 +69,35 @@ class Block(nnx.Module):
         stage, needs = step.stage, step.needs
         if stage is not None:
             needs = needs.union(stage.needs())
-        mode = {"deterministic": not train, "rngs": rngs}
-        drop_path = functools.partial(self.drop_path, **mode)
-
-        branch, evidence = self.attn(self.norm1(tokens.values), tokens, needs, **mode)
-        tokens = tokens.plus(drop_path(branch if self.ls1 is None else self.ls1(branch)))
-
+        tokens, evidence = self.attend(tokens, needs, train=train, rngs=rngs)
         trace = None
         if stage is not None:
-            if step.draws is not None:
-                evidence = evidence._replace(draws=step.draws[:, : tokens.positions.shape[1]])
-            scores = stage.score(evidence, tokens)
-            plan = stage.plan(scores, evidence, tokens)
-            tokens = stage.apply(tokens, plan)
-            trace = PruningTrace(plan.scores, tokens.positions)
+            tokens, trace = prune(stage, step.draws, tokens, evidence)
+        return self.transform(tokens, train=train, rngs=rngs), trace, evidence
 
+    def attend(
+        self, tokens: Tokens, needs: Needs, *, train: bool, rngs: nnx.Rngs | None
+    ) -> tuple[Tokens, Evidence]:
+        """Runs the first half, in which tokens exchange; also returns what is asked of it."""
+        mode = {"deterministic": not train, "rngs": rngs}
+        branch, evidence = self.attn(self.norm1(tokens.values), tokens, needs, **mode)
+        branch = branch if self.ls1 is None else self.ls1(branch)
+        return tokens.plus(self.drop_path(branch, **mode)), evidence
+
+    def transform(self, tokens: Tokens, *, train: bool, rngs: nnx.Rngs | None) -> Tokens:
+        """Runs the second half, in which each token changes by itself."""
         branch = self.mlp(self.norm2(tokens.values), train=train, rngs=rngs)
-        tokens = tokens.plus(drop_path(branch if self.ls2 is None else self.ls2(branch)))
-        values = constrain(tokens.values, BATCH_AXES, None, None)
-        return tokens._replace(values=values), trace, evidence
+        branch = branch if self.ls2 is None else self.ls2(branch)
+        tokens = tokens.plus(self.drop_path(branch, deterministic=not train, rngs=rngs))
+        return tokens._replace(values=constrain(tokens.values, BATCH_AXES, None, None))
+
+
+def prune(
+    stage: Stage, draws: Float[Array, "b patches"] | None, tokens: Tokens, evidence: Evidence
+) -> tuple[Tokens, PruningTrace]:
+    """Scores the patches by the evidence, and reduces them; also returns what was decided."""
+    if draws is not None:
+        evidence = evidence._replace(draws=draws[:, : tokens.positions.shape[1]])
+    plan = stage.plan(stage.score(evidence, tokens), evidence, tokens)
+    reduced = stage.apply(tokens, plan)
+    return reduced, PruningTrace(plan.scores, reduced.positions)

@@ -1,8 +1,9 @@
 """Runs many prunings of one model on one batch, and nothing twice.
 
 Block by block, prunings go together until they differ, so the unpruned blocks before a first cut
-run once for all. The blocks are of one shape, so one program serves them all: it is compiled once
-for each number of tokens, and where a block prunes for each way to. Orders are run-time values.
+run once for all. The blocks are of one shape, so the same programs serve them all: one for what
+attends, one for what transforms each token, and where a block prunes a small one between them, for
+each number of tokens that enters and leaves. Orders are run-time values.
 """
 
 import concurrent.futures
@@ -17,7 +18,9 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
+from renyi_jax.attention import Evidence, Needs
 from renyi_jax.models import Forward, VisionTransformer, weights_of
+from renyi_jax.models.block import prune
 from renyi_jax.models.forward import Images, Weights
 from renyi_jax.models.vit import run_block
 from renyi_jax.pruning import PruningConfig, Stage, Tokens
@@ -30,13 +33,22 @@ class Run(NamedTuple):
         number: of the block, from 1.
         stage: by which it prunes; None for not at all.
         source: the run whose tokens enter it; -1 for the embedded images.
-        program: the compiled block, and what leaves it.
+        attend: the program of the first half of the block.
+        prune: that of the stage; None without one.
+        transform: that of the second half.
     """
 
     number: int
     stage: Stage | None
     source: int
-    program: "Program"
+    attend: "Program"
+    prune: "Program | None"
+    transform: "Program"
+
+    @property
+    def programs(self) -> list["Program"]:
+        """All of them."""
+        return [each for each in (self.attend, self.prune, self.transform) if each is not None]
 
 
 class Route(NamedTuple):
@@ -58,8 +70,6 @@ class Walk:
         plain = model.with_pruning(None)
         self._forward, self._weights = Forward.of(plain), weights_of(plain)
         self._graphs, self._params = zip(*(nnx.split(block) for block in plain.blocks))
-        self._kinds = [self._graphs.index(graph) for graph in self._graphs]
-        self._programs: dict[Any, Program] = {}
         self._patches = model.spec.num_patches
         images = jax.ShapeDtypeStruct((batch_size, *model.spec.image_size, 3), jnp.uint8)
         self._begun = _begin.eval_shape(self._forward, self._weights, images)
@@ -73,7 +83,8 @@ class Walk:
 
     def compile(self, route: Route) -> int:
         """Compiles what the route needs and is not compiled, several at once; returns how many."""
-        new = {id(run.program): run.program for run in route.runs if run.program.call is None}
+        programs = (program for run in route.runs for program in run.programs)
+        new = {id(each): each for each in programs if each.call is None}
         with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
             list(pool.map(Program.compile, new.values()))
         return len(new)
@@ -116,70 +127,110 @@ class Walk:
             for stage, alike in by_stage.items():
                 run = self._run_of(number, stage, source, tokens)
                 route.runs.append(run)
-                self._add(route, len(route.runs) - 1, run.program.leaving, number + 1, alike)
+                self._add(route, len(route.runs) - 1, run.transform.leaving, number + 1, alike)
             ahead = others
             if ahead:
                 route.runs.append(self._run_of(number, None, source, tokens))
-                source, tokens = len(route.runs) - 1, route.runs[-1].program.leaving
+                source, tokens = len(route.runs) - 1, route.runs[-1].transform.leaving
             number += 1
         for place, _ in ahead:
             route.ends[place] = source
 
     def _run_of(self, number: int, stage: Stage | None, source: int, tokens: Tokens) -> Run:
-        # What is compiled does not depend on the block's number, nor on the order.
+        params = self._params[number - 1]
+        shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), params)
+        leaves, tree = jax.tree.flatten(shapes)
+        block = self._graphs[number - 1], tree, tuple(leaves)
+        # What is compiled does not depend on the block's number, nor on the order; and what a stage
+        # asks of the attention not on how many patches it keeps.
         like = stage and dataclasses.replace(stage, block=1, alpha=1.0)
-        key = self._kinds[number - 1], tokens, like
-        if key not in self._programs:
-            graph, params = self._graphs[number - 1], self._params[number - 1]
-            shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), params)
-            leaves, tree = jax.tree.flatten(shapes)
-            self._programs[key] = _program(graph, tree, tuple(leaves), tokens, like, self._patches)
-        return Run(number, stage, source, self._programs[key])
+        asking = like and dataclasses.replace(like, keep_rate=0.5, r=None)
+        attend = _attending(block, tokens, asking)
+        prune, left = None, attend.leaving[0]
+        if like is not None:
+            prune = _pruning(like, *attend.leaving, self._patches)
+            left = prune.leaving
+        return Run(number, stage, source, attend, prune, _transforming(block, left))
 
     def _run(self, run: Run, tokens: Tokens) -> Tokens:
-        order = draws = None
+        params, order, draws = self._params[run.number - 1], None, None
         if run.stage is not None:
             order = jnp.asarray(run.stage.alpha, jnp.float32)
             if run.stage.needs().draws:
                 shape = (tokens.values.shape[0], self._patches)
                 draws = jax.random.uniform(jax.random.key(run.number), shape)
-        return run.program.call(self._params[run.number - 1], tokens, order, draws)
+        tokens, evidence = run.attend.call(params, tokens, order)
+        if run.prune is not None:
+            tokens = run.prune.call(tokens, evidence, order, draws)
+        return run.transform.call(params, tokens)
 
 
 class Program:
-    """A block for tokens of one shape, pruned in one way.
+    """A part of a block, for tokens of one shape.
 
     Attributes:
-        leaving: the shapes of the tokens that leave it.
-        call: of weights, tokens, order and draws; None until it is compiled.
+        leaving: the shapes of what it returns.
+        call: of its arguments but the static ones; None until it is compiled.
     """
 
-    def __init__(self, arguments: tuple[Any, ...]):
-        self._arguments = arguments
-        self.leaving: Tokens = _BLOCK.eval_shape(*arguments)
+    def __init__(self, part: Any, *arguments: Any):
+        self._part, self._arguments = part, arguments
+        self.leaving = part.eval_shape(*arguments)
         self.call: Any = None
 
     def compile(self) -> None:
         """Makes `call`."""
-        self.call = _BLOCK.lower(*self._arguments).compile()
+        self.call = self._part.lower(*self._arguments).compile()
+
+
+_Shapes = tuple[Any, Any, tuple[Any, ...]]  # of a block: its graph, and the tree of its weights
+
+_ORDER = jax.ShapeDtypeStruct((), jnp.float32)
+
+
+# The programs are the same for every model of one spec.
+@functools.cache
+def _attending(block: _Shapes, tokens: Tokens, stage: Stage | None) -> Program:
+    graph, tree, leaves = block
+    return Program(_attend, graph, tree.unflatten(leaves), tokens, stage, stage and _ORDER)
 
 
 @functools.cache
-def _program(
-    graph: Any,
-    tree: Any,
-    leaves: tuple[Any, ...],
+def _pruning(stage: Stage, tokens: Tokens, evidence: tuple[Any, ...], patches: int) -> Program:
+    shape = jax.ShapeDtypeStruct((tokens.values.shape[0], patches), jnp.float32)
+    return Program(_prune, stage, tokens, evidence, _ORDER, shape if stage.needs().draws else None)
+
+
+@functools.cache
+def _transforming(block: _Shapes, tokens: Tokens) -> Program:
+    graph, tree, leaves = block
+    return Program(_transform, graph, tree.unflatten(leaves), tokens)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 3))
+def _attend(
+    graph: Any, params: Any, tokens: Tokens, stage: Stage | None, order: Float[Array, ""] | None
+) -> tuple[Tokens, tuple[Any, ...]]:
+    """The tokens, and the evidence without the number of prefix tokens, which is no array."""
+    needs = Needs() if stage is None else stage.at(order).needs()
+    tokens, evidence = nnx.merge(graph, params).attend(tokens, needs, train=False, rngs=None)
+    return tokens, evidence[1:]
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _prune(
+    stage: Stage,
     tokens: Tokens,
-    stage: Stage | None,
-    patches: int,
-) -> Program:
-    """The program of a block of these shapes, the same for every model of one spec."""
-    order = draws = None
-    if stage is not None:
-        order = jax.ShapeDtypeStruct((), jnp.float32)
-        if stage.needs().draws:
-            draws = jax.ShapeDtypeStruct((tokens.values.shape[0], patches), jnp.float32)
-    return Program((graph, tree.unflatten(leaves), tokens, stage, order, draws))
+    evidence: tuple[Any, ...],
+    order: Float[Array, ""],
+    draws: Float[Array, "b patches"] | None,
+) -> Tokens:
+    return prune(stage.at(order), draws, tokens, Evidence(tokens.num_prefix, *evidence))[0]
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _transform(graph: Any, params: Any, tokens: Tokens) -> Tokens:
+    return nnx.merge(graph, params).transform(tokens, train=False, rngs=None)
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -203,6 +254,3 @@ def block_of(
     """Returns the tokens that leave a block; `stage`, `order` and `draws` are None unpruned."""
     block = nnx.merge(graphdef, params)
     return run_block(stage, None, False, block, tokens, order, draws, None)[0]
-
-
-_BLOCK = jax.jit(block_of, static_argnums=(0, 3))

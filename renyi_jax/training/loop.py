@@ -1,6 +1,7 @@
 """The loop: from a model and a data set to a trained model, through any number of interruptions."""
 
 import contextlib
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -97,7 +98,8 @@ def train(
         state, shardings = initial_state(model, optimizer, config, mesh)
 
         def make_step(pruning: PruningConfig | None) -> Callable:
-            return make_train_step(model.with_pruning(pruning), optimizer, config, shardings)
+            step = make_train_step(model.with_pruning(pruning), optimizer, config, shardings)
+            return functools.partial(step, seed=np.uint32(config.seed))
 
         state = checkpoints.restore(state, batches, force)
         if options.probe and int(state.step) == 0:

@@ -32,10 +32,11 @@ def make_train_step(
     optimizer: optax.GradientTransformation,
     config: Any,
     shardings: TrainState | None = None,
-) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
+) -> Callable[..., tuple[TrainState, Metrics]]:
     """Compiles a training step: from a state and a batch to the next state and the batch's metrics.
 
-    The state that goes in is donated. Randomness is a function of the seed and the step alone.
+    The state that goes in is donated. Randomness is a function of the seed and the step alone. The
+    seed is the config's, or an argument `seed` of the step, which is compiled for all seeds then.
 
     Args:
         model: its shape and pruning; its weights come with the state.
@@ -52,8 +53,10 @@ def make_train_step(
     )
     gradients_of = _accumulated(make_loss(model, config), options.accumulate_steps)
 
-    def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
-        key = jax.random.fold_in(jax.random.key(config.seed), state.step)
+    def train_step(
+        state: TrainState, batch: Batch, seed: Any = config.seed
+    ) -> tuple[TrainState, Metrics]:
+        key = jax.random.fold_in(jax.random.key(seed), state.step)
         mixing, key = jax.random.split(key)
         images = forward.normalize(batch["image"])
         targets = jax.nn.one_hot(batch["label"], forward.spec.num_classes)

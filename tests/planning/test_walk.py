@@ -46,7 +46,9 @@ def test_what_prunings_share_runs_once():
 
 def test_another_order_block_or_weights_compile_nothing():
     walk = Walk(tiny_model(), 5)
-    assert walk.compile(walk.route([None, PruningConfig(blocks=(1,), keep_rate=0.5)])) == 3
+    # What attends, unpruned, pruned and with half of the patches; what transforms all of them and
+    # half; and what prunes.
+    assert walk.compile(walk.route([None, PruningConfig(blocks=(1,), keep_rate=0.5)])) == 6
     others = [
         PruningConfig(blocks=(1,), keep_rate=0.5, alpha=alpha) for alpha in (0.1, 1.0, float("inf"))
     ]

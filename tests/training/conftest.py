@@ -31,8 +31,9 @@ def make_model():
 
 @pytest.fixture(scope="session")
 def make_config():
-    def make(**fields):
+    def make(seed=0, **fields):
         config = default_config()
+        config.seed = seed
         config.data.update({"batch_size": 8, "flip": True})
         config.train.update({"epochs": 4, "log_every_steps": 2, "warmup_epochs": 0.5})
         for place, value in fields.items():

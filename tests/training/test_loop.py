@@ -25,10 +25,10 @@ def interrupted_before(number):
         train_step = make_train_step(*arguments, **options)
         numbers = itertools.count(1)
 
-        def step(state, batch):
+        def step(state, batch, **seed):
             if next(numbers) == number:
                 raise Interruption
-            return train_step(state, batch)
+            return train_step(state, batch, **seed)
 
         return step
 

@@ -64,8 +64,8 @@ def shown(monkeypatch, finished):
     def make(*arguments):
         train_step = make_train_step(*arguments)
 
-        def step(state, batch):
-            state, metrics = train_step(state, batch)
+        def step(state, batch, **seed):
+            state, metrics = train_step(state, batch, **seed)
             return state, {**metrics, "loss": state.step.astype(jnp.float32)}
 
         return step

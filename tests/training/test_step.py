@@ -101,6 +101,19 @@ def test_layers_learn_by_powers_of_the_decay(plain, model, make_config):
     close(moved[1], expected, rtol=1e-3, atol=1e-6)
 
 
+def test_a_seed_that_is_an_argument_compiles_nothing_anew(model, make_config):
+    programs = []
+    for seed in (0, 1):
+        config = make_config(seed=seed)
+        optimizer = make_optimizer(config.train, optax.constant_schedule(1e-2))
+        state = TrainState.create(params_of(model), optimizer, config.train)
+        step = make_train_step(model, optimizer, config)
+        programs.append(step.lower(state, BATCH, seed=np.uint32(seed)).as_text())
+        given, _ = step(state, BATCH, seed=np.uint32(1))
+        close(given.params, run(model, make_config(seed=1))[0][0].params, rtol=1e-6, atol=0)
+    assert programs[0] == programs[1]
+
+
 def test_the_regulariser_is_the_mean_entropy_of_its_blocks(model, make_config):
     options = {"train__entropy_alpha": 3.0, "train__entropy_blocks": (2,)}
     _, metrics = run(model, make_config(train__entropy_weight=0.25, **options))

@@ -34,9 +34,9 @@ def around_step(monkeypatch, change):
     def make(*arguments, **options):
         train_step = make_train_step(*arguments, **options)
 
-        def step(state, batch):
+        def step(state, batch, **seed):
             number = int(state.step) + 1
-            return change(number, *train_step(state, batch))
+            return change(number, *train_step(state, batch, **seed))
 
         return step
 
