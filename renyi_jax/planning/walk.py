@@ -212,7 +212,7 @@ def _attend(
     graph: Any, params: Any, tokens: Tokens, stage: Stage | None, order: Float[Array, ""] | None
 ) -> tuple[Tokens, tuple[Any, ...]]:
     """The tokens, and the evidence without the number of prefix tokens, which is no array."""
-    needs = Needs() if stage is None else stage.at(order).needs()
+    needs = Needs() if stage is None or order is None else stage.at(order).needs()
     tokens, evidence = nnx.merge(graph, params).attend(tokens, needs, train=False, rngs=None)
     return tokens, evidence[1:]
 
