@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Float32
 
-from renyi_jax.attention import library, pallas_gpu, plain, streaming, xla_cpu
+from renyi_jax.attention import library, pallas_gpu, pallas_tpu, plain, streaming, xla_cpu
 from renyi_jax.attention.evidence import RowEntropy
 
 PLAIN_TOKENS = 640
@@ -49,14 +49,13 @@ def attention(
         return plain.attention_and_entropy(query, key, value, num_prefix, entropy_of)
     long = query.shape[1] > PLAIN_TOKENS
     has_kernel = pallas_gpu.run_here() and streaming.is_counted(query)
+    on_tpu = pallas_tpu.takes(query, num_prefix, entropy_of)
     if entropy_of is None:
-        held_or_streamed = _streamed if long else _held
-        fused = library.attention if library.takes(query) else _streamed
-        on_gpu = {"cuda": fused} if has_kernel else {}
-        run = functools.partial(jax.lax.platform_dependent, default=held_or_streamed, **on_gpu)
-        return run(query, key, value), None
-    if long:
-        return streaming.attention(query, key, value, num_prefix, entropy_of)
+        kernels = {"tpu": _tpu_kernel} if on_tpu else {}
+        if has_kernel:
+            kernels["cuda"] = library.attention if library.takes(query) else _streamed
+        default = _streamed if long else _held
+        return jax.lax.platform_dependent(query, key, value, default=default, **kernels), None
 
     def run(implementation):
         def with_alpha(query, key, value, alpha):
@@ -65,22 +64,25 @@ def attention(
 
         return with_alpha
 
-    # On CPU it takes less time to multiply queries and keys once more for the entropy than to have
-    # the logits written (docs/speed.md). TPUs share them, and on GPUs the kernel writes none.
-    kernel = {"cuda": run(streaming.attention)} if has_kernel else {}
-    return jax.lax.platform_dependent(
-        query,
-        key,
-        value,
-        jnp.asarray(entropy_of.alpha, jnp.float32),
-        cpu=run(xla_cpu.attention),
-        default=run(plain.attention_and_entropy),
-        **kernel,
-    )
+    streamed = run(streaming.attention)
+    kernels = {"tpu": run(pallas_tpu.attention)} if on_tpu else {}
+    if has_kernel:
+        kernels["cuda"] = streamed
+    if not long:
+        # On CPU it takes less time to multiply queries and keys once more for the entropy than to
+        # have the logits written (docs/speed.md).
+        kernels["cpu"] = run(xla_cpu.attention)
+    alpha = jnp.asarray(entropy_of.alpha, jnp.float32)
+    default = streamed if long else run(plain.attention_and_entropy)
+    return jax.lax.platform_dependent(query, key, value, alpha, default=default, **kernels)
 
 
 def _held(query, key, value):
     return plain.attention(query, key, value)[0]
+
+
+def _tpu_kernel(query, key, value):
+    return pallas_tpu.attention(query, key, value, 0, None)[0]
 
 
 def _streamed(query, key, value):

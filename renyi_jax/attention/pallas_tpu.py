@@ -1,9 +1,10 @@
-"""Streaming attention as a Pallas kernel for TPUs.
+"""Attention as Pallas kernels for TPUs: rows of logits that never leave the chip.
 
-Everything is laid out with queries along the lanes: a tile of logits is `[keys, queries]`, so that
-what is carried per query is a row of lanes, sums over keys need no exchange between lanes, and a
-head may have any width that is a multiple of 8. Tokens that fill the last tile up are masked as
-keys, and cut off as queries.
+A program holds some queries of an image, all of its keys and values, and the logits between them,
+so that a row's softmax and entropy are those of the whole row, and nothing is kept for the gradient
+but query, key and value. Tokens are read as dense layers write them, the heads side by side along
+the lanes. The heads that share a lane tile are told apart by zeros in the queries (and in the
+cotangents): a product over 128 lanes takes as long as one over 64.
 """
 
 import functools
@@ -14,214 +15,191 @@ import jax
 import jax.numpy as jnp
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Float32
 
-from renyi_jax.attention.chunked import logit_cotangents
+from renyi_jax.attention import chunked
+from renyi_jax.attention.evidence import RowEntropy
 from renyi_jax.attention.online_softmax import (
     MASKED,
-    RowStatistics,
-    RunningSums,
     fold,
     no_keys,
     order_from,
+    order_scalars,
     statistics,
 )
+from renyi_jax.entropy import slope_in_logits
 
-LANES = 128  # tiles are multiples of the lanes of a TPU's vector registers
+LANES = 128  # of a TPU's vector registers
 
-LARGEST_TILE = 512
-"""Tokens in a tile at most: with 512 x 512 logits in float32 the kernels fit into 16 MiB."""
+LOGITS = 2**18
+"""Logits of a program at most, beyond `FEWEST_QUERIES`: a handful of such arrays fit into VMEM."""
+
+FEWEST_QUERIES, MOST_QUERIES = 64, 256  # of a program
+
+LONGEST = 8192
+"""Tokens at most: all keys and values of a lane tile, and the logits of the fewest queries."""
 
 
-def forward(
-    query: Float[Array, "b h n d"],
-    key: Float[Array, "b h m d"],
-    value: Float[Array, "b h m d"],
-    scalars: Float[Array, "4"] | None = None,
+def takes(
+    query: Float[Array, "b n h d"], num_prefix: int, entropy_of: RowEntropy | None
+) -> bool:
+    """Whether the kernels run: their grids count images, which an artifact leaves open."""
+    if not all(isinstance(size, int) for size in query.shape) or query.shape[1] > LONGEST:
+        return False
+    return entropy_of is None or entropy_of.normalize or entropy_of.prefix_keys or not num_prefix
+
+
+def attention(
+    query: Float[Array, "b n h d"],
+    key: Float[Array, "b n h d"],
+    value: Float[Array, "b n h d"],
+    num_prefix: int,
+    entropy_of: RowEntropy | None,
     *,
     interpret: bool = False,
-) -> tuple[Float[Array, "b h n d"], RowStatistics]:
-    """As `chunked.forward`; `scalars` are of `order_scalars`, and `interpret` runs on any
-    device.
+) -> tuple[Float[Array, "b n h d"], Float32[Array, "b h m"] | None]:
+    """As `plain.attention_and_entropy`, for what it `takes`; `interpret` runs on any device."""
+    width = query.shape[-1]
+    missing = _padded_width(width) - width
+    if missing:
+        widen = ((0, 0), (0, 0), (0, 0), (0, missing))
+        query, key, value = (jnp.pad(each, widen) for each in (query, key, value))
+    if entropy_of is None:
+        attended, _ = _attention(query, key, value, None, 0, width, interpret)
+        return attended[..., :width], None
+    alpha = jnp.asarray(entropy_of.alpha, jnp.float32)
+    first = 0 if entropy_of.prefix_keys else num_prefix
+    attended, entropy = _attention(query, key, value, alpha, first, width, interpret)
+    entropy = jnp.where(alpha > 0, entropy, jnp.nan)  # a traced order cannot be refused
+    return attended[..., :width], entropy[:, :, num_prefix:]
+
+
+def _padded_width(width: int) -> int:
+    """The least width from `width` on of which one divides the lanes of a register, or the other
+    way round.
     """
-    tiles = _Tiles.of(query, key)
+    if width > LANES:
+        return math.ceil(width / LANES) * LANES
+    return 1 << (width - 1).bit_length()
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(4, 5, 6))
+def _attention(query, key, value, alpha, first, width, interpret):
+    """Attention, and the entropies of all rows `[b, h, n]` over the keys from `first` on."""
+    return _forward(query, key, value, alpha, first, width, interpret)[0]
+
+
+@functools.partial(jax.jit, static_argnums=(4, 5, 6))  # traced once for all blocks
+def _forward(query, key, value, alpha, first, width, interpret):
+    tiles = _Tiles.of(query, first, width)
+    asked = alpha is not None
     outputs = pl.pallas_call(
-        functools.partial(_forward_kernel, tiles.keys, scalars is not None),
-        grid=(tiles.heads, tiles.query_blocks, tiles.key_blocks),
-        in_specs=[
-            _SCALARS,
-            tiles.columns(_second, tiles.query_tile),
-            tiles.rows(_third, tiles.key_tile),
-            tiles.columns(_third, tiles.key_tile),
-        ],
-        out_specs=[tiles.columns(_second, tiles.query_tile), tiles.per_query(_second, 3)],
+        functools.partial(_forward_kernel, tiles),
+        grid=tiles.grid,
+        in_specs=[_SCALARS, tiles.of_queries, tiles.of_keys, tiles.of_keys],
+        out_specs=[tiles.of_queries] + [tiles.per_query] * asked,
+        out_shape=[jax.ShapeDtypeStruct(tiles.tokens_shape, value.dtype)]
+        + [jax.ShapeDtypeStruct(tiles.per_query_shape, jnp.float32)] * asked,
+        compiler_params=_QUERIES_IN_ORDER,
+        cost_estimate=tiles.cost(products=2, arrays=(query, key, value, value)),
+        interpret=interpret,
+    )(_operand(alpha), *map(tiles.flat, (query, key, value)))
+    entropy = tiles.from_per_query(outputs[1]) if asked else None
+    return (outputs[0].reshape(query.shape), entropy), (query, key, value, alpha)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def _backward(first, width, interpret, residuals, cotangents):
+    query, key, value, alpha = residuals
+    d_attended, d_entropy = cotangents
+    tiles = _Tiles.of(query, first, width)
+    asked = alpha is not None
+    arrays = query, d_attended.astype(value.dtype), key, value
+    of_keys = pltpu.VMEM((tiles.keys, tiles.lanes), jnp.float32)
+    gradients = pl.pallas_call(
+        functools.partial(_backward_kernel, tiles, asked),
+        grid=tiles.grid,
+        in_specs=[_SCALARS, tiles.of_queries, tiles.of_queries, tiles.of_keys, tiles.of_keys]
+        + [tiles.per_query] * asked,
+        out_specs=[tiles.of_queries, tiles.of_keys, tiles.of_keys],
         out_shape=[
-            jax.ShapeDtypeStruct((tiles.heads, tiles.width, tiles.padded_queries), value.dtype),
-            jax.ShapeDtypeStruct((tiles.heads, 3, tiles.padded_queries), jnp.float32),
+            jax.ShapeDtypeStruct(tiles.tokens_shape, each.dtype) for each in (query, key, value)
         ],
-        scratch_shapes=[
-            pltpu.VMEM((tiles.width, tiles.query_tile), jnp.float32),
-            pltpu.VMEM((4, tiles.query_tile), jnp.float32),
-        ],
-        compiler_params=_LAST_AXIS_IN_ORDER,
+        scratch_shapes=[of_keys, of_keys],
+        compiler_params=_QUERIES_IN_ORDER,
+        cost_estimate=tiles.cost(products=5, arrays=(*arrays, query, key, value)),
         interpret=interpret,
     )(
-        _operand(scalars),
-        tiles.query_columns(query),
-        tiles.key_rows(key),
-        tiles.key_columns(value),
+        _operand(alpha),
+        *map(tiles.flat, arrays),
+        *([tiles.to_per_query(d_entropy)] if asked else []),
     )
-    attended, rows = outputs
-    attended = jnp.swapaxes(attended[:, :, : tiles.queries], 1, 2)
-    rows = rows[:, :, : tiles.queries].reshape(*query.shape[:2], 3, -1)
-    return attended.reshape(query.shape), RowStatistics(*(rows[:, :, i] for i in range(3)))
+    d_query, d_key, d_value = (each.reshape(query.shape) for each in gradients)
+    d_alpha = None
+    if asked:
+        # Runs only where it is asked for.
+        query, key, value = (jnp.swapaxes(each, 1, 2) for each in (query, key, value))
+        operands = query * width**-0.5, key[:, :, first:]
+        rows = chunked.forward(*operands, value[:, :, first:], alpha)[1]
+        d_alpha = chunked.order_cotangent(*operands, alpha, rows, d_entropy)
+    return d_query, d_key, d_value, d_alpha
 
 
-def backward(
-    query: Float[Array, "b h n d"],
-    key: Float[Array, "b h m d"],
-    value: Float[Array, "b h m d"],
-    rows: RowStatistics,
-    d_attended: Float[Array, "b h n d"],
-    shift: Float[Array, "b h n"],
-    d_entropy: Float[Array, "b h n"],
-    scalars: Float[Array, "4"] | None = None,
-    *,
-    interpret: bool = False,
-) -> tuple[Float[Array, "b h n d"], Float[Array, "b h m d"], Float[Array, "b h m d"]]:
-    """As `chunked.backward`, with `scalars` and `interpret` as in `forward`."""
-    tiles = _Tiles.of(query, key)
-    static = tiles.keys, scalars is not None
-    per_query = jnp.stack([*rows, shift, d_entropy], axis=2).astype(jnp.float32)
-    per_query = per_query.reshape(tiles.heads, 5, tiles.queries)
-    per_query = _padded(per_query, 2, tiles.padded_queries)
-    arguments = (
-        _operand(scalars),
-        per_query,
-        tiles.query_columns(query),
-        tiles.query_columns(d_attended),
-        tiles.key_rows(key),
-        tiles.key_rows(value),
-    )
-
-    def call(kernel, of_queries, of_keys, grid, specs, out_specs, out_shape, scratch, more):
-        return pl.pallas_call(
-            functools.partial(kernel, *static),
-            grid=grid,
-            in_specs=[
-                _SCALARS,
-                tiles.per_query(of_queries, 5),
-                tiles.columns(of_queries, tiles.query_tile),
-                tiles.columns(of_queries, tiles.query_tile),
-                tiles.rows(of_keys, tiles.key_tile),
-                tiles.rows(of_keys, tiles.key_tile),
-                *specs,
-            ],
-            out_specs=out_specs,
-            out_shape=out_shape,
-            scratch_shapes=scratch,
-            compiler_params=_LAST_AXIS_IN_ORDER,
-            interpret=interpret,
-        )(*arguments, *more)
-
-    query_sums = pltpu.VMEM((tiles.width, tiles.query_tile), jnp.float32)
-    key_sums = pltpu.VMEM((tiles.key_tile, tiles.width), jnp.float32)
-    d_query = call(
-        _query_kernel,
-        _second,
-        _third,
-        (tiles.heads, tiles.query_blocks, tiles.key_blocks),
-        [tiles.columns(_third, tiles.key_tile)],
-        tiles.columns(_second, tiles.query_tile),
-        jax.ShapeDtypeStruct((tiles.heads, tiles.width, tiles.padded_queries), query.dtype),
-        [query_sums],
-        (tiles.key_columns(key),),
-    )
-    d_key, d_value = call(
-        _key_kernel,
-        _third,
-        _second,
-        (tiles.heads, tiles.key_blocks, tiles.query_blocks),
-        [tiles.rows(_third, tiles.query_tile), tiles.rows(_third, tiles.query_tile)],
-        [tiles.rows(_second, tiles.key_tile)] * 2,
-        [
-            jax.ShapeDtypeStruct((tiles.heads, tiles.padded_keys, tiles.width), each.dtype)
-            for each in (key, value)
-        ],
-        [key_sums, key_sums],
-        (tiles.query_rows(query), tiles.query_rows(d_attended)),
-    )
-    d_query = jnp.swapaxes(d_query[:, :, : tiles.queries], 1, 2).reshape(query.shape)
-    d_key, d_value = (each[:, : tiles.keys].reshape(key.shape) for each in (d_key, d_value))
-    return d_query, d_key, d_value
+_attention.defvjp(_forward, _backward)
 
 
-# The kernels: a tile of logits at a time
+# The kernels: some queries, all keys, one head after another
 
 
-def _forward_kernel(
-    num_keys, with_entropy, scalars, query, key, value, attended, rows, sums, running_ref
-):
+def _forward_kernel(tiles, scalars, query, key, value, attended, *entropy):
+    order = order_from(scalars) if entropy else None
+    queries, keys, values = tiles.queries(query), tiles.all_keys(key), tiles.all_keys(value)
+    sums = jnp.zeros((tiles.query_tile, tiles.lanes), jnp.float32)
+    entropies = jnp.zeros((tiles.query_tile, tiles.heads_here), jnp.float32)
+    for head in range(tiles.heads_here):
+        logits = tiles.logits(tiles.of_head(head, queries * tiles.scale, keys.dtype), keys)
+        weights = _softmax(logits).astype(values.dtype)
+        sums += tiles.of_head(head, _dot(weights, values))
+        if entropy:
+            rows = _entropy_statistics(tiles.entropy_logits(logits), order)
+            entropies = jnp.where(_axis(entropies, 1) == head, rows.log_z + rows.spread, entropies)
+    attended[0] = sums.astype(attended.dtype)
+    if entropy:
+        entropy[0][0, 0] = entropies
+
+
+def _backward_kernel(tiles, asked, scalars, query, d_attended, key, value, *refs):
+    *d_entropy, d_query, d_key, d_value, key_sums, value_sums = refs
+    order = order_from(scalars) if asked else None
     block, blocks = pl.program_id(2), pl.num_programs(2)
-    order = order_from(scalars) if with_entropy else None
-
-    @pl.when(block == 0)
-    def _():
-        sums[...] = jnp.zeros_like(sums)
-        for i, each in enumerate(no_keys((1, sums.shape[1]))):
-            running_ref[i : i + 1, :] = each
-
-    running = RunningSums(*(running_ref[i : i + 1, :] for i in range(4)))
-    logits = _masked(_dot(key[0], query[0]), block, num_keys)
-    running, z, shrink = fold(running, logits, order, axis=0)
-    sums[...] = sums[...] * shrink + _dot(value[0], z.astype(value.dtype))
-    for i, each in enumerate(running):
-        running_ref[i : i + 1, :] = each
-
-    @pl.when(block == blocks - 1)
-    def _():
-        attended[0] = (sums[...] / (1 + running.rest)).astype(attended.dtype)
-        for i, each in enumerate(statistics(running, order)):
-            rows[0, i : i + 1, :] = each
-
-
-def _query_kernel(
-    num_keys, with_entropy, scalars, per_query, query, d_attended, key, value, key_columns,
-    d_query, sums,
-):  # fmt: skip
-    block, blocks = pl.program_id(2), pl.num_programs(2)
-    order = order_from(scalars) if with_entropy else None
-
-    @pl.when(block == 0)
-    def _():
-        sums[...] = jnp.zeros_like(sums)
-
-    rows = per_query, query, d_attended
-    d_logits = _cotangents(*rows, key, value, block, num_keys, order)[1]
-    sums[...] += _dot(key_columns[0], d_logits.astype(key.dtype))
-
-    @pl.when(block == blocks - 1)
-    def _():
-        d_query[0] = sums[...].astype(d_query.dtype)
-
-
-def _key_kernel(
-    num_keys, with_entropy, scalars, per_query, query, d_attended, key, value, query_rows,
-    d_attended_rows, d_key, d_value, key_sums, value_sums,
-):  # fmt: skip
-    block, blocks = pl.program_id(2), pl.num_programs(2)
-    order = order_from(scalars) if with_entropy else None
 
     @pl.when(block == 0)
     def _():
         key_sums[...] = jnp.zeros_like(key_sums)
         value_sums[...] = jnp.zeros_like(value_sums)
 
-    weights, d_logits = _cotangents(
-        per_query, query, d_attended, key, value, pl.program_id(1), num_keys, order
-    )
-    key_sums[...] += _dot(d_logits.astype(key.dtype), query_rows[0])
-    value_sums[...] += _dot(weights.astype(value.dtype), d_attended_rows[0])
+    queries, cotangents = tiles.queries(query), tiles.queries(d_attended)
+    keys, values = tiles.all_keys(key), tiles.all_keys(value)
+    query_sums = jnp.zeros((tiles.query_tile, tiles.lanes), jnp.float32)
+    for head in range(tiles.heads_here):
+        own_queries = tiles.of_head(head, queries * tiles.scale, keys.dtype)
+        own_cotangents = tiles.of_head(head, cotangents, values.dtype)
+        logits = tiles.logits(own_queries, keys)
+        weights = _softmax(logits)
+        d_weights = _dot_rows(own_cotangents, values)
+        shift = jnp.sum(weights * d_weights, axis=1, keepdims=True)
+        d_logits = weights * (d_weights - shift)
+        if asked:
+            logits = tiles.entropy_logits(logits)
+            rows = _entropy_statistics(logits, order)
+            t = logits - rows.top
+            slope = slope_in_logits(t - rows.log_z, t + rows.spread, order)[1]
+            d_logits += tiles.column(d_entropy[0], head) * slope
+        d_logits = d_logits.astype(keys.dtype)
+        query_sums += tiles.of_head(head, _dot(d_logits, keys))
+        key_sums[...] += _dot_columns(d_logits, own_queries)
+        value_sums[...] += _dot_columns(weights.astype(values.dtype), own_cotangents)
+    d_query[0] = (query_sums * tiles.scale).astype(d_query.dtype)
 
     @pl.when(block == blocks - 1)
     def _():
@@ -229,125 +207,170 @@ def _key_kernel(
         d_value[0] = value_sums[...].astype(d_value.dtype)
 
 
-def _cotangents(per_query, query, d_attended, key, value, key_block, num_keys, order):
-    top, log_z, spread, shift, d_entropy = (per_query[0, i : i + 1, :] for i in range(5))
-    t = _masked(_dot(key[0], query[0]), key_block, num_keys) - top
-    d_weights = _dot(value[0], d_attended[0])
-    return logit_cotangents(
-        t, d_weights, RowStatistics(top, log_z, spread), shift, d_entropy, order
-    )
+def _softmax(logits):
+    terms = jnp.exp(logits - jnp.max(logits, axis=1, keepdims=True))
+    return terms * (1 / jnp.sum(terms, axis=1, keepdims=True))
+
+
+def _entropy_statistics(logits, order):
+    return statistics(fold(no_keys((logits.shape[0], 1)), logits, order, axis=1)[0], order)
 
 
 def _dot(left, right):
     return jnp.dot(left, right, preferred_element_type=jnp.float32)
 
 
-def _masked(logits, key_block, num_keys):
-    """Logits `[keys, queries]`, those of keys that fill the last tile up masked."""
-    if num_keys % logits.shape[0] == 0:
-        return logits
-    keys = jax.lax.broadcasted_iota(jnp.int32, logits.shape, 0) + key_block * logits.shape[0]
-    return jnp.where(keys < num_keys, logits, MASKED)
+def _dot_rows(left, right):
+    return _contract(left, right, 1)
 
 
-# The order of the entropy, as scalars that a kernel can read
+def _dot_columns(left, right):
+    return _contract(left, right, 0)
 
 
-_SCALARS = pl.BlockSpec(memory_space=pltpu.SMEM)
+def _contract(left, right, axis):
+    dimensions = ((axis,), (axis,)), ((), ())
+    return jax.lax.dot_general(left, right, dimensions, preferred_element_type=jnp.float32)
 
 
-def _operand(scalars):
-    return jnp.zeros(4, jnp.float32) if scalars is None else scalars
+def _axis(array, axis):
+    return jax.lax.broadcasted_iota(jnp.int32, array.shape, axis)
 
 
 # The tiles
 
+_SCALARS = pl.BlockSpec(memory_space=pltpu.SMEM)
 
-_LAST_AXIS_IN_ORDER = pltpu.CompilerParams(
-    dimension_semantics=("parallel", "parallel", "arbitrary")
-)
-
-
-def _second(head, second, third):
-    return head, second
+_QUERIES_IN_ORDER = pltpu.CompilerParams(dimension_semantics=("parallel", "parallel", "arbitrary"))
 
 
-def _third(head, second, third):
-    return head, third
+def _operand(alpha):
+    return jnp.zeros(4, jnp.float32) if alpha is None else order_scalars(alpha)
 
 
 class _Tiles(NamedTuple):
-    """How the tokens of each head are cut: into columns `[d, tile]`, or into rows `[tile, d]`."""
+    """How tokens `[b, n, h d]` are cut: by images, by lanes, and the queries by rows."""
 
+    batch: int
+    length: int
     heads: int
-    width: int
-    queries: int
-    keys: int
+    head_lanes: int  # of one head, padding included
+    lanes: int  # of a tile
     query_tile: int
-    key_tile: int
+    keys: int  # of a tile, those that fill it up included
+    first: int  # the first key that the entropy is over
+    scale: float
 
     @classmethod
-    def of(cls, query, key) -> "_Tiles":
-        batch, heads, queries, width = query.shape
-        keys = key.shape[2]
-        return cls(batch * heads, width, queries, keys, _tile(queries), _tile(keys))
+    def of(cls, query, first: int, width: int) -> "_Tiles":
+        batch, length, heads, head_lanes = query.shape
+        lanes = min(max(LANES, head_lanes), heads * head_lanes)
+        keys = math.ceil(length / LANES) * LANES
+        queries = MOST_QUERIES
+        while queries > FEWEST_QUERIES and (queries >= 2 * length or queries * keys > LOGITS):
+            queries //= 2
+        scale = width**-0.5
+        return cls(batch, length, heads, head_lanes, lanes, queries, keys, first, scale)
 
     @property
-    def query_blocks(self) -> int:
-        return math.ceil(self.queries / self.query_tile)
+    def heads_here(self) -> int:
+        return self.lanes // self.head_lanes
 
     @property
-    def key_blocks(self) -> int:
-        return math.ceil(self.keys / self.key_tile)
+    def groups(self) -> int:
+        return math.ceil(self.heads / self.heads_here)
 
     @property
-    def padded_queries(self) -> int:
-        return self.query_blocks * self.query_tile
+    def grid(self) -> tuple[int, int, int]:
+        return self.batch, self.groups, math.ceil(self.length / self.query_tile)
 
     @property
-    def padded_keys(self) -> int:
-        return self.key_blocks * self.key_tile
+    def tokens_shape(self) -> tuple[int, int, int]:
+        return self.batch, self.length, self.heads * self.head_lanes
 
-    def columns(self, place, tile: int) -> pl.BlockSpec:
-        def index(*grid):
-            head, block = place(*grid)
-            return head, 0, block
+    @property
+    def per_query_shape(self) -> tuple[int, int, int, int]:
+        return self.batch, self.groups, self.length, self.heads_here
 
-        return pl.BlockSpec((1, self.width, tile), index)
+    @property
+    def of_queries(self) -> pl.BlockSpec:
+        block = 1, self.query_tile, self.lanes
+        return pl.BlockSpec(block, lambda image, group, queries: (image, queries, group))
 
-    def rows(self, place, tile: int) -> pl.BlockSpec:
-        def index(*grid):
-            head, block = place(*grid)
-            return head, block, 0
+    @property
+    def of_keys(self) -> pl.BlockSpec:
+        return pl.BlockSpec((1, self.keys, self.lanes), lambda image, group, _: (image, 0, group))
 
-        return pl.BlockSpec((1, tile, self.width), index)
+    @property
+    def per_query(self) -> pl.BlockSpec:
+        block = 1, 1, self.query_tile, self.heads_here
+        return pl.BlockSpec(block, lambda image, group, queries: (image, group, queries, 0))
 
-    def per_query(self, place, count: int) -> pl.BlockSpec:
-        def index(*grid):
-            head, block = place(*grid)
-            return head, 0, block
+    def cost(self, products: int, arrays) -> pl.CostEstimate:
+        logits = self.batch * self.heads * self.length**2
+        return pl.CostEstimate(
+            flops=2 * products * logits * self.head_lanes,
+            transcendentals=logits,
+            bytes_accessed=sum(each.size * each.dtype.itemsize for each in arrays),
+        )
 
-        return pl.BlockSpec((1, count, self.query_tile), index)
+    def flat(self, tokens):
+        return tokens.reshape(self.tokens_shape)
 
-    def query_rows(self, tokens):
-        return _padded(tokens.reshape(self.heads, self.queries, self.width), 1, self.padded_queries)
+    def to_per_query(self, rows):
+        extra = self.groups * self.heads_here - self.heads
+        rows = jnp.pad(rows, ((0, 0), (0, extra), (0, 0)))
+        rows = rows.reshape(self.batch, self.groups, self.heads_here, self.length)
+        return jnp.swapaxes(rows, 2, 3)
 
-    def query_columns(self, tokens):
-        return jnp.swapaxes(self.query_rows(tokens), 1, 2)
+    def from_per_query(self, columns):
+        rows = jnp.swapaxes(columns, 2, 3).reshape(self.batch, -1, self.length)
+        return rows[:, : self.heads]
 
-    def key_rows(self, tokens):
-        return _padded(tokens.reshape(self.heads, self.keys, self.width), 1, self.padded_keys)
+    # Within a kernel
 
-    def key_columns(self, tokens):
-        return jnp.swapaxes(self.key_rows(tokens), 1, 2)
+    def queries(self, ref):
+        """Rows in float32; zeros beyond the last query and the last lane."""
+        rows = ref[0].astype(jnp.float32)
+        start = pl.program_id(2) * self.query_tile
+        return self._inside(rows, start, self.length % self.query_tile)
 
+    def all_keys(self, ref):
+        """Likewise, of all keys or values, in the dtype of the operand."""
+        rows = ref[0]
+        inside = self._inside(rows.astype(jnp.float32), 0, self.length % self.keys)
+        return inside.astype(rows.dtype)
 
-def _tile(length: int) -> int:
-    """The tile that pads `length` the least; of such, the largest."""
-    sizes = range(LARGEST_TILE, 0, -LANES)
-    return min(sizes, key=lambda tile: math.ceil(length / tile) * tile)
+    def _inside(self, rows, start, is_ragged):
+        if is_ragged:
+            rows = jnp.where(_axis(rows, 0) + start < self.length, rows, 0)
+        lanes = self.heads * self.head_lanes
+        if lanes % self.lanes:
+            first = pl.program_id(1) * self.lanes
+            rows = jnp.where(_axis(rows, 1) + first < lanes, rows, 0)
+        return rows
 
+    def of_head(self, head: int, rows, dtype=jnp.float32):
+        """Rows with zeros in the lanes of other heads."""
+        if self.heads_here > 1:
+            lane = _axis(rows, 1)
+            first = head * self.head_lanes
+            rows = jnp.where((lane >= first) & (lane < first + self.head_lanes), rows, 0)
+        return rows.astype(dtype)
 
-def _padded(array, axis: int, length: int):
-    widths = [(0, length - size if i == axis else 0) for i, size in enumerate(array.shape)]
-    return jnp.pad(array, widths)
+    def logits(self, queries, keys):
+        logits = _dot_rows(queries, keys)
+        if self.keys == self.length:
+            return logits
+        return jnp.where(_axis(logits, 1) < self.length, logits, MASKED)
+
+    def entropy_logits(self, logits):
+        """Those of the keys that the entropy is over, others masked."""
+        return jnp.where(_axis(logits, 1) >= self.first, logits, MASKED) if self.first else logits
+
+    def column(self, ref, head: int):
+        """The number of each query for one head, 0 beyond the last query."""
+        numbers = ref[0, 0]
+        row = _axis(numbers, 0) + pl.program_id(2) * self.query_tile
+        own = (_axis(numbers, 1) == head) & (row < self.length)
+        return jnp.sum(jnp.where(own, numbers, 0), axis=1, keepdims=True)

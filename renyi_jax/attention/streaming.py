@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Float32
 
-from renyi_jax.attention import chunked, pallas_gpu, pallas_tpu
+from renyi_jax.attention import chunked, pallas_gpu
 from renyi_jax.attention.evidence import RowEntropy
 from renyi_jax.attention.online_softmax import order_scalars
 from renyi_jax.entropy import unnormalised_entropy
@@ -53,21 +53,18 @@ def attention(
 
 
 def forward(*arguments: Any) -> Any:
-    """Runs `chunked.forward`, or the kernel that stands in for it on the platform compiled for."""
-    return _by_platform(chunked.forward, pallas_tpu.forward, pallas_gpu.forward, arguments)
+    """Runs `chunked.forward`, or the kernel that stands in for it on a GPU."""
+    return _by_platform(chunked.forward, pallas_gpu.forward, arguments)
 
 
 def backward(*arguments: Any) -> Any:
-    """Runs `chunked.backward`, or the kernel that stands in for it on the platform compiled for."""
-    return _by_platform(chunked.backward, pallas_tpu.backward, pallas_gpu.backward, arguments)
+    """Runs `chunked.backward`, or the kernel that stands in for it on a GPU."""
+    return _by_platform(chunked.backward, pallas_gpu.backward, arguments)
 
 
-def _by_platform(default, tpu, cuda, arguments):
-    query, kernels = arguments[0], {}
-    if is_counted(query):
-        kernels["tpu"] = with_scalars(tpu)
-        if pallas_gpu.run_here():
-            kernels["cuda"] = with_scalars(cuda)
+def _by_platform(default, cuda, arguments):
+    has_kernel = pallas_gpu.run_here() and is_counted(arguments[0])
+    kernels = {"cuda": with_scalars(cuda)} if has_kernel else {}
     return jax.lax.platform_dependent(*arguments, default=default, **kernels)
 
 
