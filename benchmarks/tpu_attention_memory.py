@@ -11,7 +11,7 @@ memory.
 Needs the compiler for TPUs (requirements-tpu.txt).
 """
 
-import math
+import contextlib
 import re
 import sys
 import time
@@ -52,10 +52,12 @@ def main() -> None:
             continue
         memory = {}
         for version in _VERSIONS.value:
-            backend.PLAIN_TOKENS = math.inf if version == "plain" else 0
+            is_plain = version == "plain"
             started = time.perf_counter()
             request = step.call(model, _BATCH_SIZE.value)
-            compiled = request.function.lower(*request.arguments).compile()
+            with backend.plain_products() if is_plain else contextlib.nullcontext():
+                lowered = request.function.lower(*request.arguments)
+            compiled = lowered.compile()
             seconds = time.perf_counter() - started
             program = read_program(compiled)
             memory[version] = program.temporary_bytes

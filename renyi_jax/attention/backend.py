@@ -2,7 +2,6 @@
 
 import contextlib
 import contextvars
-import functools
 from collections.abc import Iterator
 
 import jax
@@ -17,9 +16,9 @@ PLAIN_TOKENS = 640
 
 On the CPU both take as long (docs/speed.md), so memory decides: the logits of an image of 384
 pixels (577 tokens, 6 heads) are 8 MB, and training at the usual sizes keeps the attention rather
-than compute it twice. For a TPU XLA counts the same memory and the same bytes moved at 197 tokens
-(docs/speed.md), where no times were measured. A GPU that is there holds no logits at any length:
-only the gradient in float32 of 197 tokens took longer so (docs/speed.md).
+than compute it twice. TPUs hold no logits at any length, by which a training step moves half of the
+bytes (docs/speed/tables.md), and neither does a GPU that is there: only the gradient in float32 of
+197 tokens took longer so (docs/speed.md).
 """
 
 _is_plain = contextvars.ContextVar("is_plain", default=False)

@@ -9,7 +9,7 @@ cotangents): a product over 128 lanes takes as long as one over 64.
 
 import functools
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -34,17 +34,18 @@ LANES = 128  # of a TPU's vector registers
 LOGITS = 2**18
 """Logits of a program at most, beyond `FEWEST_QUERIES`: a handful of such arrays fit into VMEM."""
 
-FEWEST_QUERIES, MOST_QUERIES = 64, 256  # of a program
+FEWEST_QUERIES, MOST_QUERIES = 32, 256  # of a program
 
-LONGEST = 8192
-"""Tokens at most: all keys and values of a lane tile, and the logits of the fewest queries."""
+LONGEST = 8704
+"""Bytes of the tokens of one lane at most: with the keys of 4,352 tokens in bfloat16, or of half as
+many in float32, the gradient still fits into the 16 MiB that a kernel may take."""
 
 
-def takes(
-    query: Float[Array, "b n h d"], num_prefix: int, entropy_of: RowEntropy | None
-) -> bool:
+def takes(query: Float[Array, "b n h d"], num_prefix: int, entropy_of: RowEntropy | None) -> bool:
     """Whether the kernels run: their grids count images, which an artifact leaves open."""
-    if not all(isinstance(size, int) for size in query.shape) or query.shape[1] > LONGEST:
+    if not all(isinstance(size, int) for size in query.shape):
+        return False
+    if query.shape[1] * query.dtype.itemsize > LONGEST or query.shape[3] > LANES:
         return False
     return entropy_of is None or entropy_of.normalize or entropy_of.prefix_keys or not num_prefix
 
@@ -65,28 +66,26 @@ def attention(
         widen = ((0, 0), (0, 0), (0, 0), (0, missing))
         query, key, value = (jnp.pad(each, widen) for each in (query, key, value))
     if entropy_of is None:
-        attended, _ = _attention(query, key, value, None, 0, width, interpret)
-        return attended[..., :width], None
+        outputs: Any = _attention(query, key, value, None, 0, width, interpret)
+        return outputs[0][..., :width], None
     alpha = jnp.asarray(entropy_of.alpha, jnp.float32)
     first = 0 if entropy_of.prefix_keys else num_prefix
-    attended, entropy = _attention(query, key, value, alpha, first, width, interpret)
+    outputs = _attention(query, key, value, alpha, first, width, interpret)
+    attended, entropy = outputs
     entropy = jnp.where(alpha > 0, entropy, jnp.nan)  # a traced order cannot be refused
     return attended[..., :width], entropy[:, :, num_prefix:]
 
 
 def _padded_width(width: int) -> int:
-    """The least width from `width` on of which one divides the lanes of a register, or the other
-    way round.
-    """
-    if width > LANES:
-        return math.ceil(width / LANES) * LANES
+    """The least width from `width` on that divides the lanes of a register."""
     return 1 << (width - 1).bit_length()
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(4, 5, 6))
-def _attention(query, key, value, alpha, first, width, interpret):
+def _attention(query, key, value, alpha, first, width, interpret) -> Any:
     """Attention, and the entropies of all rows `[b, h, n]` over the keys from `first` on."""
-    return _forward(query, key, value, alpha, first, width, interpret)[0]
+    result: Any = _forward(query, key, value, alpha, first, width, interpret)
+    return result[0]
 
 
 @functools.partial(jax.jit, static_argnums=(4, 5, 6))  # traced once for all blocks
@@ -170,7 +169,6 @@ def _forward_kernel(tiles, scalars, query, key, value, attended, *entropy):
 
 def _backward_kernel(tiles, asked, scalars, query, d_attended, key, value, *refs):
     *d_entropy, d_query, d_key, d_value, key_sums, value_sums = refs
-    order = order_from(scalars) if asked else None
     block, blocks = pl.program_id(2), pl.num_programs(2)
 
     @pl.when(block == 0)
@@ -190,6 +188,7 @@ def _backward_kernel(tiles, asked, scalars, query, d_attended, key, value, *refs
         shift = jnp.sum(weights * d_weights, axis=1, keepdims=True)
         d_logits = weights * (d_weights - shift)
         if asked:
+            order = order_from(scalars)
             logits = tiles.entropy_logits(logits)
             rows = _entropy_statistics(logits, order)
             t = logits - rows.top
@@ -264,7 +263,7 @@ class _Tiles(NamedTuple):
     @classmethod
     def of(cls, query, first: int, width: int) -> "_Tiles":
         batch, length, heads, head_lanes = query.shape
-        lanes = min(max(LANES, head_lanes), heads * head_lanes)
+        lanes = min(LANES, heads * head_lanes)
         keys = math.ceil(length / LANES) * LANES
         queries = MOST_QUERIES
         while queries > FEWEST_QUERIES and (queries >= 2 * length or queries * keys > LOGITS):

@@ -1,5 +1,6 @@
 """The parts of a Vision Transformer that know nothing of pruning."""
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -17,19 +18,28 @@ class Linear(nnx.Linear):
     """A dense layer that multiplies matrices, whatever the leading axes.
 
     XLA on CPU computes the weight gradient of a contraction over two axes four times slower than
-    that of the same product flattened.
+    that of the same product flattened. On a TPU, where training always has a mesh, flattening moves
+    the tokens: an image does not end where a tile of memory does.
     """
 
     def __call__(
         self, inputs: Float[Array, "*batch d"], out_dtype: Any = None
     ) -> Float[Array, "*batch e"]:
         """The products, in `out_dtype`; by default they are rounded to what is computed in."""
-        rows = inputs.reshape(math.prod(inputs.shape[:-1]), inputs.shape[-1]).astype(self.dtype)
-        kernel = self.kernel[...].astype(self.dtype)
-        outputs = jnp.matmul(rows, kernel, preferred_element_type=out_dtype or self.dtype)
+        multiply = functools.partial(jnp.matmul, preferred_element_type=out_dtype or self.dtype)
+
+        def flat(inputs, kernel):
+            rows = inputs.reshape(math.prod(inputs.shape[:-1]), inputs.shape[-1])
+            return multiply(rows, kernel).reshape(*inputs.shape[:-1], kernel.shape[1])
+
+        operands = inputs.astype(self.dtype), self.kernel[...].astype(self.dtype)
+        if jax.sharding.get_abstract_mesh().empty:
+            outputs = flat(*operands)
+        else:
+            outputs = jax.lax.platform_dependent(*operands, tpu=multiply, default=flat)
         if (bias := self.added()) is not None:
             outputs += bias.astype(outputs.dtype)
-        return outputs.reshape(*inputs.shape[:-1], kernel.shape[1])
+        return outputs
 
     def added(self) -> Float[Array, "e"] | None:
         """Returns what is added to the products; None for nothing."""
@@ -93,13 +103,17 @@ class Mlp(nnx.Module):
         self, tokens: Float[Array, "b n d"], *, train: bool = False, rngs: nnx.Rngs | None = None
     ) -> Float[Array, "b n d"]:
         activation = ACTIVATIONS[self.activation]
+
+        def activate(products):
+            return activation(products).astype(tokens.dtype)
+
         if train:
-            # Computed again for the gradient: what it is made of would be kept in float32.
-            activation = jax.checkpoint(activation)
+            # Computed again for the gradient: what it is made of, and its cotangent, would be kept
+            # in float32.
+            activate = jax.checkpoint(activate)
 
         def hidden_from(dtype):
-            products = constrain(self.fc1(tokens, dtype), BATCH_AXES, None, "tensor")
-            return activation(products).astype(tokens.dtype)
+            return activate(constrain(self.fc1(tokens, dtype), BATCH_AXES, None, "tensor"))
 
         if train or tokens.dtype == jnp.float32:
             hidden = hidden_from(None)
