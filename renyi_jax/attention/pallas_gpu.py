@@ -55,7 +55,7 @@ def forward(
     *,
     interpret: bool = False,
 ) -> tuple[Float[Array, "b h n d"], RowStatistics]:
-    """As `pallas_tpu.forward`."""
+    """As `chunked.forward`."""
     heads, queries, width = _sizes(query)
     tokens = _tile_of(width)
     statistic = jax.ShapeDtypeStruct((heads, _padded_length(queries)), jnp.float32)
@@ -85,7 +85,7 @@ def backward(
     *,
     interpret: bool = False,
 ) -> tuple[Float[Array, "b h n d"], Float[Array, "b h m d"], Float[Array, "b h m d"]]:
-    """As `pallas_tpu.backward`."""
+    """As `chunked.backward`."""
     static = key.shape[2], scalars is not None
     tokens = _tile_of(_sizes(query)[2])
     of_queries = [_flat(query), _flat(d_attended), *map(_flat_rows, (*rows, shift, d_entropy))]

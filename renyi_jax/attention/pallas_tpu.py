@@ -9,6 +9,7 @@ cotangents): a product over 128 lanes takes as long as one over 64.
 
 import functools
 import math
+import os
 from typing import Any, NamedTuple
 
 import jax
@@ -42,7 +43,12 @@ many in float32, the gradient still fits into the 16 MiB that a kernel may take.
 
 
 def takes(query: Float[Array, "b n h d"], num_prefix: int, entropy_of: RowEntropy | None) -> bool:
-    """Whether the kernels run: their grids count images, which an artifact leaves open."""
+    """Whether the kernels run on TPUs; with RENYI_JAX_TPU_KERNELS=0 all is left to XLA.
+
+    Their grids count images, which an artifact leaves open.
+    """
+    if os.environ.get("RENYI_JAX_TPU_KERNELS") == "0":
+        return False
     if not all(isinstance(size, int) for size in query.shape):
         return False
     if query.shape[1] * query.dtype.itemsize > LONGEST or query.shape[3] > LANES:
