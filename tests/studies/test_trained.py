@@ -35,7 +35,7 @@ def test_rows_need_only_the_finished_cells(tmp_path):
             env=os.environ | {"PYTHONPATH": str(ROOT)},
             check=True,
         )
-        return json.loads((out / "trained_nll.json").read_text())["rows"]
+        return json.loads((out / "trained_nll_against_renyi_2.json").read_text())["rows"]
 
     trained = rows()
     assert [row["method"] for row in trained] == ["renyi 2", "renyi 2, entropy 0.05"]
