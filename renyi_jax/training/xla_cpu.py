@@ -11,7 +11,7 @@ def compiler_options(dtype: Any, shardings: Any = None) -> dict[str, Any]:
 
     oneDNN multiplies transposed matrices of bfloat16, as gradients need them, where XLA would
     multiply them in float32. In float32, and without gradients, it is no faster
-    (docs/speed/tables.md).
+    (docs/speed/tables.md). JAX cannot keep such a program in its compilation cache, and warns.
 
     Args:
         dtype: of the computation.
