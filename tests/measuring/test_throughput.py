@@ -1,29 +1,8 @@
 """The timing of programs against each other, on a clock that the test winds."""
 
-import jax.numpy as jnp
+from machine import Machine
 
 from renyi_jax.measuring.throughput import seconds_per_call
-
-
-class Machine:
-    """A clock, and calls that take time on it."""
-
-    def __init__(self):
-        self.now = 0.0
-        self.history = []
-
-    def clock(self):
-        return self.now
-
-    def call(self, name, *seconds):
-        waits = list(seconds)
-
-        def run():
-            self.history.append(name)
-            self.now += waits.pop(0) if len(waits) > 1 else waits[0]
-            return jnp.zeros(())
-
-        return run
 
 
 def test_the_calls_take_turns_and_the_median_of_each_is_told():
