@@ -24,7 +24,7 @@ from renyi_jax.attention import backend
 from renyi_jax.cli import commands
 from renyi_jax.config import check_config, default_config
 from renyi_jax.measuring.roofline import read_program, topology_devices
-from renyi_jax.parallel import make_mesh
+from renyi_jax.parallel import make_mesh, on_mesh
 from renyi_jax.training.lowering import abstract_model, steps_of
 
 _TOPOLOGY = flags.DEFINE_string("topology", "v5e:2x2", "Of which one chip is compiled for.")
@@ -32,6 +32,7 @@ _MODEL = flags.DEFINE_string("model", "deit_small_patch16_224", "Name of the mod
 _IMAGE_SIZE = flags.DEFINE_integer("image_size", 1024, "Side of the images, in pixels.")
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", 1, "Images of a step.")
 _KEEP_RATE = flags.DEFINE_float("keep_rate", 0.7, "Of the pruned blocks.")
+_CRITERION = flags.DEFINE_string("criterion", "renyi", "By which patches are kept.")
 _VERSIONS = flags.DEFINE_list("versions", ["streamed", "plain"], "Which are compiled.")
 _REMAT = flags.DEFINE_string("remat", "none", "`config.model.remat` of the training step.")
 _STEPS = flags.DEFINE_list("steps", ["evaluate", "train"], "Which are compiled.")
@@ -55,7 +56,8 @@ def main() -> None:
             is_plain = version == "plain"
             started = time.perf_counter()
             request = step.call(model, _BATCH_SIZE.value)
-            with backend.plain_products() if is_plain else contextlib.nullcontext():
+            plainly = backend.plain_products() if is_plain else contextlib.nullcontext()
+            with on_mesh(mesh), plainly:
                 lowered = request.function.lower(*request.arguments)
             compiled = lowered.compile()
             seconds = time.perf_counter() - started
@@ -66,7 +68,7 @@ def main() -> None:
             found = f", n x n: {', '.join(squares) or 'none'}" if streams_by_itself else ""
             print(
                 f"{step.name}, {version}: {memory[version] / 2**20:,.1f} MiB of temporary memory,"
-                f" {program.moved_bytes / 2**30:,.1f} GiB moved{found}"
+                f" {program.moved_bytes / 1e9:,.1f} GB moved{found}"
                 f" (compiled in {seconds:.0f} s)",
                 flush=True,
             )
@@ -83,7 +85,7 @@ def _config() -> Any:
     config.model.update(
         {"name": _MODEL.value, "image_size": _IMAGE_SIZE.value, "dtype": "bfloat16"}
     )
-    config.pruning.keep_rate = _KEEP_RATE.value
+    config.pruning.update({"keep_rate": _KEEP_RATE.value, "criterion": _CRITERION.value})
     config.data.batch_size = config.evaluate.batch_size = _BATCH_SIZE.value
     config.model.remat = _REMAT.value
     return check_config(config)

@@ -50,11 +50,12 @@ def attend(
         assert logits is not None  # held for the average
         columns = of_mean_attention(logits, num_prefix, columns_of)
     elif columns_of is not None:
-        weights = None
+        batch, length, heads, _ = query.shape
+        weights = jnp.ones((batch, heads, length - num_prefix), jnp.float32)
         if columns_of.sharp:
             assert entropy is not None  # asked for beside
             weights = jnp.exp(-entropy)
-        columns = column_sums(query, key, num_prefix, columns_of, weights, sizes)
+        columns = _column_sums_per_shard(query, key, num_prefix, columns_of, weights, sizes)
     if needs.class_row and class_token:
         row = plain.attention_logits(query[:, :1], key, sizes) if logits is None else logits
         class_row = jax.nn.softmax(row[:, :, 0], axis=-1)[..., num_prefix:]
@@ -77,7 +78,10 @@ def _mean_row(query, key, num_prefix, sizes) -> Float32[Array, "b h m"]:
     shares = counts[:, num_prefix:] / counts[:, num_prefix:].sum(axis=1, keepdims=True)
     weights = jnp.broadcast_to(shares[:, None], (batch, heads, length - num_prefix))
     asked = ColumnSums(normalize=False)
-    return jnp.exp(column_sums(query, key, num_prefix, asked, weights, sizes))
+    return jnp.exp(_column_sums_per_shard(query, key, num_prefix, asked, weights, sizes))
+
+
+_AXES = (BATCH_AXES, None, "tensor", None)  # of the mesh, for `b n h d`
 
 
 def _attention_per_shard(
@@ -98,10 +102,37 @@ def _attention_per_shard(
         query,
         key,
         value,
-        axes=(BATCH_AXES, None, "tensor", None),
+        axes=_AXES,
         results=(
             PartitionSpec(BATCH_AXES, None, "tensor"),
             None if entropy_of is None else PartitionSpec(BATCH_AXES, "tensor"),
         ),
         whole=None if entropy_of is None else jnp.asarray(entropy_of.alpha, jnp.float32),
+    )
+
+
+def _column_sums_per_shard(
+    query: Float[Array, "b n h d"],
+    key: Float[Array, "b n h d"],
+    num_prefix: int,
+    asked: ColumnSums,
+    weights: Float[Array, "b h m"],
+    sizes: Float[Array, "b n"] | None,
+) -> Float32[Array, "b h m"]:
+    """Likewise `backend.column_sums`; tokens that count differently are left to XLA."""
+    if sizes is not None:
+        return column_sums(query, key, num_prefix, asked, weights, sizes)
+
+    def sums(query, key, weights, power):
+        weights = jnp.swapaxes(weights[..., 0], 1, 2)
+        return backend.column_sums(query, key, num_prefix, asked._replace(power=power), weights)
+
+    return per_shard(
+        sums,
+        query,
+        key,
+        jnp.swapaxes(weights, 1, 2)[..., None],
+        axes=_AXES,
+        results=PartitionSpec(BATCH_AXES, "tensor"),
+        whole=jnp.asarray(asked.power, jnp.float32),
     )

@@ -8,8 +8,16 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Float32
 
-from renyi_jax.attention import library, pallas_gpu, pallas_tpu, plain, streaming, xla_cpu
-from renyi_jax.attention.evidence import RowEntropy
+from renyi_jax.attention import (
+    columns,
+    library,
+    pallas_gpu,
+    pallas_tpu,
+    plain,
+    streaming,
+    xla_cpu,
+)
+from renyi_jax.attention.evidence import ColumnSums, RowEntropy
 
 PLAIN_TOKENS = 640
 """With more tokens than this the attention matrix is not held.
@@ -74,6 +82,32 @@ def attention(
     alpha = jnp.asarray(entropy_of.alpha, jnp.float32)
     default = streamed if long else run(plain.attention_and_entropy)
     return jax.lax.platform_dependent(query, key, value, alpha, default=default, **kernels)
+
+
+def column_sums(
+    query: Float[Array, "b n h d"],
+    key: Float[Array, "b n h d"],
+    num_prefix: int,
+    asked: ColumnSums,
+    weights: Float[Array, "b h m"],
+) -> Float32[Array, "b h m"]:
+    """As `columns.column_sums`, of tokens that all count alike."""
+
+    def run(implementation):
+        def with_power(query, key, weights, power):
+            return implementation(query, key, num_prefix, asked._replace(power=power), weights)
+
+        return with_power
+
+    operands = query, key, weights, jnp.asarray(asked.power, jnp.float32)
+    by_xla, kernels = run(columns.column_sums), {}
+    if _is_plain.get():
+        return by_xla(*operands)
+    if pallas_tpu.takes(query, num_prefix, None):
+        kernels["tpu"] = columns.forward_by(run(pallas_tpu.column_sums), by_xla)
+    if pallas_gpu.run_here() and streaming.is_counted(query):
+        kernels["cuda"] = columns.forward_by(run(pallas_gpu.column_sums), by_xla)
+    return jax.lax.platform_dependent(*operands, default=by_xla, **kernels)
 
 
 def _held(query, key, value):

@@ -1,8 +1,11 @@
 """What patches receive: sums of the columns of the attention, without an array of its size.
 
 A pass of its own beside attention: the logits are multiplied once more, some queries at a time,
-and each row is normalised where it lies. For the gradient they are multiplied again.
+and each row is normalised where it lies. For the gradient they are multiplied again. Kernels add
+their rows by the same functions.
 """
+
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +15,7 @@ from renyi_jax.attention import plain
 from renyi_jax.attention.chunked import scan_chunks
 from renyi_jax.attention.evidence import ColumnSums
 
-_LOWEST = -1e30  # below the logarithm of any attention, and finite: differences of two are no nan
+LOWEST = -1e30  # below the logarithm of any attention, and finite: differences of two are no nan
 
 
 def column_sums(
@@ -20,7 +23,7 @@ def column_sums(
     key: Float[Array, "b n h d"],
     num_prefix: int,
     asked: ColumnSums,
-    weights: Float[Array, "b h m"] | None = None,
+    weights: Float[Array, "b h m"],
     sizes: Float[Array, "b n"] | None = None,
 ) -> Float32[Array, "b h m"]:
     """Returns `log sum_i w_i a_ij^power` over the rows i of patches, for each patch j and head.
@@ -28,29 +31,69 @@ def column_sums(
     Args:
         query: unscaled queries.
         asked: power and normalisation; heads are not averaged here.
-        weights: `w`, at least 0; one where not given.
+        weights: `w`, at least 0.
         sizes: how many tokens each key stands for, as in `plain.attention_logits`.
     """
-    if weights is None:
-        weights = jnp.ones((query.shape[0], query.shape[2], query.shape[1] - num_prefix))
 
     @jax.checkpoint
     def add(sums, chunk):
-        top, total = sums
         query, weights = chunk
         logits = plain.attention_logits(jnp.swapaxes(query, 1, 2), key, sizes)
         log_a = _log_attention(logits, num_prefix, asked)
-        new = jax.lax.stop_gradient(jnp.maximum(top, log_a.max(axis=2)))
-        below = log_a - new[:, :, None]
-        # A fused program may round the two sides differently, which a power of 1e12 would blow up.
-        below = jnp.where(below > 0, 0, below)
-        terms = weights[..., None] * jnp.exp(asked.power * below)
-        return (new, total * jnp.exp(asked.power * (top - new)) + terms.sum(axis=2)), ()
+        return add_rows(sums, log_a, weights[..., None], asked.power, jax.lax.stop_gradient), ()
 
-    start = jnp.full(weights.shape, _LOWEST, jnp.float32), jnp.zeros(weights.shape, jnp.float32)
+    shape = *weights.shape[:2], 1, weights.shape[2]
+    start = jnp.full(shape, LOWEST, jnp.float32), jnp.zeros(shape, jnp.float32)
     queries = jnp.swapaxes(query[:, num_prefix:], 1, 2)
-    top, total = scan_chunks(add, start, (queries, weights))[0]
-    return asked.power * top + jnp.log(jnp.maximum(total, jnp.finfo(jnp.float32).tiny))
+    sums = scan_chunks(add, start, (queries, weights))[0]
+    return logarithm(sums, asked.power)[:, :, 0]
+
+
+Sums = tuple[Float32[Array, "*batch one m"], Float32[Array, "*batch one m"]]
+"""Of the columns so far: the largest `log a_ij`, and the sum of `w_i a_ij^power` over its power."""
+
+
+def add_rows(
+    sums: Sums,
+    log_a: Float32[Array, "*batch rows m"],
+    weights: Float32[Array, "*batch rows 1"],
+    power: float | Float[Array, ""],
+    hold: Callable[[Float32[Array, "*shape"]], Float32[Array, "*shape"]] = lambda top: top,
+) -> Sums:
+    """Adds some rows, which may be those of a kernel; `hold` may keep a gradient from the top."""
+    top, total = sums
+    # A row that weighs nothing, as what fills the last chunk up, is no top.
+    counted = jnp.where(weights > 0, log_a, LOWEST)
+    new = hold(jnp.maximum(top, jnp.max(counted, axis=-2, keepdims=True)))
+    # A fused program may round the two sides differently, which a power of 1e12 would blow up.
+    below = log_a - new
+    below = jnp.where(below > 0, 0, below)
+    terms = weights * jnp.exp(power * below)
+    return new, total * jnp.exp(power * (top - new)) + jnp.sum(terms, axis=-2, keepdims=True)
+
+
+def logarithm(sums: Sums, power: float | Float[Array, ""]) -> Float32[Array, "*batch one m"]:
+    """The logarithm of the sums of the columns, once all rows are in."""
+    top, total = sums
+    return power * top + jnp.log(jnp.maximum(total, jnp.finfo(jnp.float32).tiny))
+
+
+def normalised(
+    logits: Float32[Array, "*batch rows m"], counted: Float32[Array, "*batch rows k"]
+) -> Float32[Array, "*batch rows m"]:
+    """Logits less the logarithm of the sum of the exponentials of those that are counted."""
+    top = jnp.max(counted, axis=-1, keepdims=True)
+    return logits - top - jnp.log(jnp.sum(jnp.exp(counted - top), axis=-1, keepdims=True))
+
+
+def forward_by(kernel: Callable[..., Array], whole: Callable[..., Array]) -> Callable[..., Array]:
+    """`whole`, where a kernel that has no gradient computes it first; for the gradient it runs."""
+    run = jax.custom_vjp(kernel)
+    run.defvjp(
+        lambda *operands: (kernel(*operands), operands),
+        lambda operands, cotangent: jax.vjp(whole, *operands)[1](cotangent),
+    )
+    return run
 
 
 def of_mean_attention(

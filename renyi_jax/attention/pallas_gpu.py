@@ -20,7 +20,9 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton
 from jaxtyping import Array, Float
 
+from renyi_jax.attention import columns
 from renyi_jax.attention.chunked import logit_cotangents
+from renyi_jax.attention.evidence import ColumnSums
 from renyi_jax.attention.online_softmax import (
     MASKED,
     RowStatistics,
@@ -110,6 +112,35 @@ def backward(
     return _as(d_query, query), _as(d_key, key), _as(d_value, value)
 
 
+def column_sums(
+    query: Float[Array, "b n h d"],
+    key: Float[Array, "b n h d"],
+    num_prefix: int,
+    asked: ColumnSums,
+    weights: Float[Array, "b h m"],
+    *,
+    interpret: bool = False,
+) -> Float[Array, "b h m"]:
+    """As `columns.column_sums`; it has no gradient.
+
+    What normalises a row comes from `forward`, which attends to the keys in place of values.
+    """
+    query, key = (jnp.swapaxes(each, 1, 2) for each in (query * query.shape[-1] ** -0.5, key))
+    counted = key[:, :, num_prefix if asked.normalize else 0 :]
+    query, key = query[:, :, num_prefix:], key[:, :, num_prefix:]
+    rows = forward(query, counted, counted, interpret=interpret)[1]
+    of_queries = _flat(query), _flat_rows(rows.top + rows.log_z), _flat_rows(weights)
+    keys = _flat(key)
+    (sums,) = _call(
+        _columns_kernel,
+        jnp.reshape(jnp.asarray(asked.power, jnp.float32), 1),
+        operands=[*((each, _WHOLE) for each in of_queries), (keys, _tile_of(keys.shape[2]))],
+        outputs=[(jax.ShapeDtypeStruct(keys.shape[:2], jnp.float32), _tile_of())],
+        interpret=interpret,
+    )
+    return sums[:, : weights.shape[2]].reshape(weights.shape)
+
+
 # The kernels
 
 
@@ -165,6 +196,19 @@ def _key_kernel(num_keys, with_entropy, scalars, query, d_attended, *refs):
     key_sums, value_sums = jax.lax.fori_loop(0, query.shape[0] // TILE, step, start)
     d_key[...] = key_sums.astype(d_key.dtype)
     d_value[...] = value_sums.astype(d_value.dtype)
+
+
+def _columns_kernel(scalars, query, log_z, weights, key, sums):
+    keys, power = key[...], scalars[0]
+
+    def step(block, carry):
+        place = pl.ds(block * TILE, TILE)
+        log_a = _dot(query[place, :], keys.T) - log_z[place][:, None]
+        return columns.add_rows(carry, log_a, weights[place][:, None], power)
+
+    start = jnp.full((1, TILE), columns.LOWEST, jnp.float32), jnp.zeros((1, TILE), jnp.float32)
+    carry = jax.lax.fori_loop(0, query.shape[0] // TILE, step, start)
+    sums[...] = columns.logarithm(carry, power).reshape(TILE)
 
 
 def _cotangents(tile, keys, values, key_block, num_keys, order):

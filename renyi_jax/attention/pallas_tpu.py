@@ -2,15 +2,12 @@
 
 A program holds some queries of an image, all of its keys and values, and the logits between them,
 so that a row's softmax and entropy are those of the whole row, and nothing is kept for the gradient
-but query, key and value. Tokens are read as dense layers write them, the heads side by side along
-the lanes. The heads that share a lane tile are told apart by zeros in the queries (and in the
-cotangents): a product over 128 lanes takes as long as one over 64.
+but query, key and value. Sums of columns gather over the queries, which come in their order.
 """
 
 import functools
-import math
 import os
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,24 +15,25 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
 from jaxtyping import Array, Float, Float32
 
-from renyi_jax.attention import chunked
-from renyi_jax.attention.evidence import RowEntropy
+from renyi_jax.attention import chunked, columns
+from renyi_jax.attention.evidence import ColumnSums, RowEntropy
 from renyi_jax.attention.online_softmax import (
-    MASKED,
     fold,
     no_keys,
     order_from,
     order_scalars,
     statistics,
 )
+from renyi_jax.attention.tpu_tiles import (
+    LANES,
+    QUERIES_IN_ORDER,
+    SCALARS,
+    Tiles,
+    axis,
+    contract,
+    dot_rows,
+)
 from renyi_jax.entropy import slope_in_logits
-
-LANES = 128  # of a TPU's vector registers
-
-LOGITS = 2**18
-"""Logits of a program at most, beyond `FEWEST_QUERIES`: a handful of such arrays fit into VMEM."""
-
-FEWEST_QUERIES, MOST_QUERIES = 32, 256  # of a program
 
 LONGEST = 8704
 """Bytes of the tokens of one lane at most: with the keys of 4,352 tokens in bfloat16, or of half as
@@ -67,10 +65,7 @@ def attention(
 ) -> tuple[Float[Array, "b n h d"], Float32[Array, "b h m"] | None]:
     """As `plain.attention_and_entropy`, for what it `takes`; `interpret` runs on any device."""
     width = query.shape[-1]
-    missing = _padded_width(width) - width
-    if missing:
-        widen = ((0, 0), (0, 0), (0, 0), (0, missing))
-        query, key, value = (jnp.pad(each, widen) for each in (query, key, value))
+    query, key, value = map(_widened, (query, key, value))
     if entropy_of is None:
         outputs: Any = _attention(query, key, value, None, 0, width, interpret)
         return outputs[0][..., :width], None
@@ -82,9 +77,43 @@ def attention(
     return attended[..., :width], entropy[:, :, num_prefix:]
 
 
-def _padded_width(width: int) -> int:
-    """The least width from `width` on that divides the lanes of a register."""
-    return 1 << (width - 1).bit_length()
+def column_sums(
+    query: Float[Array, "b n h d"],
+    key: Float[Array, "b n h d"],
+    num_prefix: int,
+    asked: ColumnSums,
+    weights: Float[Array, "b h m"],
+    *,
+    interpret: bool = False,
+) -> Float32[Array, "b h m"]:
+    """As `columns.column_sums`, for what it `takes`; it has no gradient."""
+    width = query.shape[-1]
+    query, key = _widened(query), _widened(key)
+    tiles = Tiles.of(query, num_prefix if asked.normalize else 0, width)
+    of_rows = jnp.pad(weights.astype(jnp.float32), ((0, 0), (0, 0), (num_prefix, 0)))
+    sums = pl.pallas_call(
+        functools.partial(_columns_kernel, tiles),
+        grid=tiles.grid,
+        in_specs=[SCALARS, tiles.of_queries, tiles.of_keys, tiles.per_query],
+        out_specs=tiles.per_key,
+        out_shape=jax.ShapeDtypeStruct(tiles.per_key_shape, jnp.float32),
+        scratch_shapes=[pltpu.VMEM((tiles.heads_here, tiles.keys), jnp.float32)] * 2,
+        compiler_params=QUERIES_IN_ORDER,
+        cost_estimate=tiles.cost(products=1, arrays=(query, key)),
+        interpret=interpret,
+    )(
+        jnp.reshape(jnp.asarray(asked.power, jnp.float32), 1),
+        *map(tiles.flat, (query, key)),
+        tiles.to_per_query(of_rows),
+    )
+    return tiles.from_per_key(sums)[:, :, num_prefix:]
+
+
+def _widened(tokens):
+    """With zeros up to the least width that divides the lanes of a register."""
+    width = tokens.shape[-1]
+    missing = (1 << (width - 1).bit_length()) - width
+    return jnp.pad(tokens, ((0, 0), (0, 0), (0, 0), (0, missing))) if missing else tokens
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(4, 5, 6))
@@ -96,16 +125,16 @@ def _attention(query, key, value, alpha, first, width, interpret) -> Any:
 
 @functools.partial(jax.jit, static_argnums=(4, 5, 6))  # traced once for all blocks
 def _forward(query, key, value, alpha, first, width, interpret):
-    tiles = _Tiles.of(query, first, width)
+    tiles = Tiles.of(query, first, width)
     asked = alpha is not None
     outputs = pl.pallas_call(
         functools.partial(_forward_kernel, tiles),
         grid=tiles.grid,
-        in_specs=[_SCALARS, tiles.of_queries, tiles.of_keys, tiles.of_keys],
+        in_specs=[SCALARS, tiles.of_queries, tiles.of_keys, tiles.of_keys],
         out_specs=[tiles.of_queries] + [tiles.per_query] * asked,
         out_shape=[jax.ShapeDtypeStruct(tiles.tokens_shape, value.dtype)]
         + [jax.ShapeDtypeStruct(tiles.per_query_shape, jnp.float32)] * asked,
-        compiler_params=_QUERIES_IN_ORDER,
+        compiler_params=QUERIES_IN_ORDER,
         cost_estimate=tiles.cost(products=2, arrays=(query, key, value, value)),
         interpret=interpret,
     )(_operand(alpha), *map(tiles.flat, (query, key, value)))
@@ -117,21 +146,21 @@ def _forward(query, key, value, alpha, first, width, interpret):
 def _backward(first, width, interpret, residuals, cotangents):
     query, key, value, alpha = residuals
     d_attended, d_entropy = cotangents
-    tiles = _Tiles.of(query, first, width)
+    tiles = Tiles.of(query, first, width)
     asked = alpha is not None
     arrays = query, d_attended.astype(value.dtype), key, value
     of_keys = pltpu.VMEM((tiles.keys, tiles.lanes), jnp.float32)
     gradients = pl.pallas_call(
         functools.partial(_backward_kernel, tiles, asked),
         grid=tiles.grid,
-        in_specs=[_SCALARS, tiles.of_queries, tiles.of_queries, tiles.of_keys, tiles.of_keys]
+        in_specs=[SCALARS, tiles.of_queries, tiles.of_queries, tiles.of_keys, tiles.of_keys]
         + [tiles.per_query] * asked,
         out_specs=[tiles.of_queries, tiles.of_keys, tiles.of_keys],
         out_shape=[
             jax.ShapeDtypeStruct(tiles.tokens_shape, each.dtype) for each in (query, key, value)
         ],
         scratch_shapes=[of_keys, of_keys],
-        compiler_params=_QUERIES_IN_ORDER,
+        compiler_params=QUERIES_IN_ORDER,
         cost_estimate=tiles.cost(products=5, arrays=(*arrays, query, key, value)),
         interpret=interpret,
     )(
@@ -166,8 +195,8 @@ def _forward_kernel(tiles, scalars, query, key, value, attended, *entropy):
         weights = _softmax(logits).astype(values.dtype)
         sums += tiles.of_head(head, _dot(weights, values))
         if entropy:
-            rows = _entropy_statistics(tiles.entropy_logits(logits), order)
-            entropies = jnp.where(_axis(entropies, 1) == head, rows.log_z + rows.spread, entropies)
+            rows = _entropy_statistics(tiles.from_first(logits), order)
+            entropies = jnp.where(axis(entropies, 1) == head, rows.log_z + rows.spread, entropies)
     attended[0] = sums.astype(attended.dtype)
     if entropy:
         entropy[0][0, 0] = entropies
@@ -190,26 +219,50 @@ def _backward_kernel(tiles, asked, scalars, query, d_attended, key, value, *refs
         own_cotangents = tiles.of_head(head, cotangents, values.dtype)
         logits = tiles.logits(own_queries, keys)
         weights = _softmax(logits)
-        d_weights = _dot_rows(own_cotangents, values)
+        d_weights = dot_rows(own_cotangents, values)
         shift = jnp.sum(weights * d_weights, axis=1, keepdims=True)
         d_logits = weights * (d_weights - shift)
         if asked:
             order = order_from(scalars)
-            logits = tiles.entropy_logits(logits)
+            logits = tiles.from_first(logits)
             rows = _entropy_statistics(logits, order)
             t = logits - rows.top
             slope = slope_in_logits(t - rows.log_z, t + rows.spread, order)[1]
             d_logits += tiles.column(d_entropy[0], head) * slope
         d_logits = d_logits.astype(keys.dtype)
         query_sums += tiles.of_head(head, _dot(d_logits, keys))
-        key_sums[...] += _dot_columns(d_logits, own_queries)
-        value_sums[...] += _dot_columns(weights.astype(values.dtype), own_cotangents)
+        key_sums[...] += contract(d_logits, own_queries, 0)
+        value_sums[...] += contract(weights.astype(values.dtype), own_cotangents, 0)
     d_query[0] = (query_sums * tiles.scale).astype(d_query.dtype)
 
     @pl.when(block == blocks - 1)
     def _():
         d_key[0] = key_sums[...].astype(d_key.dtype)
         d_value[0] = value_sums[...].astype(d_value.dtype)
+
+
+def _columns_kernel(tiles, scalars, query, key, weights, sums, top, total):
+    block, blocks = pl.program_id(2), pl.num_programs(2)
+    power = scalars[0]
+
+    @pl.when(block == 0)
+    def _():
+        top[...] = jnp.full_like(top, columns.LOWEST)
+        total[...] = jnp.zeros_like(total)
+
+    queries, keys = tiles.queries(query), tiles.all_keys(key)
+    for head in range(tiles.heads_here):
+        logits = tiles.logits(tiles.of_head(head, queries * tiles.scale, keys.dtype), keys)
+        log_a = columns.normalised(logits, tiles.from_first(logits))
+        own = pl.ds(head, 1), slice(None)
+        own_sums = columns.add_rows(
+            (top[own], total[own]), log_a, tiles.column(weights, head), power
+        )
+        top[own], total[own] = own_sums
+
+    @pl.when(block == blocks - 1)
+    def _():
+        sums[0, 0] = columns.logarithm((top[...], total[...]), power)
 
 
 def _softmax(logits):
@@ -225,157 +278,5 @@ def _dot(left, right):
     return jnp.dot(left, right, preferred_element_type=jnp.float32)
 
 
-def _dot_rows(left, right):
-    return _contract(left, right, 1)
-
-
-def _dot_columns(left, right):
-    return _contract(left, right, 0)
-
-
-def _contract(left, right, axis):
-    dimensions = ((axis,), (axis,)), ((), ())
-    return jax.lax.dot_general(left, right, dimensions, preferred_element_type=jnp.float32)
-
-
-def _axis(array, axis):
-    return jax.lax.broadcasted_iota(jnp.int32, array.shape, axis)
-
-
-# The tiles
-
-_SCALARS = pl.BlockSpec(memory_space=pltpu.SMEM)
-
-_QUERIES_IN_ORDER = pltpu.CompilerParams(dimension_semantics=("parallel", "parallel", "arbitrary"))
-
-
 def _operand(alpha):
     return jnp.zeros(4, jnp.float32) if alpha is None else order_scalars(alpha)
-
-
-class _Tiles(NamedTuple):
-    """How tokens `[b, n, h d]` are cut: by images, by lanes, and the queries by rows."""
-
-    batch: int
-    length: int
-    heads: int
-    head_lanes: int  # of one head, padding included
-    lanes: int  # of a tile
-    query_tile: int
-    keys: int  # of a tile, those that fill it up included
-    first: int  # the first key that the entropy is over
-    scale: float
-
-    @classmethod
-    def of(cls, query, first: int, width: int) -> "_Tiles":
-        batch, length, heads, head_lanes = query.shape
-        lanes = min(LANES, heads * head_lanes)
-        keys = math.ceil(length / LANES) * LANES
-        queries = MOST_QUERIES
-        while queries > FEWEST_QUERIES and (queries >= 2 * length or queries * keys > LOGITS):
-            queries //= 2
-        scale = width**-0.5
-        return cls(batch, length, heads, head_lanes, lanes, queries, keys, first, scale)
-
-    @property
-    def heads_here(self) -> int:
-        return self.lanes // self.head_lanes
-
-    @property
-    def groups(self) -> int:
-        return math.ceil(self.heads / self.heads_here)
-
-    @property
-    def grid(self) -> tuple[int, int, int]:
-        return self.batch, self.groups, math.ceil(self.length / self.query_tile)
-
-    @property
-    def tokens_shape(self) -> tuple[int, int, int]:
-        return self.batch, self.length, self.heads * self.head_lanes
-
-    @property
-    def per_query_shape(self) -> tuple[int, int, int, int]:
-        return self.batch, self.groups, self.length, self.heads_here
-
-    @property
-    def of_queries(self) -> pl.BlockSpec:
-        block = 1, self.query_tile, self.lanes
-        return pl.BlockSpec(block, lambda image, group, queries: (image, queries, group))
-
-    @property
-    def of_keys(self) -> pl.BlockSpec:
-        return pl.BlockSpec((1, self.keys, self.lanes), lambda image, group, _: (image, 0, group))
-
-    @property
-    def per_query(self) -> pl.BlockSpec:
-        block = 1, 1, self.query_tile, self.heads_here
-        return pl.BlockSpec(block, lambda image, group, queries: (image, group, queries, 0))
-
-    def cost(self, products: int, arrays) -> pl.CostEstimate:
-        logits = self.batch * self.heads * self.length**2
-        return pl.CostEstimate(
-            flops=2 * products * logits * self.head_lanes,
-            transcendentals=logits,
-            bytes_accessed=sum(each.size * each.dtype.itemsize for each in arrays),
-        )
-
-    def flat(self, tokens):
-        return tokens.reshape(self.tokens_shape)
-
-    def to_per_query(self, rows):
-        extra = self.groups * self.heads_here - self.heads
-        rows = jnp.pad(rows, ((0, 0), (0, extra), (0, 0)))
-        rows = rows.reshape(self.batch, self.groups, self.heads_here, self.length)
-        return jnp.swapaxes(rows, 2, 3)
-
-    def from_per_query(self, columns):
-        rows = jnp.swapaxes(columns, 2, 3).reshape(self.batch, -1, self.length)
-        return rows[:, : self.heads]
-
-    # Within a kernel
-
-    def queries(self, ref):
-        """Rows in float32; zeros beyond the last query and the last lane."""
-        rows = ref[0].astype(jnp.float32)
-        start = pl.program_id(2) * self.query_tile
-        return self._inside(rows, start, self.length % self.query_tile)
-
-    def all_keys(self, ref):
-        """Likewise, of all keys or values, in the dtype of the operand."""
-        rows = ref[0]
-        inside = self._inside(rows.astype(jnp.float32), 0, self.length % self.keys)
-        return inside.astype(rows.dtype)
-
-    def _inside(self, rows, start, is_ragged):
-        if is_ragged:
-            rows = jnp.where(_axis(rows, 0) + start < self.length, rows, 0)
-        lanes = self.heads * self.head_lanes
-        if lanes % self.lanes:
-            first = pl.program_id(1) * self.lanes
-            rows = jnp.where(_axis(rows, 1) + first < lanes, rows, 0)
-        return rows
-
-    def of_head(self, head: int, rows, dtype=jnp.float32):
-        """Rows with zeros in the lanes of other heads."""
-        if self.heads_here > 1:
-            lane = _axis(rows, 1)
-            first = head * self.head_lanes
-            rows = jnp.where((lane >= first) & (lane < first + self.head_lanes), rows, 0)
-        return rows.astype(dtype)
-
-    def logits(self, queries, keys):
-        logits = _dot_rows(queries, keys)
-        if self.keys == self.length:
-            return logits
-        return jnp.where(_axis(logits, 1) < self.length, logits, MASKED)
-
-    def entropy_logits(self, logits):
-        """Those of the keys that the entropy is over, others masked."""
-        return jnp.where(_axis(logits, 1) >= self.first, logits, MASKED) if self.first else logits
-
-    def column(self, ref, head: int):
-        """The number of each query for one head, 0 beyond the last query."""
-        numbers = ref[0, 0]
-        row = _axis(numbers, 0) + pl.program_id(2) * self.query_tile
-        own = (_axis(numbers, 1) == head) & (row < self.length)
-        return jnp.sum(jnp.where(own, numbers, 0), axis=1, keepdims=True)

@@ -26,8 +26,7 @@ class Attention(nnx.Module):
     def __call__(
         self, values: Float[Array, "b n d"], tokens: Tokens, needs: Needs, **mode: Any
     ) -> tuple[Float[Array, "b n d"], Evidence]:
-        qkv = self.qkv(values)
-        query, key, value = qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2]
+        query, key, value = self.qkv(values)
         if self.rotary is not None:
             turn = functools.partial(
                 self.rotary.turn, positions=tokens.positions, grid_size=self.grid_size

@@ -15,28 +15,14 @@ from renyi_jax.parallel import BATCH_AXES, constrain
 
 
 class Linear(nnx.Linear):
-    """A dense layer that multiplies matrices, whatever the leading axes.
-
-    XLA on CPU computes the weight gradient of a contraction over two axes four times slower than
-    that of the same product flattened. On a TPU, where training always has a mesh, flattening moves
-    the tokens: an image does not end where a tile of memory does.
-    """
+    """A dense layer."""
 
     def __call__(
         self, inputs: Float[Array, "*batch d"], out_dtype: Any = None
     ) -> Float[Array, "*batch e"]:
         """The products, in `out_dtype`; by default they are rounded to what is computed in."""
-        multiply = functools.partial(jnp.matmul, preferred_element_type=out_dtype or self.dtype)
-
-        def flat(inputs, kernel):
-            rows = inputs.reshape(math.prod(inputs.shape[:-1]), inputs.shape[-1])
-            return multiply(rows, kernel).reshape(*inputs.shape[:-1], kernel.shape[1])
-
         operands = inputs.astype(self.dtype), self.kernel[...].astype(self.dtype)
-        if jax.sharding.get_abstract_mesh().empty:
-            outputs = flat(*operands)
-        else:
-            outputs = jax.lax.platform_dependent(*operands, tpu=multiply, default=flat)
+        outputs = _product(*operands, out_dtype or self.dtype)
         if (bias := self.added()) is not None:
             outputs += bias.astype(outputs.dtype)
         return outputs
@@ -46,8 +32,26 @@ class Linear(nnx.Linear):
         return None if self.bias is None else self.bias[...]
 
 
+def _product(inputs: Float[Array, "*batch d"], kernel: Float[Array, "d e"], dtype: Any):
+    """A product of matrices, whatever the leading axes.
+
+    XLA on CPU computes the weight gradient of a contraction over two axes four times slower than
+    that of the same product flattened. On a TPU, where training always has a mesh, flattening moves
+    the tokens: an image does not end where a tile of memory does.
+    """
+    multiply = functools.partial(jnp.matmul, preferred_element_type=dtype)
+
+    def flat(inputs, kernel):
+        rows = inputs.reshape(math.prod(inputs.shape[:-1]), inputs.shape[-1])
+        return multiply(rows, kernel).reshape(*inputs.shape[:-1], kernel.shape[1])
+
+    if jax.sharding.get_abstract_mesh().empty:
+        return flat(inputs, kernel)
+    return jax.lax.platform_dependent(inputs, kernel, tpu=multiply, default=flat)
+
+
 class QkvLinear(Linear):
-    """Query, key and value of every head, in one product; heads lie on the axis `tensor`."""
+    """Query, key and value of every head; heads lie on the axis `tensor`."""
 
     def __init__(self, spec: ModelSpec, dtype, rngs: nnx.Rngs):
         width, letters = spec.embed_dim, spec.qkv_bias
@@ -57,19 +61,26 @@ class QkvLinear(Linear):
         self.q_bias = nnx.Param(jnp.zeros(width)) if is_partial else None
         self.v_bias = nnx.Param(jnp.zeros(width)) if is_partial else None
 
-    def __call__(self, tokens: Float[Array, "b n d"]) -> Float[Array, "b n 3 h e"]:
-        heads = (3, self.num_heads, tokens.shape[-1] // self.num_heads)
+    def __call__(self, tokens: Float[Array, "b n d"]) -> tuple[Float[Array, "b n h e"], ...]:
+        *batch, width = tokens.shape
+        heads = self.num_heads, width // self.num_heads
         if jax.sharding.get_abstract_mesh().empty:
-            return super().__call__(tokens).reshape(*tokens.shape[:2], *heads)
-        dtype = self.dtype
+            products = super().__call__(tokens).reshape(*batch, 3, *heads)
+            return products[:, :, 0], products[:, :, 1], products[:, :, 2]
         # Gathered whole, then cut between heads: no device holds all rows of a head before.
-        kernel = constrain(self.kernel[...].astype(dtype), None, None)
-        kernel = kernel.reshape(tokens.shape[-1], *heads)
-        kernel = constrain(kernel, None, None, "tensor", None)
-        products = jnp.tensordot(tokens.astype(dtype), kernel, axes=1)
-        if (bias := self.added()) is not None:
-            products += bias.astype(dtype).reshape(heads)
-        return constrain(products, BATCH_AXES, None, None, "tensor", None)
+        kernel = constrain(self.kernel[...].astype(self.dtype), None, None)
+        kernel = constrain(kernel.reshape(width, 3, *heads), None, None, "tensor", None)
+        bias = self.added()
+
+        def part(number: int) -> Float[Array, "b n h e"]:
+            # Of one product for all three, a TPU would copy each part into a layout of its own.
+            weights = kernel[:, number].reshape(width, width)
+            products = _product(tokens.astype(self.dtype), weights, self.dtype)
+            if bias is not None:
+                products += bias.reshape(3, width)[number].astype(self.dtype)
+            return constrain(products.reshape(*batch, *heads), BATCH_AXES, None, "tensor", None)
+
+        return part(0), part(1), part(2)
 
     def added(self) -> Float[Array, "e"] | None:
         """Returns the biases of all three, zero for one that has none; None for no bias."""
@@ -103,29 +114,38 @@ class Mlp(nnx.Module):
         self, tokens: Float[Array, "b n d"], *, train: bool = False, rngs: nnx.Rngs | None = None
     ) -> Float[Array, "b n d"]:
         activation = ACTIVATIONS[self.activation]
+        # Drawn here, for what is computed again may not draw.
+        key = rngs.dropout() if train and rngs is not None and self.dropout.rate else None
 
         def activate(products):
             return activation(products).astype(tokens.dtype)
 
-        if train:
-            # Computed again for the gradient: what it is made of, and its cotangent, would be kept
-            # in float32.
-            activate = jax.checkpoint(activate)
+        def transform(products):
+            return self.fc2(self.dropout(activate(products), deterministic=not train, rngs=key))
 
-        def hidden_from(dtype):
-            return activate(constrain(self.fc1(tokens, dtype), BATCH_AXES, None, "tensor"))
+        # What is computed again for the gradient: on a mesh all that follows from the first
+        # products. Elsewhere, since a CPU would take longer, what the activation is made of, which
+        # would be kept in float32, as would its cotangent.
+        if train and jax.sharding.get_abstract_mesh().empty:
+            activate = jax.checkpoint(activate)
+        elif train:
+            transform = jax.checkpoint(transform)
+
+        def products(dtype):
+            return constrain(self.fc1(tokens, dtype), BATCH_AXES, None, "tensor")
 
         if train or tokens.dtype == jnp.float32:
-            hidden = hidden_from(None)
+            outputs = transform(products(None))
         else:
             # Not rounded before the activation on CPU: products of bfloat16 are faster so there,
             # and slower on a GPU (docs/speed.md). In training, the gradient of such a product would
             # be one of float32 matrices.
             hidden = jax.lax.platform_dependent(
-                cpu=lambda: hidden_from(jnp.float32), default=lambda: hidden_from(None)
+                cpu=lambda: activate(products(jnp.float32)),
+                default=lambda: activate(products(None)),
             )
-        hidden = self.dropout(hidden, deterministic=not train, rngs=rngs)
-        return self.dropout(self.fc2(hidden), deterministic=not train, rngs=rngs)
+            outputs = self.fc2(hidden)
+        return self.dropout(outputs, deterministic=not train, rngs=rngs)
 
 
 class SwiGlu(nnx.Module):

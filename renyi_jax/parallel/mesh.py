@@ -45,8 +45,12 @@ def make_mesh(sizes: Mapping[str, int], devices: Sequence[Any] | None = None) ->
 
 
 def on_mesh(mesh: Mesh) -> contextlib.AbstractContextManager[Any]:
-    """A context in which `constrain` places activations; of one device, it changes nothing."""
-    return jax.set_mesh(mesh) if mesh.size > 1 else contextlib.nullcontext()
+    """A context in which `constrain` places activations, and layers see that there is a mesh.
+
+    Of one device that is no TPU, it changes nothing.
+    """
+    is_seen = mesh.size > 1 or mesh.devices.flat[0].platform == "tpu"
+    return jax.set_mesh(mesh) if is_seen else contextlib.nullcontext()
 
 
 def constrain(

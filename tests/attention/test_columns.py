@@ -1,12 +1,26 @@
 """Sums of the columns of attention, against the matrix itself."""
 
+import contextlib
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import AbstractDevice, AbstractMesh, use_abstract_mesh
 
-from renyi_jax.attention import ColumnSums, Needs, RowEntropy, attend, chunked, plain
-from renyi_jax.attention.columns import column_sums
+from renyi_jax.attention import (
+    ColumnSums,
+    Needs,
+    RowEntropy,
+    attend,
+    chunked,
+    pallas_gpu,
+    pallas_tpu,
+    plain,
+    tpu_tiles,
+)
+from renyi_jax.attention.columns import column_sums, forward_by
 from renyi_jax.pruning.criteria import CRITERIA
 from renyi_jax.pruning.stage import Stage
 
@@ -56,12 +70,65 @@ def test_sums_and_their_gradients_are_those_of_the_matrix(
             np.testing.assert_allclose(actual, wanted, rtol=1e-4, atol=1e-5 * abs(wanted).max())
 
 
-def test_the_largest_attention_is_the_limit_of_great_powers():
-    query, key, value = operands(0, 40)
+@pytest.mark.parametrize(
+    ("kernels", "num_prefix", "normalize"),
+    [(pallas_tpu, 2, True), (pallas_tpu, 2, False), (pallas_gpu, 2, True), (pallas_gpu, 0, False)],
+)
+def test_kernels_sum_as_the_matrix_does(kernels, num_prefix, normalize, monkeypatch):
+    monkeypatch.setattr(tpu_tiles, "MOST_QUERIES", 64)
+    length, rng = 150, np.random.default_rng(0)
+    query, key, _ = operands(0, length, scale=1.0)
+    draw = lambda: jnp.asarray(rng.uniform(0.1, 1, (1, 2, length - num_prefix)), jnp.float32)  # noqa: E731
+    weights, cotangent = draw(), draw()
+
+    def run(implementation, query, key, weights, power):
+        asked = ColumnSums(power, normalize)
+        return implementation(query, key, num_prefix, asked, weights)
+
+    kernel = functools.partial(run, functools.partial(kernels.column_sums, interpret=True))
+    streamed = forward_by(kernel, functools.partial(run, column_sums))
+
+    @jax.jit
+    def both(power):
+        def held(query, key, weights, power):
+            return literally(query, key, num_prefix, power, normalize, weights)
+
+        pairs = [
+            jax.vjp(function, query, key, weights, power)
+            for function in (lambda *operands: jnp.exp(streamed(*operands)), held)
+        ]
+        return [(sums, *pull(cotangent)) for sums, pull in pairs]
+
+    for power in (0.5, 1.0, 3.0):
+        for actual, wanted in zip(*both(power)):
+            np.testing.assert_allclose(actual, wanted, rtol=1e-4, atol=1e-5 * abs(wanted).max())
+
+
+@pytest.mark.parametrize(
+    ("platform", "kernels", "mark"),
+    [("tpu", pallas_tpu, "tpu_custom"), ("cuda", pallas_gpu, "triton")],
+)
+def test_kernels_are_lowered_for_their_device(platform, kernels, mark):
+    tokens = jax.ShapeDtypeStruct((2, 197, 6, 64), jnp.bfloat16)
+    weights = jax.ShapeDtypeStruct((2, 6, 196), jnp.float32)
+    run = jax.jit(lambda q, k, weights: kernels.column_sums(q, k, 1, ColumnSums(), weights))
+    # Triton wants to know the card.
+    card = AbstractDevice(device_kind="NVIDIA H100 80GB HBM3", num_cores=None, platform="cuda")
+    seen = use_abstract_mesh(AbstractMesh((1,), ("data",), abstract_device=card))
+    with seen if platform == "cuda" else contextlib.nullcontext():
+        lowered = run.trace(tokens, tokens, weights).lower(lowering_platforms=(platform,))
+    assert mark in lowered.as_text()
+
+
+def test_the_largest_attention_is_the_limit_of_great_powers(monkeypatch):
+    # Rows that fill the last chunk up attend to all alike, more than any row to the least patch.
+    monkeypatch.setattr(chunked, "QUERIES", 32)
+    query, key, value = operands(0, 40, scale=4.0)
     stage = Stage(block=1, criterion="column_norm", alpha=np.inf)
     _, evidence = attend(query, key, value, 1, stage.needs())
     scores = CRITERIA["column_norm"].score(evidence, alpha=np.inf)
     a = jax.nn.softmax(plain.attention_logits(query, key)[:, :, 1:, 1:], axis=-1)
+    assert a.max(axis=2).min() < 1 / 40
     np.testing.assert_allclose(scores, a.max(axis=2).mean(axis=1), rtol=1e-5)
 
 

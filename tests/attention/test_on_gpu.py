@@ -13,6 +13,7 @@ import pytest
 from flax import nnx
 
 from renyi_jax.attention import (
+    ColumnSums,
     Needs,
     RowEntropy,
     attend,
@@ -89,6 +90,20 @@ def test_output_and_entropy_are_those_of_float64(name, tokens, dtype):
                 np.asarray(attended[0], np.float64), wanted, rtol=tolerance, atol=tolerance
             )
             np.testing.assert_allclose(entropy[0], wanted_entropy, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("tokens", TOKENS)
+def test_sums_of_columns_are_those_of_float64(tokens, dtype):
+    query, key, value = operands(tokens, dtype)
+    run = jax.jit(lambda q, k, v: attend(q, k, v, PREFIX, Needs(columns=ColumnSums()))[1].columns)
+    with jax.default_matmul_precision("highest"):
+        actual = np.exp(run(query, key, value)[0])
+    query, key = (np.swapaxes(np.asarray(each, np.float64)[0], 0, 1) for each in (query, key))
+    logits = query @ np.swapaxes(key, 1, 2) / np.sqrt(query.shape[-1])
+    a = np.exp(logits - logits.max(-1, keepdims=True))[:, PREFIX:, PREFIX:]
+    wanted = (a / a.sum(-1, keepdims=True)).sum(axis=1)
+    np.testing.assert_allclose(actual, wanted, rtol=1e-4 if dtype == "float32" else 2e-2)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])

@@ -18,6 +18,7 @@ from renyi_jax.attention import (
     pallas_tpu,
     plain,
     streaming,
+    tpu_tiles,
 )
 from renyi_jax.entropy import attention_entropy
 
@@ -44,7 +45,7 @@ def implementation(request, monkeypatch):
 
 def use(name, monkeypatch):
     if name == "pallas_tpu":
-        monkeypatch.setattr(pallas_tpu, "MOST_QUERIES", 64)
+        monkeypatch.setattr(tpu_tiles, "MOST_QUERIES", 64)
         return functools.partial(pallas_tpu.attention, interpret=True)
     forward, backward = IMPLEMENTATIONS[name]
     monkeypatch.setattr(streaming, "forward", forward)
