@@ -1,5 +1,6 @@
 """Models of every part in what is not their outputs: their cost, their attention, their export."""
 
+import contextlib
 import dataclasses
 
 import jax
@@ -13,6 +14,8 @@ import renyi_jax
 from renyi_jax import flops
 from renyi_jax.attention import Needs, backend
 from renyi_jax.models import MODELS, to_timm
+from renyi_jax.models.layers import Mlp, QkvLinear
+from renyi_jax.parallel import make_mesh
 from renyi_jax.pruning import PruningConfig
 
 
@@ -154,3 +157,25 @@ def test_the_maps_of_a_model_without_prefix_tokens_have_every_patch():
     maps = renyi_jax.entropy_maps(tiny_model(None, spec), images_of(spec), [2.0])
     assert maps.shape == (1, spec.depth, 2, *spec.grid_size)
     assert (maps > 0).all() and (maps <= np.log(spec.num_patches) + 1e-5).all()
+
+
+def test_layers_and_their_gradients_are_the_same_on_a_mesh():
+    spec = tiny_spec(embed_dim=12, num_heads=3)
+    inputs = jnp.asarray(np.random.default_rng(0).normal(size=(2, 5, 12)), jnp.float32)
+    layers = [QkvLinear(spec, jnp.float32, nnx.Rngs(0)), Mlp(spec, 0.3, jnp.float32, nnx.Rngs(1))]
+    graph, state = nnx.split(nnx.List(layers))
+
+    def loss(state):
+        qkv, mlp = nnx.merge(graph, state)
+        query, key, value = qkv(inputs)
+        mixed = (query * key + value).reshape(inputs.shape)
+        return (mlp(mixed, train=True, rngs=nnx.Rngs(dropout=1)) ** 2).sum()
+
+    mesh = make_mesh({"data": 1, "fsdp": 1, "tensor": 1})
+    results = []
+    for on_mesh in (False, True):
+        with jax.set_mesh(mesh) if on_mesh else contextlib.nullcontext():
+            results.append(jax.jit(jax.value_and_grad(loss))(state))
+    jax.tree.map(
+        lambda one, other: np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4), *results
+    )
