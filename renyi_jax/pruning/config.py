@@ -99,7 +99,7 @@ class PruningConfig:
 
         A keep rate takes the place of a number of merges. Errors as in `PruningConfig`.
         """
-        if _own_criteria(given.get("reducer", self.reducer)) != _own_criteria(self.reducer):
+        if own_criteria(given.get("reducer", self.reducer)) != own_criteria(self.reducer):
             given = {"criterion": None, "r": None} | given
         if "keep_rate" in given:
             given = {"r": None} | given
@@ -218,7 +218,7 @@ def _problems_together(stages: tuple[Stage, ...]) -> Iterator[str]:
         masked = masked or stage.keep_mass < 1
 
 
-def _own_criteria(reducers: str | tuple[str, ...]) -> list[str | None]:
+def own_criteria(reducers: str | tuple[str, ...]) -> list[str | None]:
     """What the reducers go by in the place of a criterion; unknown ones are refused elsewhere."""
     names = reducers if isinstance(reducers, tuple) else (reducers,)
     return [REDUCERS[name].own_criterion for name in names if name in REDUCERS]

@@ -8,8 +8,7 @@ from typing import Any
 from absl import logging
 
 from renyi_jax.errors import UserError
-from renyi_jax.pruning.config import OPTIONS, PruningConfig, to_json
-from renyi_jax.pruning.reducers import REDUCERS
+from renyi_jax.pruning.config import OPTIONS, PruningConfig, own_criteria, to_json
 
 # `config.evaluate`, an ml_collections.ConfigDict.
 EvaluateConfig = Any
@@ -132,8 +131,8 @@ def _words(value: Any) -> str:
 
 
 def _goes_its_own_way(values: Mapping[str, Any], base: PruningConfig) -> bool:
-    """Whether the reducer takes no criterion."""
-    return REDUCERS[values.get("reducer", base.reducer)].own_criterion is not None
+    """Whether no block's reducer takes a criterion."""
+    return all(own_criteria(values.get("reducer", base.reducer)))
 
 
 def _combined(base: PruningConfig, values: Mapping[str, Any]) -> PruningConfig:

@@ -1,5 +1,6 @@
 """Which prunings an evaluation runs, and what it calls them."""
 
+import dataclasses
 import json
 import math
 
@@ -53,6 +54,15 @@ def test_an_empty_list_takes_the_value_that_was_trained():
     assert names() == [("renyi", "drop", 2.0, 0.7)]
     assert names(criteria=("random",))[1:] == [("random", "drop", None, 0.7)]
     assert names(reducers=("drop", "fuse"))[1:] == [("renyi", "fuse", 2.0, 0.7)]
+
+
+def test_a_pruning_whose_blocks_differ_in_their_reducers_is_swept_as_it_is():
+    mixed = dataclasses.replace(
+        TRAINED, reducer=("merge", "fuse"), criterion=("key_similarity", "renyi")
+    )
+    assert settings(mixed) == [mixed]
+    assert settings(mixed, keep_rates=(0.5,)) == [mixed, mixed.changed(keep_rate=0.5)]
+    assert settings(mixed, reducers=("fuse",), criteria=("shannon",))[1].reducer == "fuse"
 
 
 def test_a_model_without_pruning_is_swept_all_the_same():
