@@ -24,7 +24,7 @@ PLAIN_TOKENS = 640
 
 On the CPU both take as long (docs/speed.md), so memory decides: the logits of an image of 384
 pixels (577 tokens, 6 heads) are 8 MB, and training at the usual sizes keeps the attention rather
-than compute it twice. TPUs hold no logits at any length, by which a training step moves 0.56 of the
+than compute it twice. TPUs hold no logits at any length, by which a training step moves 0.57 of the
 bytes (docs/speed/tables.md), and neither does a GPU that is there: only the gradient in float32 of
 197 tokens took longer so (docs/speed.md).
 """
