@@ -56,6 +56,7 @@ def test_help_needs_nothing_that_is_optional(script):
         ("tools/compare_with_originals.py", [], "--evit"),
         ("benchmarks/tpu_attention_memory.py", [], "renyi_jax[tpu]"),
         ("benchmarks/tpu_attention_memory.py", ["--topology=v9:2x2"], "v9:2x2"),
+        ("benchmarks/tpu_columns.py", [], "renyi_jax[tpu]"),
         ("benchmarks/tpu_gather.py", [], "renyi_jax[tpu]"),
         ("benchmarks/tpu_scanned_blocks.py", [], "renyi_jax[tpu]"),
     ],
