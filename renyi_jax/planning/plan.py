@@ -27,7 +27,7 @@ from renyi_jax.planning.candidates import (
 )
 from renyi_jax.planning.cost import Budget, Cost, gmacs_of, share_budget
 from renyi_jax.planning.judge import Judge, images_digest
-from renyi_jax.planning.search import Forecast, Judged, images_needed, passes, search
+from renyi_jax.planning.search import Forecast, Judged, choose, images_needed, passes, search
 from renyi_jax.pruning import PruningConfig
 
 Row = dict[str, Any]
@@ -187,7 +187,11 @@ def find_plans(
     found: list[Found] = []
     with time_left("Planning", forecast):
         for budget, others in zip(budgets, published):
-            allowed = [each for each in others.values() if may_choose(model.spec, space, each)]
+            known = [
+                Candidate(each, (1.0,) * len(each.stages))
+                for each in others.values()
+                if may_choose(model.spec, space, each)
+            ]
             starts: list[Candidate] = []
             if found:
                 like = Drawer(model.spec, space, budget, seed).like
@@ -199,12 +203,12 @@ def find_plans(
                 budget,
                 images=half,
                 candidates=candidates,
-                published=[Candidate(each, (1.0,) * len(each.stages)) for each in allowed],
+                published=known,
                 starts=starts,
                 seed=seed,
                 told=forecast.tell,
             )
-            best = judged[0].candidate.pruning
+            best = choose(judged, known).candidate.pruning
             named = {"plan": best, **others, "unpruned": None}
             losses = judge(list(named.values()), half, len(images), forecast.tell)
             rows = _rows(named, losses, budget, gmacs_of(model.spec))

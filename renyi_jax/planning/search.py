@@ -115,6 +115,26 @@ def search(
     return sorted(found.values(), key=lambda each: (-len(each.losses), _mean(each)))
 
 
+def choose(judged: Sequence[Judged], published: Sequence[Candidate] = ()) -> Judged:
+    """Returns the best of those that came furthest, where it is clearly ahead of what is published.
+
+    The best of many is flattered by the images that chose it. So of the published ones the best is
+    returned where the mean difference from it, image by image, is no more than its standard error
+    (the one-standard-error rule: Breiman et al., Classification and Regression Trees, 1984, §3.4).
+
+    Args:
+        judged: what `search` returned.
+        published: that saw all images; none where none may be chosen.
+    """
+    best = judged[0]
+    known = {each.pruning for each in published}
+    safe = next((each for each in judged if each.candidate.pruning in known), best)
+    # In double precision, and infinite losses as the largest, of which differences can be taken.
+    gain = np.subtract(*np.clip([safe.losses, best.losses], None, _LARGEST).astype(np.float64))
+    error = gain.std(ddof=1) / math.sqrt(len(gain)) if len(gain) > 1 else 0.0
+    return best if gain.mean() > error else safe
+
+
 class Round(NamedTuple):
     """How many candidates see how many images."""
 
@@ -177,6 +197,7 @@ def _parts(total: int, parts: int) -> list[int]:
     return [size for part in range(parts) if (size := (total + part) // parts)]
 
 
+_LARGEST = 1e30
 _NONE = np.zeros(0, np.float32)
 _NEVER = object()
 
