@@ -8,7 +8,8 @@ For each entry of the plans: the cosine of the class token with the unpruned mod
       --config.data.manual_dir=runs/photographs --config.model.weights=dinov2.safetensors \\
       --by_class --out=runs/study_photographs
 
-OUT/tokens holds the class tokens, OUT/PLAN_cosine.json and OUT/PLAN_probe.json the rows.
+OUT/tokens holds the class tokens; OUT/PLAN_cosine.json (with --by_class PLAN_class_cosine.json) and
+OUT/PLAN_probe.json have the rows.
 """
 
 import functools
@@ -71,7 +72,8 @@ def main() -> None:
         plain = cells[PLAIN]
         measures = {"cosine": [cosine(cell.token, plain.token) for cell in cells.values()]}
         if _BY_CLASS.value:
-            measures["cosine"] = [by_class(each, plain.label) for each in measures["cosine"]]
+            cosines = measures.pop("cosine")
+            measures["class_cosine"] = [by_class(each, plain.label) for each in cosines]
         if _PROBE.value:
             measures["probe"] = [probe(*cell) for cell in cells.values()]
         for measure, scores in measures.items():

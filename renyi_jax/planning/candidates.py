@@ -20,6 +20,9 @@ PLACES = 4
 LEVELS = 16
 """Of the counts that blocks before the last keep: few, so that candidates share programs."""
 
+LAST_LEVELS = 64
+"""Of the counts that the last keeps: more, to spend the budget."""
+
 Method = dict[str, Any]
 """The options that say how one block chooses and what becomes of the rest."""
 
@@ -232,8 +235,8 @@ class Drawer:
         # Of an order that makes no difference there is one value, so that equals are equal.
         alphas = [each.alpha if each.matters("alpha") else 1.0 for each in pruning.stages]
         pruning = pruning.changed(alpha=tuple(alphas))
-        step = max(1, self._spec.num_patches // LEVELS)
-        solved = solve(pruning, shape, self._budget, self._spec, step)
+        steps = (max(1, self._spec.num_patches // levels) for levels in (LEVELS, LAST_LEVELS))
+        solved = solve(pruning, shape, self._budget, self._spec, *steps)
         if solved is None:
             return None
         strengths = dict(zip(blocks, shape))

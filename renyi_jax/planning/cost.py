@@ -74,12 +74,13 @@ def solve(
     budget: Budget,
     spec: ModelSpec,
     step: int = 1,
+    last_step: int = 1,
 ) -> PruningConfig | None:
     """Returns the pruning with keep rates that spend the budget; None where none can.
 
     Block `i` keeps the share `exp(-t * shape[i])` of its patches, and `t` is the smallest that the
     budget allows. After that, the last block keeps as many as can be paid for: it costs no more
-    than the budget, and with one more patch it would. Blocks that would prune nothing are left out.
+    than the budget, and with one more step it would. Blocks that would prune nothing are left out.
 
     Args:
         pruning: its blocks and methods; its keep rates make no difference.
@@ -87,6 +88,7 @@ def solve(
         budget: to spend.
         spec: the model's shape.
         step: the blocks before the last keep a multiple of it, so that candidates share shapes.
+        last_step: likewise of the last, where it keeps more.
     """
 
     def at(strength: float, last: int | None = None) -> Stages:
@@ -104,13 +106,13 @@ def solve(
     while many - few > 1:
         middle = (few + many) // 2
         few, many = (middle, many) if fits(at(strong, middle)) else (few, middle)
-    stages = at(strong, max(1, few))
+    stages = at(strong, few // last_step * last_step or max(1, few))
     entering = _entering(stages, spec.num_patches)
     busy = [not stage.keeps_all(patches) for stage, patches in zip(stages, entering)]
     if not all(busy) and any(busy):
         fewer = tuple(each for each, is_busy in zip(pruning.stages, busy) if is_busy)
         some = [each for each, is_busy in zip(shape, busy) if is_busy]
-        return solve(PruningConfig(stages=fewer), some, budget, spec, step)
+        return solve(PruningConfig(stages=fewer), some, budget, spec, step, last_step)
     if not any(busy) or not fits(stages):
         return None
     try:

@@ -108,6 +108,8 @@ def search(
         if number == 1:
             for new in _parts(candidates - len(first), GENERATIONS):
                 near = [one.candidate for one in best[: max(1, candidates // 16)]]
+                safe = [one.candidate for one in best if one.candidate.pruning in always][:1]
+                near += [each for each in safe if each not in near]
                 neighbours = (drawer.neighbour(near[n % len(near)]) for n in itertools.count())
                 unseen = (one for one in neighbours if one is None or one.pruning not in found)
                 if second := _unique((), unseen, new):
