@@ -118,23 +118,29 @@ def search(
 
 
 def choose(judged: Sequence[Judged], published: Sequence[Candidate] = ()) -> Judged:
-    """Returns the best of those that came furthest, where it is clearly ahead of what is published.
+    """Returns the one that is surest to be ahead of the best that is published, or that one.
 
-    The best of many is flattered by the images that chose it. So of the published ones the best is
-    returned where the mean difference from it, image by image, is no more than its standard error
-    (the one-standard-error rule: Breiman et al., Classification and Regression Trees, 1984, §3.4).
+    The best of many is flattered by the images that chose it. So of those that came furthest the
+    one is returned whose mean gain over the best published one, image by image, is the largest
+    after its standard error is taken off, if that leaves any.
 
     Args:
         judged: what `search` returned.
-        published: that saw all images; none where none may be chosen.
+        published: that saw all images; none where none may be chosen, and the best is returned.
     """
-    best = judged[0]
+    furthest = [each for each in judged if len(each.losses) == len(judged[0].losses)]
     known = {each.pruning for each in published}
-    safe = next((each for each in judged if each.candidate.pruning in known), best)
-    # In double precision, and infinite losses as the largest, of which differences can be taken.
-    gain = np.subtract(*np.clip([safe.losses, best.losses], None, _LARGEST).astype(np.float64))
-    error = gain.std(ddof=1) / math.sqrt(len(gain)) if len(gain) > 1 else 0.0
-    return best if gain.mean() > error else safe
+    safe = next((each for each in furthest if each.candidate.pruning in known), None)
+    if safe is None:
+        return judged[0]
+
+    def sure_gain(each: Judged) -> float:
+        # Infinite losses count as so large that differences can be taken.
+        losses = np.clip([safe.losses, each.losses], None, _LARGEST).astype(np.float64)
+        gain = losses[0] - losses[1]
+        return gain.mean() - gain.std(ddof=1) / math.sqrt(len(gain))
+
+    return max([safe, *furthest], key=sure_gain)
 
 
 class Round(NamedTuple):
