@@ -22,7 +22,7 @@ from absl import flags, logging
 from etils import epath
 
 from renyi_jax.cli import commands
-from renyi_jax.cli.model import define_image_size, define_state
+from renyi_jax.cli.model import define_image_size, define_state, define_weights
 from renyi_jax.cli.values import define
 from renyi_jax.common.fields import MAX_CLASSES, integer
 from renyi_jax.common.files import output_file
@@ -34,12 +34,7 @@ from renyi_jax.weights.locate import FILES, locate
 from renyi_jax.weights.push import hub_repository, push
 
 _MODEL = flags.DEFINE_string("model", None, "Name of the model; that of the weights.")
-_WEIGHTS = flags.DEFINE_string(
-    "weights",
-    None,
-    "Weights to read: a file, a folder of them, hf_hub:OWNER/NAME, or embedded:NAME.",
-    required=True,
-)
+_WEIGHTS = define_weights(required=True)
 _OUT = flags.DEFINE_string("out", None, "The .safetensors file to write.")
 _PUSH = flags.DEFINE_string(
     "push", None, "Or, or also, the repository to upload it to: hf_hub:OWNER/NAME."

@@ -31,7 +31,7 @@ from ml_collections import config_flags
 
 from renyi_jax.cli import commands
 from renyi_jax.cli.config import define_config, parse_flags, read_config
-from renyi_jax.cli.model import define_plan, define_state
+from renyi_jax.cli.model import define_class_names, define_plan, define_state
 from renyi_jax.cli.values import define
 from renyi_jax.common.fields import several
 from renyi_jax.common.files import output_folder, path_of
@@ -44,7 +44,6 @@ from renyi_jax.evaluation.classes import check_head, in_classes_of
 from renyi_jax.evaluation.compare import Baseline
 from renyi_jax.evaluation.results import write_evaluation
 from renyi_jax.evaluation.run import Run, evaluate_runs, settings_of
-from renyi_jax.inference.classify import read_class_names
 from renyi_jax.models import VisionTransformer
 from renyi_jax.models.load import model_of
 from renyi_jax.models.notes import read_notes
@@ -72,12 +71,7 @@ _WEIGHTS = flags.DEFINE_list(
 )
 _STATE = define_state()
 _PLAN = define_plan()
-_CLASS_NAMES = flags.DEFINE_string(
-    "class_names",
-    None,
-    "What the model's classes are called: a text file, one a line, in their order, or imagenet;"
-    " those noted in the weights by default.",
-)
+_class_names = define_class_names()
 _FIELDS: Any = FIELDS
 _SEEDS = define(
     "seeds",
@@ -107,7 +101,7 @@ _OUT = flags.DEFINE_string(
 
 def main() -> None:
     baseline = Baseline.parse(_BASELINE.value)
-    names = read_class_names(_CLASS_NAMES.value) if _CLASS_NAMES.value else None
+    names = _class_names()
     fields = _given_fields()
     runs = _runs(fields)
     state = fields.model.state or None

@@ -19,14 +19,13 @@ import jax
 from absl import flags
 
 from renyi_jax.cli import commands
-from renyi_jax.cli.model import define_model
+from renyi_jax.cli.model import define_class_names, define_model
 from renyi_jax.cli.values import define
 from renyi_jax.cli.web import define_web
 from renyi_jax.common.extras import needs
 from renyi_jax.common.fields import one_of, several
 from renyi_jax.common.files import output_file, write_bytes, write_json
 from renyi_jax.common.progress import phase
-from renyi_jax.inference import read_class_names
 from renyi_jax.inference.artifact import (
     INPUTS,
     PLATFORMS,
@@ -65,29 +64,24 @@ _PLATFORMS = define(
     several(("cpu", "cuda", "tpu"), one_of("cpu", PLATFORMS)),
     f"JAX: where it shall run, of {', '.join(PLATFORMS)}.",
 )
-_CLASS_NAMES = flags.DEFINE_string(
-    "class_names",
-    None,
-    "Text file of the class names, one a line, to be noted beside it; those noted in the weights"
-    " by default.",
-)
+_class_names = define_class_names()
 
 
 def main() -> None:
+    names = _class_names()
     if _FORMAT.value == "web":
-        names = read_class_names(_CLASS_NAMES.value) if _CLASS_NAMES.value is not None else None
         _write_page(_load_model, _OUT.value, class_names=names)
         return
     if _FORMAT.value == "onnx":
         needs("onnx", *PACKAGES)
     target = output_file("--out", _OUT.value)
     description_file = output_file("--out", target.with_name(f"{target.name}.json"))
-    names = read_class_names(_CLASS_NAMES.value) if _CLASS_NAMES.value is not None else None
     model, noted_names = _load_model()
     if names is not None:
         check_class_names(names, model.spec.num_classes)
     write = _onnx if _FORMAT.value == "onnx" else _jax
-    data, description, runs = write(model, names or noted_names)
+    options = {"alpha_input": _ALPHA_INPUT.value, "input_dtype": _INPUT.value}
+    data, description, runs = write(model, names or noted_names, options)
     write_json(description_file, description)
     write_bytes(target, data)
     print(
@@ -101,8 +95,7 @@ def main() -> None:
         )
 
 
-def _jax(model, names):
-    options = {"alpha_input": _ALPHA_INPUT.value, "input_dtype": _INPUT.value}
+def _jax(model, names, options):
     with phase(f"Exporting for {', '.join(_PLATFORMS.value)}"):
         exported = export_model(model, platforms=_PLATFORMS.value, **options)
     description = describe_artifact(model, exported, names)
@@ -114,12 +107,10 @@ def _jax(model, names):
     return bytes(exported.serialize()), description, ", ".join(exported.platforms)
 
 
-def _onnx(model, names):
-    options = {"alpha_input": _ALPHA_INPUT.value, "input_dtype": _INPUT.value}
+def _onnx(model, names, options):
+    options = {"trace": _TRACE.value, "class_names": names, **options}
     with phase("Converting to ONNX, and comparing it with the model"):
-        converted, description = export_onnx(
-            model, trace=_TRACE.value, class_names=names, **options
-        )
+        converted, description = export_onnx(model, **options)
     return converted.SerializeToString(), description, f"ONNX operators {description['opset']}"
 
 

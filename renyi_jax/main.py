@@ -34,13 +34,7 @@ from renyi_jax.planning.cost import gmacs_budget, gmacs_of
 from renyi_jax.planning.images import read_records
 from renyi_jax.planning.results import words_of
 from renyi_jax.pruning import DEFAULT_CRITERION, DRAWN, PUBLISHED
-from renyi_jax.training import (
-    build_model,
-    claim,
-    leave_on_signals,
-    tell_preemption_service,
-    train,
-)
+from renyi_jax.training import build_model, claim, leave_on_signals, tell_preemption_service, train
 from renyi_jax.training.setup import announcement
 from renyi_jax.weights import Checkpoint, read_checkpoint
 

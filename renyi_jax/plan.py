@@ -15,7 +15,7 @@ report/index.html. Start the command again to go on where it was stopped.
 """
 
 import dataclasses
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from absl import flags
@@ -25,7 +25,7 @@ from jaxtyping import Int
 from renyi_jax.cli import commands
 from renyi_jax.cli.config import define_config, parse_flags, read_config
 from renyi_jax.cli.images import define_images, find_images, tell_refused
-from renyi_jax.cli.model import define_image_size, define_state
+from renyi_jax.cli.model import define_image_size, define_state, define_weights
 from renyi_jax.cli.values import define
 from renyi_jax.common.extras import lacking
 from renyi_jax.common.fields import MAX_BATCH, integer, number, one_of, several
@@ -49,12 +49,7 @@ from renyi_jax.weights import read_checkpoint
 
 _CONFIG = define_config()
 _MODEL = flags.DEFINE_string("model", None, "Name of the model; that noted in the weights.")
-_WEIGHTS = flags.DEFINE_string(
-    "weights",
-    None,
-    "A file of weights, a workdir of renyi_jax.main, hf_hub:timm/NAME, or embedded:NAME; those of"
-    " the config by default.",
-)
+_WEIGHTS = define_weights("; those of the config by default")
 _STATE = define_state()
 _IMAGE_SIZE = define_image_size()
 _DTYPE = flags.DEFINE_enum("dtype", "float32", list(DTYPES), "Of the computation.")
@@ -107,12 +102,8 @@ _OUT = flags.DEFINE_string(
 )
 
 
-class Source(NamedTuple):
-    """A model, and the images that it is planned on."""
-
-    loaded: Loaded
-    images: Pixels
-    labels: Int[np.ndarray, "n"] | None
+Source = tuple[Loaded, Pixels, Int[np.ndarray, "n"] | None]
+"""A model, the images that it is planned on, and their labels where they are known."""
 
 
 def main() -> None:
@@ -196,7 +187,7 @@ def _of_images() -> Source:
     images, more = read_files(files, loaded.model.spec, _NUM_IMAGES.value, _SEED.value)
     refused += more
     tell_refused(refused, len(images) + len(refused))
-    return Source(loaded, images, None)
+    return loaded, images, None
 
 
 def _of_config() -> Source:
@@ -215,7 +206,7 @@ def _of_config() -> Source:
         dataset = in_classes_of(checkpoint, dataset, loaded.class_names, config.model.num_classes)
     spec, seed = loaded.model.spec, _SEED.value
     images, labels = read_records(dataset.test, spec, _NUM_IMAGES.value, seed, config.data.crop_pct)
-    return Source(loaded, images, labels)
+    return loaded, images, labels
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from PIL import Image
 from renyi_jax.analysis.patch_maps import grey_out
 from renyi_jax.cli import commands
 from renyi_jax.cli.images import define_images, find_images, parse_images, tell_refused
-from renyi_jax.cli.model import define_model
+from renyi_jax.cli.model import define_class_names, define_model
 from renyi_jax.cli.values import define
 from renyi_jax.common.fields import MAX_BATCH, integer
 from renyi_jax.common.files import output_folder, writing
@@ -30,17 +30,12 @@ from renyi_jax.common.progress import phase, progress, tell
 from renyi_jax.common.provenance import write_results
 from renyi_jax.errors import UserError
 from renyi_jax.images import printable, short_name
-from renyi_jax.inference import Classifier, Prediction, describe, read_class_names
+from renyi_jax.inference import Classifier, Prediction, describe
 from renyi_jax.models.flops import require_forward
 
 _load_model = define_model()
 _IMAGES = define_images()
-_CLASS_NAMES = flags.DEFINE_string(
-    "class_names",
-    None,
-    "Text file of the class names, one a line, in the order of the classes; those noted in the"
-    " weights by default.",
-)
+_class_names = define_class_names()
 _TOP = define("top", integer(5, 1), "Classes told of each image.")
 _BATCH_SIZE = define("batch_size", integer(16, 1, MAX_BATCH), "Images at a time.")
 _OUT = flags.DEFINE_string("out", None, "Folder for results.json and what --save_kept writes.")
@@ -56,7 +51,7 @@ def main() -> None:
     folder = output_folder("--out", _OUT.value) if _OUT.value is not None else None
     if _SAVE_KEPT.value and folder is None:
         raise UserError("--save_kept needs --out=DIR, a folder for what it writes.")
-    names = read_class_names(_CLASS_NAMES.value) if _CLASS_NAMES.value is not None else None
+    names = _class_names()
     files, refused = find_images(_IMAGES.value)
     model, noted_names = _load_model()
     # Of few images the next power of 2: few programs to compile, and few places to fill up.
@@ -76,27 +71,16 @@ def main() -> None:
             refused.append(prediction)
             continue
         best = prediction.top(_TOP.value)
-        tell(
-            f"{printable(file)}: "
-            + ", ".join(f"{name} {100 * share:.1f} %" for name, share in best)
-        )
-        rows.append(
-            {
-                "image": printable(file),
-                "classes": [name for name, _ in best],
-                "probabilities": [share for _, share in best],
-                "patches_kept": int(prediction.kept.sum()),
-            }
-        )
+        words = ", ".join(f"{name} {100 * share:.1f} %" for name, share in best)
+        tell(f"{printable(file)}: {words}")
+        names, shares = map(list, zip(*best))
+        row = {"image": printable(file), "classes": names, "probabilities": shares}
+        rows.append(row | {"patches_kept": int(prediction.kept.sum())})
         if folder and _SAVE_KEPT.value:
             name = f"{len(rows):04d}_{short_name(file)}.png"
             rows[-1]["kept"] = _save_overlay(folder, name, prediction)
     if folder:
-        results = {
-            "model": describe(model),
-            "images": rows,
-            "refused": [str(error) for error in refused],
-        }
+        results = {"model": describe(model), "images": rows, "refused": list(map(str, refused))}
         write_results(folder / "results.json", results)
     tell_refused(refused, len(rows) + len(refused))
 

@@ -64,9 +64,7 @@ def main() -> None:
             print(f"{dataset.name}, {split}: {len(records)} examples")
         return
 
-    results: dict[str, Any] = {
-        "name": dataset.name,
-    }
+    results: dict[str, Any] = {"name": dataset.name}
     with phase("Counting the images of each class"):
         results["splits"] = {
             split: describe_split(records, dataset.num_classes) for split, records in splits.items()

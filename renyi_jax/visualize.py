@@ -103,7 +103,7 @@ def main() -> None:
     pictures: list[Picture] = []
     title = "Pruning compared"
     if _IMAGES.value:
-        alphas, rates = _ALPHAS.value, _KEEP_RATES.value
+        alphas = _ALPHAS.value
         files, refused = find_images(_IMAGES.value)
         model, class_names = _load_model()
         compared = _compared(model)
@@ -121,10 +121,8 @@ def main() -> None:
             reading = read_attention(model, pixels, alphas)
             results = {"model": describe(model), **_means(reading, alphas)}
             title = f"What pruning does in {results['model']['model']}"
-            drawn.append(
-                _draw_pictures(model, pictures, reading, compared, alphas, rates, class_names)
-            )
-            drawn.append(_draw_all_pictures(model, pixels, reading, alphas))
+            drawn.append(_draw_pictures(model, pictures, reading, compared, class_names))
+            drawn.append(_draw_all_pictures(model, pixels, reading))
     if rows:
         drawn.append(_draw_results(rows))
     figures = {name: figure for each in drawn for name, figure in each.figures.items()}
@@ -151,19 +149,17 @@ def _draw_pictures(
     pictures: Sequence[Picture],
     reading: AttentionReading,
     compared: Mapping[str, PruningConfig],
-    alphas: Sequence[float],
-    rates: Sequence[float],
     class_names: Sequence[str] | None,
 ) -> Drawn:
     """A card for each image, and the figures of its entropy and of what is kept of it."""
     pixels = np.stack([picture.pixels for picture in pictures])
     by_picture, shown = [[] for _ in pictures], 0
     if compared:
-        by_picture, shown = read_rows(model, pixels, compared, rates, class_names)
+        by_picture, shown = read_rows(model, pixels, compared, _KEEP_RATES.value, class_names)
     parts = [f'<p class="note">{_EXPLANATION}</p>\n']
     figures = {}
     for place, (picture, rows) in enumerate(zip(pictures, by_picture)):
-        entropies = Entropies(reading.maps[:, :, place], alphas)
+        entropies = Entropies(reading.maps[:, :, place], _ALPHAS.value)
         heading = html.escape(printable(picture.file.name))
         command = _predict(picture.file) if model.spec.num_classes else ""
         parts.append(
@@ -215,10 +211,10 @@ def _compared(model: VisionTransformer) -> dict[str, PruningConfig]:
 
 
 def _draw_all_pictures(
-    model: VisionTransformer, pixels: np.ndarray, reading: AttentionReading, alphas: Sequence[float]
+    model: VisionTransformer, pixels: np.ndarray, reading: AttentionReading
 ) -> Drawn:
     """How entropy is spread over all images, and how it goes with distance."""
-    figures = attention_figures(model, pixels, reading, alphas)
+    figures = attention_figures(model, pixels, reading, _ALPHAS.value)
     plots = [page.plot(figure, CAPTIONS[name]) for name, figure in figures.items()]
     return Drawn(["<h2>All images together</h2>\n", page.grid("two", plots)], figures)
 

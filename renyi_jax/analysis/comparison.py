@@ -8,13 +8,7 @@ from renyi_jax.analysis.figures import curves, order_curves
 from renyi_jax.analysis.page import Cell
 from renyi_jax.analysis.results import Evaluation, is_plain, trained_row
 from renyi_jax.analysis.style import text_of
-from renyi_jax.pruning.sweep import (
-    adapts,
-    keep_words,
-    kept_words,
-    option_words,
-    varying_options,
-)
+from renyi_jax.pruning.sweep import adapts, keep_words, kept_words, option_words, varying_options
 
 
 def comparison(rows: Sequence[Evaluation], baseline: str = "none") -> Iterator[str]:
@@ -94,34 +88,21 @@ def _tiles(rows: Sequence[Evaluation], against: str) -> Iterator[str]:
     row = trained or next((row for row in rows if not is_plain(row)), rows[0])
     plain = next((each for each in rows if is_plain(each) and each is not row), None)
     name = "as trained" if trained else f"{criterion_words(row)}, keep rate {keep_words(row)}"
-    yield page.tile(
-        f"top-1 accuracy, {name}", f"{100 * row['top1']:.1f}", "%", _verdict(row, plain, against)
-    )
-    yield page.tile(
-        "multiply-adds per image",
-        f"{row['gmacs']:#.3g}",
-        "G",
-        f"{100 * row['gmacs'] / plain['gmacs']:.0f} % of no pruning"
-        if plain and plain["gmacs"]
-        else "",
-    )
+    verdict = _verdict(row, plain, against)
+    yield page.tile(f"top-1 accuracy, {name}", f"{100 * row['top1']:.1f}", "%", verdict)
+    cost = plain and plain["gmacs"]
+    remark = f"{100 * row['gmacs'] / cost:.0f} % of no pruning" if cost else ""
+    yield page.tile("multiply-adds per image", f"{row['gmacs']:#.3g}", "G", remark)
     speedup = row.get("speedup")
     if speedup is None and plain and plain["images_per_second"]:
         speedup = row["images_per_second"] / plain["images_per_second"]
-    yield page.tile(
-        "throughput",
-        f"{row['images_per_second']:,.0f}",
-        "images/s",
-        "" if speedup is None else f"{speedup:.2f} × no pruning",
-    )
+    remark = "" if speedup is None else f"{speedup:.2f} × no pruning"
+    yield page.tile("throughput", f"{row['images_per_second']:,.0f}", "images/s", remark)
     if row.get("kept_on_object") is not None:
         of_all = None if plain is None else plain.get("kept_on_object")
-        yield page.tile(
-            "patches left on the object",
-            f"{100 * row['kept_on_object']:.0f}",
-            "%",
-            "" if of_all is None else f"{100 * of_all:.0f} % of all patches are",
-        )
+        remark = "" if of_all is None else f"{100 * of_all:.0f} % of all patches are"
+        left = f"{100 * row['kept_on_object']:.0f}"
+        yield page.tile("patches left on the object", left, "%", remark)
 
 
 def _verdict(row: Evaluation, plain: Evaluation | None, against: str) -> str:

@@ -138,9 +138,7 @@ def depth_figure(
             text = f"{where}: {nats:.3g} nats, {reach:.3g} pixels"
             mark_spot(beside, float(reach), float(nats), text)
         tidy(
-            beside,
-            "mean attention distance (pixels)",
-            "mean entropy (nats)" if column == 1 else "",
+            beside, "mean attention distance (pixels)", "mean entropy (nats)" if column == 1 else ""
         )
         r = correlation(entropy, distances)
         beside.set_title(f"correlation r = {r:.2f}", fontsize=10, color=INK)

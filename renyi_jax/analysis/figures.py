@@ -26,7 +26,7 @@ from renyi_jax.analysis.style import (
     words,
 )
 from renyi_jax.pruning import CRITERIA
-from renyi_jax.pruning.sweep import option_words, varying_options
+from renyi_jax.pruning.sweep import adapts, option_words, varying_options
 
 
 class Quantity(NamedTuple):
@@ -170,17 +170,9 @@ def _variants(rows: Sequence[Evaluation]) -> Callable[[Evaluation], str]:
     several_reducers = len({text_of(row["reducer"]) for row in rows}) > 1
 
     def words_of(row: Evaluation) -> str:
-        mass = text_of(row.get("keep_mass", 1.0))
-        return ", ".join(
-            filter(
-                None,
-                (
-                    text_of(row["reducer"]) if several_reducers else "",
-                    "" if mass == "1" else f"mass {mass}",
-                    option_words(row, options),
-                ),
-            )
-        )
+        reducer = text_of(row["reducer"]) if several_reducers else ""
+        mass = f"mass {text_of(row['keep_mass'])}" if adapts(row) else ""
+        return ", ".join(filter(None, (reducer, mass, option_words(row, options))))
 
     return words_of
 

@@ -71,12 +71,10 @@ def read_decisions(
         program = setting and dataclasses.replace(setting, alpha=1.0)
         forward = Forward.of(model.with_pruning(program))
         alphas = jnp.asarray(setting.per_block("alpha") if setting else (), jnp.float32)
-        found.append(
-            [
-                _decision(model, setting, *jax.device_get(_run(forward, weights, image, alphas)))
-                for image in pixels[:, None]
-            ]
+        of_images = (
+            jax.device_get(_run(forward, weights, each, alphas)) for each in pixels[:, None]
         )
+        found.append([_decision(model, setting, *each) for each in of_images])
     return found
 
 
@@ -104,10 +102,8 @@ def read_rows(
 ) -> tuple[list[list[Row]], int]:
     """Reads what the prunings, by the names of their rows, make of each image.
 
-    Each is run at its own keep rate and at `keep_rates`, as far as the first can be.
-
-    Returns:
-        The rows of each image, and the index of the prunings' own keep rate among their stops.
+    Each is run at its own keep rate and at `keep_rates`, as far as the first can be. Returns the
+    rows of each image, and the index of the prunings' own keep rate among their stops.
     """
     first = next(iter(prunings.values()))
     own = float(np.mean(first.keep_rate))
@@ -126,21 +122,13 @@ def read_rows(
     by_setting = read_decisions(model, pixels, settings)
     rows = []
     for picture in range(len(pixels)):
-        stops = [
-            Stop(
-                keep_words(describe(setting)),
-                decisions[picture].stages,
-                answer(decisions[picture], class_names),
-            )
-            for setting, decisions in zip(settings, by_setting)
-        ]
-        each = len(changes)
-        rows.append(
-            [
-                Row(name, stops[place * each : (place + 1) * each])
-                for place, name in enumerate(prunings)
-            ]
-        )
+        stops = []
+        for setting, decisions in zip(settings, by_setting):
+            decision, rate = decisions[picture], keep_words(describe(setting))
+            stops.append(Stop(rate, decision.stages, answer(decision, class_names)))
+        count = len(changes)
+        starts = range(0, len(stops), count)
+        rows.append([Row(name, stops[n : n + count]) for name, n in zip(prunings, starts)])
     return rows, [fields for _, fields in changes].index({})
 
 

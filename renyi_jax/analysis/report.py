@@ -2,7 +2,6 @@
 
 import html
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import jax
 from etils import epath
@@ -13,12 +12,10 @@ from renyi_jax.analysis.report_images import pictures
 from renyi_jax.analysis.results import Evaluation, is_plain, trained_row
 from renyi_jax.analysis.style import text_of
 from renyi_jax.common.files import json_text, write_text
+from renyi_jax.config import Config
 from renyi_jax.data import Dataset
 from renyi_jax.models import VisionTransformer
 from renyi_jax.pruning.sweep import keep_words
-
-# An ml_collections.ConfigDict: its attributes have no types that could be checked.
-Config = Any
 
 
 def write_report(
@@ -34,7 +31,6 @@ def write_report(
     """Writes `folder`/report/index.html, whole or not at all.
 
     Args:
-        folder: of the run.
         rows: the evaluations of results.json.
         model: with its weights; its pruning is shown on the first test images.
         baseline: the criterion that the rows are compared with; "none" is the unpruned model.

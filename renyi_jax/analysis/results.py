@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from renyi_jax.common.fields import Field, flag, integer, number
+from renyi_jax.common.fields import Field, flag, integer, number, span
 from renyi_jax.common.files import read_text
 from renyi_jax.errors import UserError
 from renyi_jax.pruning import OPTIONS
@@ -23,15 +23,15 @@ def _name(value: Any) -> str:
     raise ValueError
 
 
-def _list(item: Field, length: int | None = None) -> Field:
-    """A list of what `item` takes, of this length."""
+def _list(item: Field) -> Field:
+    """A list of what `item` takes."""
 
     def parse(value: Any) -> list[Any]:
-        if not isinstance(value, list) or length not in (None, len(value)):
+        if not isinstance(value, list):
             raise ValueError
         return [item.parse(each) for each in value]
 
-    return Field(None, f"a list{f' of {length}' if length else ''}, each {item.expected}", parse)
+    return Field(None, f"a list, each {item.expected}", parse)
 
 
 def _or_each(item: Field) -> Field:
@@ -44,18 +44,7 @@ def _or_each(item: Field) -> Field:
     return Field(None, f"{item.expected}, or a list of such", parse)
 
 
-def _interval(low: int, high: int) -> Field:
-    ends = _list(number(0.0, f"[{low}, {high}]"), length=2)
-
-    def parse(value: Any) -> list[float]:
-        if (pair := ends.parse(value)) != sorted(pair):
-            raise ValueError
-        return pair
-
-    return Field(None, f"two ascending numbers in [{low}, {high}]", parse)
-
-
-_SHARE = number(0.0, "[0, 1]")
+_SHARE, _CHANGE = number(0.0, "[0, 1]"), number(0.0, "[-1, 1]")
 _AMOUNT = number(0.0, "[0, 1e12]")
 _COUNT = integer(0, 0)
 
@@ -66,14 +55,14 @@ FIELDS = {
     "blocks": _list(_COUNT),
     "trained": flag(False),
     "top1": _SHARE,
-    "top1_interval": _interval(0, 1),
+    "top1_interval": span((0.0, 1.0), _SHARE),
     "top5": _SHARE,
     "nll": _AMOUNT,
     "agreement": _SHARE,
     "kept_on_object": _SHARE,
     "mean_kept": _list(_AMOUNT),
-    "difference": number(0.0, "[-1, 1]"),
-    "difference_interval": _interval(-1, 1),
+    "difference": _CHANGE,
+    "difference_interval": span((0.0, 0.0), _CHANGE),
     "p_value": _SHARE,
     "p_corrected": _SHARE,
     "real": flag(False),

@@ -34,8 +34,7 @@ Parse = Callable[[list[str]], list[str]]
 
 _BROKEN_PIPE = 128 + 13  # what a shell says of programs that SIGPIPE ended
 
-# The flags belong to the command that calls `run`, so that its --help lists them.
-flags.disclaim_key_flags()
+flags.disclaim_key_flags()  # the --help of the command that imports this file lists them
 
 _PYTHON = platform.python_version()
 

@@ -17,8 +17,7 @@ from renyi_jax.common.files import local_path, read_text
 from renyi_jax.config import check_config, unknown_field
 from renyi_jax.errors import UserError, nearest
 
-# The flags belong to the commands that import this file, so that their --help lists them.
-flags.disclaim_key_flags()
+flags.disclaim_key_flags()  # the --help of the command that imports this file lists them
 
 _OVERRIDE = re.compile(r"--?(?:no)?config\.([\w.]+)")
 

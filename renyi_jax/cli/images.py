@@ -10,8 +10,7 @@ from renyi_jax.common.files import local_path
 from renyi_jax.errors import UserError
 from renyi_jax.inference import find_pictures
 
-# The flags belong to the commands that import this file, so that their --help lists them.
-flags.disclaim_key_flags()
+flags.disclaim_key_flags()  # the --help of the command that imports this file lists them
 
 
 def define_images() -> flags.FlagHolder:

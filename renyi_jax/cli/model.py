@@ -11,12 +11,12 @@ from absl import flags, logging
 from renyi_jax.cli.values import define
 from renyi_jax.common.fields import image_size, integer, per_block, several
 from renyi_jax.errors import UserError
+from renyi_jax.inference import read_class_names
 from renyi_jax.models import Loaded, load
 from renyi_jax.models.registry import DTYPES
 from renyi_jax.pruning import OPTIONS, PruningConfig
 
-# The flags belong to the commands that import this file, so that their --help lists them.
-flags.disclaim_key_flags()
+flags.disclaim_key_flags()  # the --help of the command that imports this file lists them
 
 
 def define_image_size() -> flags.FlagHolder:
@@ -30,6 +30,13 @@ def define_image_size() -> flags.FlagHolder:
     )
 
 
+def define_weights(more: str = "", default: str | None = None, **options) -> flags.FlagHolder:
+    """The flag --weights; `more` is what else its help says."""
+    words = "A file of weights, a folder of them, a workdir of renyi_jax.main, hf_hub:OWNER/NAME"
+    words += f", or embedded:NAME{more}."
+    return flags.DEFINE_string("weights", default, words, **options)
+
+
 def define_state() -> flags.FlagHolder:
     """The flag --state, which `load_weights` takes."""
     return flags.DEFINE_string(
@@ -38,6 +45,17 @@ def define_state() -> flags.FlagHolder:
         "Which weights of a training checkpoint that holds several, such as state_dict_ema; their"
         " moving average by default.",
     )
+
+
+def define_class_names() -> Callable[[], list[str] | None]:
+    """Defines --class_names, and returns what reads them; None where the flag is not given."""
+    path = flags.DEFINE_string(
+        "class_names",
+        None,
+        "What the model's classes are called: a text file, one a line, in their order, or imagenet;"
+        " those noted in the weights by default.",
+    )
+    return lambda: read_class_names(path.value) if path.value is not None else None
 
 
 def define_plan() -> flags.FlagHolder:
@@ -56,13 +74,7 @@ def define_model(required: bool = True, default: str | None = None) -> Callable[
     """
     defaults = PruningConfig()
     name = flags.DEFINE_string("model", None, "Name of the model; that of the weights.")
-    weights = flags.DEFINE_string(
-        "weights",
-        default,
-        "A file of weights, a folder of them, a workdir of renyi_jax.main, hf_hub:OWNER/NAME, or"
-        " embedded:NAME.",
-        required=required,
-    )
+    weights = define_weights(default=default, required=required)
     state = define_state()
     size = define_image_size()
     dtype = flags.DEFINE_enum("dtype", "float32", list(DTYPES), "Of the computation.")

@@ -6,8 +6,7 @@ from absl import flags
 
 from renyi_jax.common.fields import Field, literal
 
-# The flags belong to the commands that import this file, so that their --help lists them.
-flags.disclaim_key_flags()
+flags.disclaim_key_flags()  # the --help of the command that imports this file lists them
 
 
 def define(name: str, field: Field, help: str, default: Any = ...) -> flags.FlagHolder[Any]:

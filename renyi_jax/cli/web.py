@@ -19,8 +19,7 @@ from renyi_jax.inference.onnx_file import PACKAGES
 from renyi_jax.inference.web import export_web, runtime_files
 from renyi_jax.models import Loaded
 
-# The flags belong to the commands that import this file, so that their --help lists them.
-flags.disclaim_key_flags()
+flags.disclaim_key_flags()  # the --help of the command that imports this file lists them
 
 
 def define_web() -> Callable[..., Path]:

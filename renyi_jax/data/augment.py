@@ -7,7 +7,6 @@ CutMix mix a batch with itself, labels and all, within the training step.
 
 import dataclasses
 import functools
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -21,7 +20,7 @@ from renyi_jax.data.clutter import compose
 from renyi_jax.data.dataset import DataConfig, Dataset
 from renyi_jax.data.rand_augment import rand_augment
 from renyi_jax.images import INTERPOLATIONS, Size, center_crop
-from renyi_jax.images.crop import random_resized_crop
+from renyi_jax.images.crop import draw_box, random_resized_crop
 
 Example = dict[str, Any]  # `image` is a Pillow image in mode RGB
 
@@ -129,19 +128,15 @@ def erase(
     """
     if rng.random() >= probability:
         return image
-    for _ in range(10):
-        area = rng.uniform(0.02, 1 / 3) * image.width * image.height
-        aspect = math.exp(rng.uniform(math.log(0.3), -math.log(0.3)))
-        height, width = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
-        if 0 < height < image.height and 0 < width < image.width:
-            left = int(rng.integers(image.width - width + 1))
-            top = int(rng.integers(image.height - height + 1))
-            noise = 255 * (np.array(mean) + rng.standard_normal((height, width, 3)) * std)
-            noise = np.clip(np.rint(noise), 0, 255).astype(np.uint8)
-            erased = image.copy()
-            erased.paste(Image.fromarray(noise), (left, top))
-            return erased
-    return image
+    box = draw_box(image.size, rng, scale=(0.02, 1 / 3), ratio=(0.3, 1 / 0.3))
+    if box is None:
+        return image
+    left, top, width, height = box
+    noise = 255 * (np.array(mean) + rng.standard_normal((height, width, 3)) * std)
+    erased = image.copy()
+    pixels = np.clip(np.rint(noise), 0, 255).astype(np.uint8)
+    erased.paste(Image.fromarray(pixels), (left, top))
+    return erased
 
 
 # The field of `config.data` that turns a transform on (None: nothing can turn it off).

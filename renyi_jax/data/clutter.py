@@ -32,10 +32,7 @@ def cluttered_canvas(
     """Puts a random crop of each of `others` at a random place, and `garment` over them.
 
     Fragments that meet merge by their maximum; the garment hides what lies under it wherever its
-    grey level is above 0.
-
-    Returns:
-        The canvas in grey levels, and the mask of the pixels that belong to the garment.
+    grey level is above 0. Returns the canvas in grey levels, and the mask of the garment's pixels.
     """
     height, width = garment.shape
     # Places that each corner may take: crops and fragments (y, x), then the garment (y, x). All

@@ -45,35 +45,21 @@ class BrokenImageError(UserError):
         return f"The image {self.record_id} cannot be decoded: {self.reason}."
 
 
+@dataclasses.dataclass(eq=False)
 class Records:
     """The examples of a split, decoded on access.
 
     Each is a dict of `image` uint8 [h, w, 3] (grey levels are repeated), `label` int32 and, where
     the data set has one, `object_mask` bool [h, w]. An image that cannot be decoded raises
     BrokenImageError.
-
-    Args:
-        source: examples as dicts with random access, of which `image` and the mask are encoded.
-        split: what they are called in messages.
-        object_mask: the feature that is non-zero on the labelled object, if there is one.
-        edit: applied to each decoded image.
-
-    Attributes:
-        broken: the names of the images that loaders found broken so far, by their indices.
     """
 
-    def __init__(
-        self,
-        source: Sequence[dict[str, Any]],
-        split: str,
-        object_mask: str | None = None,
-        edit: Callable[[Image.Image], Image.Image] | None = None,
-    ):
-        self.source = source
-        self._split = split
-        self._object_mask = object_mask
-        self._edit = edit
-        self.broken: dict[int, str] = {}
+    source: Sequence[dict[str, Any]]  # random access; `image` and the mask are encoded
+    split: str  # what they are called in messages
+    object_mask: str | None = None  # the feature that is non-zero on the labelled object
+    edit: Callable[[Image.Image], Image.Image] | None = None  # applied to each decoded image
+    # the names of the images that loaders found broken so far, by their indices
+    broken: dict[int, str] = dataclasses.field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.source)
@@ -81,7 +67,7 @@ class Records:
     def __getitem__(self, index: int) -> dict[str, Any]:
         example = self.picture(index)
         arrays = {"image": np.asarray(example["image"]), "label": example["label"]}
-        if self._object_mask:
+        if self.object_mask:
             arrays["object_mask"] = np.asarray(example["object_mask"]) > 0
         return arrays
 
@@ -93,11 +79,11 @@ class Records:
             image = decode(record["image"])
         except (UserError, RuntimeError) as error:  # ArrayRecord's of a damaged record
             raise BrokenImageError(self._record_id(record, index), str(error), index) from error
-        if self._edit:
-            image = self._edit(image)
+        if self.edit:
+            image = self.edit(image)
         example = {"image": image, "label": np.int32(record["label"])}
-        if self._object_mask:
-            example["object_mask"] = Image.fromarray(decode_levels(record[self._object_mask]))
+        if self.object_mask:
+            example["object_mask"] = Image.fromarray(decode_levels(record[self.object_mask]))
         return example
 
     def labels(self) -> Int32[np.ndarray, "n"]:
@@ -117,8 +103,8 @@ class Records:
     def _record_id(self, record: dict[str, Any], index: int) -> str:
         for feature in ("id", "file_name"):
             if feature in record:
-                return f"{record[feature].decode()!r} (record {index} of {self._split})"
-        return f"of record {index} of {self._split}"
+                return f"{record[feature].decode()!r} (record {index} of {self.split})"
+        return f"of record {index} of {self.split}"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -32,9 +32,8 @@ class ImageFolder:
     def load(self, config: DataConfig) -> Dataset:
         """Lists what is in the folder now; an image is read when it is asked for.
 
-        Raises:
-            UserError: no images by class, an unknown or empty split, or a class of the test split
-                alone.
+        Raises UserError: no images by class, an unknown or empty split, or a class of the test
+        split alone.
         """
         if config.builder_config:
             raise UserError(
@@ -107,7 +106,7 @@ class _FileRecords(Records):
 
     def relabelled(self, labels: Sequence[int]) -> Records:
         source, numbers = self.source, np.asarray(labels, np.int32)
-        return _FileRecords(_Files(source.root, source.names, numbers[source.labels]), self._split)
+        return _FileRecords(_Files(source.root, source.names, numbers[source.labels]), self.split)
 
     def outline(self) -> Iterator[str]:
         yield from super().outline()

@@ -81,12 +81,10 @@ class Imagenet100(tfds.core.GeneratorBasedBuilder):
         name_of = features["label"].int2str
         found = 0
         source = imagenet.as_data_source(split, decoders={"image": tfds.decode.SkipDecoding()})
-        for index in range(len(source)):
-            record = source[index]
+        for record in source:
             synset = name_of(record["label"])
             if synset in wanted:
                 found += 1
                 file_name = record["file_name"].decode()
-                example = {"image": record["image"], "label": synset, "file_name": file_name}
-                yield file_name, example
+                yield file_name, record | {"label": synset, "file_name": file_name}
         check_count(f"imagenet100 of {imagenet.data_path}", split, found, SPLIT_SIZES[split])

@@ -42,14 +42,12 @@ def contact_sheet(
 ) -> UInt8[np.ndarray, "sheet_h sheet_w 3"]:
     """The images side by side, row by row, with white between them."""
     gap = 2
-    count, height, width, _ = images.shape
-    rows = -(-count // columns)
-    sheet = np.full((rows * (height + gap) + gap, columns * (width + gap) + gap, 3), 255, np.uint8)
-    for index, image in enumerate(images):
-        y, x = divmod(index, columns)
-        top, left = gap + y * (height + gap), gap + x * (width + gap)
-        sheet[top : top + height, left : left + width] = image
-    return sheet
+    rows = -(-len(images) // columns)
+    padding = ((0, rows * columns - len(images)), (gap, 0), (gap, 0), (0, 0))
+    cells = np.pad(images, padding, constant_values=255)
+    cells = cells.reshape(rows, columns, *cells.shape[1:])
+    sheet = np.concatenate(np.concatenate(cells, axis=1), axis=1)
+    return np.pad(sheet, ((0, gap), (0, gap), (0, 0)), constant_values=255)
 
 
 def write_contact_sheet(path: Any, batches: list[Batch]) -> None:

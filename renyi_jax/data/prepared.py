@@ -49,8 +49,7 @@ class Prepared:
     def load(self, config: DataConfig) -> Dataset:
         """Opens the data set, and prepares it first where needed.
 
-        Raises:
-            UserError: an unknown builder config or split, or missing or damaged data.
+        Raises UserError: an unknown builder config or split, or missing or damaged data.
         """
         with _quiet():
             builder = self._prepared(config)

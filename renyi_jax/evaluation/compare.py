@@ -91,11 +91,9 @@ class Runs(NamedTuple):
 
 
 def merge_runs(rows: Sequence[Row], runs: Runs) -> Row:
-    """Merges the rows of one setting's runs.
-
-    Returns:
-        The mean of each field over the distinct runs, their number `num_runs`, `top1_interval` (95
-            %, by bootstrap), and `top1_std` between the runs (None for one).
+    """Returns one row of one setting's runs: the mean of each field over the distinct ones, their
+    number `num_runs`, `top1_interval` (95 %, by bootstrap), and `top1_std` between them (None for
+    one).
     """
     distinct = runs.distinct()
     rows, right = [rows[number] for number in distinct], runs.right[distinct]
@@ -116,10 +114,9 @@ def merge_runs(rows: Sequence[Row], runs: Runs) -> Row:
 def compare(rows: Sequence[Row], runs: Sequence[Runs], baseline: Baseline) -> list[Row]:
     """Compares the top-1 of each row with the baseline's, on the same images and runs.
 
-    Returns:
-        Each row with `difference`, its 95 % `difference_interval` by bootstrap, `p_value` (paired),
-            `p_corrected` (Holm, over all compared rows), and `real`: `p_corrected` below 0.05. All
-            are None for a row that is not compared.
+    Returns each row with `difference`, its 95 % `difference_interval` by bootstrap, `p_value`
+    (paired), `p_corrected` (Holm, over all compared rows), and `real`: `p_corrected` below 0.05.
+    All are None for a row that is not compared.
 
     Raises UserError: no row is the baseline's.
     """

@@ -21,6 +21,7 @@ from tqdm import tqdm
 from renyi_jax.common.progress import phase, progress
 from renyi_jax.common.store import Identity, Store
 from renyi_jax.common.version import __version__
+from renyi_jax.config import Config
 from renyi_jax.data import Dataset, fingerprint
 from renyi_jax.errors import UserError
 from renyi_jax.evaluation.programs import (
@@ -37,9 +38,6 @@ from renyi_jax.models.weights import weights_digest
 from renyi_jax.parallel import BatchPlacement, put, replicated, shared_batch
 from renyi_jax.pruning.sweep import describe, draws, program_of
 from renyi_jax.training.setup import test_batches
-
-# An ml_collections.ConfigDict: its attributes have no types that could be checked.
-Config = Any
 
 TOGETHER = 5
 """Programs that share a pass over the images: more share more, and lose more when killed."""
@@ -142,9 +140,7 @@ def identify(
 def agreed_missing(found: Sequence[Any]) -> list[int]:
     """The places of what the first process did not find, in all processes."""
     is_missing = np.array([each is None for each in found])
-    if jax.process_count() > 1:
-        is_missing = multihost_utils.broadcast_one_to_all(is_missing)
-    return np.flatnonzero(is_missing).tolist()
+    return np.flatnonzero(multihost_utils.broadcast_one_to_all(is_missing)).tolist()
 
 
 def evaluation_batches(

@@ -87,11 +87,10 @@ def summarize(
 ) -> dict[str, Any]:
     """Returns the metrics of one setting over the test split, as JSON holds them.
 
-    Returns:
-        `top1`, `top5`, `num_examples`, mean `nll` (None if not finite) and `mean_kept` (patches
-            after each pruned block); with `plain`, the outcomes without pruning, `agreement`: the
-            share of images that get the same class; with masks `kept_on_object`: the share of the
-            patches left, over all images, that lie on the object.
+    These are `top1`, `top5`, `num_examples`, mean `nll` (None if not finite) and `mean_kept`
+    (patches after each pruned block); with `plain`, the outcomes without pruning, `agreement`: the
+    share of images that get the same class; with masks `kept_on_object`: the share of the patches
+    left, over all images, that lie on the object.
     """
     number = len(outcomes.top1)
     nll = float(np.mean(outcomes.nll, dtype=np.float64))
@@ -215,9 +214,5 @@ def _peak_memory(compiled: Any) -> int | None:
     plan = compiled.memory_analysis()
     if plan is None:
         return None
-    return int(
-        plan.argument_size_in_bytes
-        + plan.output_size_in_bytes
-        + plan.temp_size_in_bytes
-        - plan.alias_size_in_bytes
-    )
+    used = plan.argument_size_in_bytes + plan.output_size_in_bytes + plan.temp_size_in_bytes
+    return int(used - plan.alias_size_in_bytes)

@@ -58,23 +58,17 @@ def model_card(model: VisionTransformer, rows: Sequence[Row], dataset: Dataset, 
     """Returns what the model is, how well it does, how it was trained, and where its limits are."""
     setting = describe(model.pruning)
     own = [row for row in rows if all(row.get(name) == value for name, value in setting.items())]
-    metrics = [{"type": "accuracy", "name": "top-1", "value": row["top1"]} for row in own[:1]]
+    task = "image-classification"
+    result = {
+        "task": {"type": task},
+        "dataset": {"name": dataset.name, "type": dataset.name},
+        "metrics": [{"type": "accuracy", "name": "top-1", "value": row["top1"]} for row in own[:1]],
+    }
     head = {
         "library_name": "renyi_jax",
-        "pipeline_tag": "image-classification",
+        "pipeline_tag": task,
         "tags": ["jax", "vision-transformer", "token-pruning"],
-        "model-index": [
-            {
-                "name": config.model.name,
-                "results": [
-                    {
-                        "task": {"type": "image-classification"},
-                        "dataset": {"name": dataset.name, "type": dataset.name},
-                        "metrics": metrics,
-                    }
-                ],
-            }
-        ],
+        "model-index": [{"name": config.model.name, "results": [result]}],
     }
     front = "\n".join(f"{name}: {json.dumps(value)}" for name, value in head.items())
     masks = "" if dataset.has_object_masks else " No object masks: where it looks is not measured."

@@ -142,14 +142,9 @@ def _rows(
     for setting, of_setting in zip(settings, outcomes):
         timing = timings[program_of(setting)]
         speedup = timing.images_per_second / timing.plain_images_per_second
-        rows.append(
-            {
-                **measured_row(setting, of_setting, plain, model, dataset),
-                "images_per_second": speedup * timings[None].images_per_second,
-                "speedup": speedup,
-                "peak_memory": timing.peak_memory,
-            }
-        )
+        row = measured_row(setting, of_setting, plain, model, dataset)
+        row["images_per_second"] = speedup * timings[None].images_per_second
+        rows.append(row | {"speedup": speedup, "peak_memory": timing.peak_memory})
     return rows
 
 

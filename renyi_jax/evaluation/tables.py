@@ -5,14 +5,9 @@ import io
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from renyi_jax.analysis.style import text_of
 from renyi_jax.evaluation.compare import Row
-from renyi_jax.pruning.sweep import (
-    adapts,
-    keep_words,
-    kept_words,
-    option_words,
-    varying_options,
-)
+from renyi_jax.pruning.sweep import adapts, keep_words, kept_words, option_words, varying_options
 
 
 def to_csv(rows: Sequence[Row]) -> str:
@@ -32,9 +27,9 @@ def to_markdown(rows: Sequence[Row], baseline: str) -> str:
     """Returns a table of the rows, and what its columns mean; `baseline` is in words."""
     options = varying_options(rows)
     columns: dict[str, Callable[[Row], str]] = {
-        "criterion": lambda row: _words(row["criterion"]),
-        "reducer": lambda row: _words(row["reducer"]),
-        "alpha": lambda row: _words(row["alpha"]),
+        "criterion": lambda row: text_of(row["criterion"]),
+        "reducer": lambda row: text_of(row["reducer"]),
+        "alpha": lambda row: text_of(row["alpha"]),
         "keep rate": keep_words,
         "mean kept": kept_words,
         "options": lambda row: option_words(row, options) or "–",
@@ -43,13 +38,13 @@ def to_markdown(rows: Sequence[Row], baseline: str) -> str:
         "95 %": lambda row: _range(row["top1_interval"]),
         f"against {baseline}": _difference,
         "top-5 (%)": lambda row: _percent(row["top5"]),
-        "NLL": lambda row: "–" if row["nll"] is None else f"{row['nll']:.3f}",
+        "NLL": lambda row: _or_dash(row["nll"], 1.0, ".3f"),
         "agreement (%)": lambda row: _percent(row["agreement"]),
         "on object (%)": lambda row: _percent(row["kept_on_object"]),
         "GMACs": lambda row: f"{row['gmacs']:#.3g}",
         "images/s": lambda row: f"{row['images_per_second']:,.1f}",
         "speed-up": lambda row: f"{row['speedup']:.2f}",
-        "memory (MB)": lambda row: _megabytes(row["peak_memory"]),
+        "memory (MB)": lambda row: _or_dash(row["peak_memory"], 1e-6, ",.1f"),
     }
     if not any(map(adapts, rows)):
         del columns["mean kept"]
@@ -70,14 +65,6 @@ def to_markdown(rows: Sequence[Row], baseline: str) -> str:
         " has p < 0.05. Agreement is with the unpruned model. So is the speed-up, timed in turns"
         " with it; images per second are those of the unpruned model, times the speed-up.\n"
     )
-
-
-def _words(value: Any) -> str:
-    if value is None:
-        return "–"
-    if isinstance(value, list):
-        return ", ".join(map(_words, value))
-    return value if isinstance(value, str) else f"{value:g}"
 
 
 def _accuracy(row: Row) -> str:
@@ -103,5 +90,5 @@ def _difference(row: Row) -> str:
     return f"{mark}{difference}{mark} ({low} to {high}; p {p_value})"
 
 
-def _megabytes(size: float | None) -> str:
-    return "–" if size is None else f"{size / 1e6:,.1f}"
+def _or_dash(value: int | float | None, factor: float, format: str) -> str:
+    return "–" if value is None else f"{value * factor:{format}}"

@@ -44,11 +44,9 @@ def time_programs(
 ) -> dict[Setting, Timing]:
     """Times the program of every setting, or loads what was measured before.
 
-    Weights and orders do not matter. Programs timed at different times are compared by their
-    speed-up over the unpruned model beside them, not by what else the machine did.
-
-    Returns:
-        The timings by program (`program_of`); loaded ones in process 0 alone.
+    Returns them by program (`program_of`); loaded ones in process 0 alone. Weights and orders do
+    not matter. Programs timed at different times are compared by their speed-up over the unpruned
+    model beside them, not by what else the machine did.
     """
     names = list(dict.fromkeys(map(program_of, settings)))
     identities = [_identity(name, model, config, programs) for name in names]

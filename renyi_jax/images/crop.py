@@ -55,29 +55,14 @@ def center_crop(
     left, top = round((resized[0] - width) / 2), round((resized[1] - height) / 2)
     box = (left, top, left + width, top + height)
     if math.prod(resized) > _HELD:
-        return _resize_part(image, resized, box, resampling)
+        scales = [side / new for side, new in zip(image.size, resized)]
+        left, top, right, bottom = (
+            min(place * scale, side) for place, scale, side in zip(box, 2 * scales, 2 * image.size)
+        )
+        return image.resize((width, height), resampling, (left, top, right, bottom))
     if tuple(resized) != image.size:
         image = image.resize((resized[0], resized[1]), resampling)
     return image.crop(box)
-
-
-def _resize_part(
-    image: Image.Image,
-    resized: Sequence[int],
-    box: tuple[int, int, int, int],
-    resampling: Image.Resampling,
-) -> Image.Image:
-    """`image.resize(resized, resampling).crop(box)` from what lies near the box alone."""
-    scales = [side / new for side, new in zip(image.size, resized)] * 2
-    part = [place * scale for place, scale in zip(box, scales)]
-    # Pillow takes the corners as float32, so they are counted from nearby.
-    margins = [4 * math.ceil(max(scale, 1)) for scale in scales]
-    start = [max(0, math.floor(part[axis]) - margins[axis]) for axis in (0, 1)]
-    stop = [min(image.size[axis], math.ceil(part[axis + 2]) + margins[axis]) for axis in (0, 1)]
-    near = image.crop((start[0], start[1], stop[0], stop[1]))
-    corners = [min(part[i] - start[i % 2], near.size[i % 2]) for i in range(4)]
-    size = (box[2] - box[0], box[3] - box[1])
-    return near.resize(size, resampling, (corners[0], corners[1], corners[2], corners[3]))
 
 
 def random_resized_crop(
@@ -94,18 +79,26 @@ def random_resized_crop(
     `scale` is the range of its share of the area, `ratio` that of its width over its height, drawn
     evenly in the logarithm.
     """
-    left, top, width, height = _random_box(image.size, rng, scale, ratio)
+    width, height = image.size
+    box = draw_box(image.size, rng, scale, ratio)
+    if box is None:  # the middle, of the nearest shape that fits
+        aspect = min(max(width / height, ratio[0]), ratio[1])
+        part_width = min(width, max(1, round(height * aspect)))
+        part_height = min(height, max(1, round(width / aspect)))
+        box = (width - part_width) // 2, (height - part_height) // 2, part_width, part_height
+    left, top, width, height = box
     part = image.crop((left, top, left + width, top + height))
     return part.resize((size[1], size[0]), resamplings[int(rng.integers(len(resamplings)))])
 
 
-def _random_box(
+def draw_box(
     image_size: tuple[int, int],
     rng: np.random.Generator,
     scale: tuple[float, float],
     ratio: tuple[float, float],
-) -> tuple[int, int, int, int]:
-    """Left, top, width and height of a part; the middle where ten draws do not fit the image."""
+) -> tuple[int, int, int, int] | None:
+    """Left, top, width and height of a part, drawn as in `random_resized_crop`; None where ten
+    draws do not fit the image."""
     width, height = image_size
     for _ in range(10):
         area = rng.uniform(*scale) * width * height
@@ -115,7 +108,4 @@ def _random_box(
             left = int(rng.integers(width - part_width + 1))
             top = int(rng.integers(height - part_height + 1))
             return left, top, part_width, part_height
-    aspect = min(max(width / height, ratio[0]), ratio[1])
-    part_width = min(width, max(1, round(height * aspect)))
-    part_height = min(height, max(1, round(width / aspect)))
-    return (width - part_width) // 2, (height - part_height) // 2, part_width, part_height
+    return None

@@ -41,8 +41,7 @@ class Classifier:
         model: with a head; its pruning acts.
         class_names: one per class; "class 0" and so on by default.
 
-    Raises:
-        UserError: the model has no head, or not as many classes as there are names.
+    Raises UserError: the model has no head, or not as many classes as there are names.
     """
 
     def __init__(
@@ -81,8 +80,7 @@ class Classifier:
         An image that cannot be read gives the `UserError` that says why. Another order `alpha` than
         the model's compiles nothing.
 
-        Raises:
-            UserError: an order outside (0, inf].
+        Raises UserError: an order outside (0, inf].
         """
         for batch in _batched(sources, self.batch_size):
             read = [self._read(source) for source in batch]

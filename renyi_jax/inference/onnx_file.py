@@ -29,14 +29,10 @@ def export_onnx(
     trace: bool = False,
     class_names: Sequence[str] | None = None,
 ) -> tuple[Any, dict[str, Any]]:
-    """Converts the model, runs it in ONNX Runtime, and compares.
+    """Converts the model (options as in `artifact.program`), runs it in ONNX Runtime, and compares.
 
-    Args:
-        alpha_input: as `artifact.program` has it.
-
-    Returns:
-        An `onnx.ModelProto` that takes any batch size, and its description, which is also in its
-        `metadata_props`, each value as JSON. "deviation" of it is that of batches of 1 and 3.
+    Returns an `onnx.ModelProto` that takes any batch size, and its description, which is also in
+    its `metadata_props`, each value as JSON. "deviation" of it is that of batches of 1 and 3.
 
     Raises UserError: jax2onnx or onnxruntime is not installed, or cannot take the model: one in
     bfloat16, or one that draws its scores; and as `artifact.program`.

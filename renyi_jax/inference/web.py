@@ -36,10 +36,9 @@ _SHARED_BYTES = 1024  # arrays of at least so many bytes are stored once, for al
 
 
 def runtime_files(folder: str | None) -> dict[str, Path]:
-    """Returns the files of ONNX Runtime Web in a folder of the user; none where none is named.
+    """Returns the files of ONNX Runtime Web in a folder: npm's onnxruntime-web, or its dist/.
 
-    Args:
-        folder: the package onnxruntime-web of npm, or its dist/.
+    There are none where none is named.
 
     Raises UserError: a file is missing.
     """
@@ -67,14 +66,12 @@ def export_web(
 ) -> list[dict[str, Any]]:
     """Writes the page, the model without pruning, and the model at every keep rate.
 
+    The folder is a static Space of the Hugging Face hub as it is: its README.md is the card.
+    Returns the descriptions of `export_onnx`, of the plain model first.
+
     Args:
         keep_rates: of the pruned blocks, each below 1.
         runtime: of `runtime_files`; by default the page loads ONNX Runtime Web from a CDN.
-
-    The folder is a static Space of the Hugging Face hub as it is: its README.md is the card.
-
-    Returns:
-        The descriptions of `export_onnx`, of the plain model first.
 
     Raises UserError: the model is not pruned, or as `export_onnx`.
     """

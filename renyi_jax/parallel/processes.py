@@ -35,8 +35,8 @@ def join_processes(
             without it.
         coordinator_address: HOST:PORT of process 0, on any other cluster; needs the other two.
 
-    Raises:
-        UserError: only some of the three are given, one is wrong, or the others cannot be reached.
+    Raises UserError: only some of the three are given, one is wrong, or the others cannot be
+    reached.
     """
     by_hand = {
         "coordinator_address": coordinator_address,
@@ -74,12 +74,8 @@ def all_or_none(act: Callable[[], None]) -> None:
             act()
         except UserError as error:
             problem = error
-    if jax.process_count() > 1:
-        failed = multihost_utils.broadcast_one_to_all(np.bool_(problem is not None))
-        if failed and problem is None:
-            problem = UserError("Process 0 has ended the run, and says why.")
-    if problem is not None:
-        raise problem
+    if multihost_utils.broadcast_one_to_all(np.bool_(problem is not None)):
+        raise problem or UserError("Process 0 has ended the run, and says why.")
 
 
 def _check_by_hand(address: str, num_processes: int, process_id: int) -> None:

@@ -202,10 +202,8 @@ class Checkpoints:
     def _damage(self, step: int) -> str | None:
         """What process 0 finds wrong with a checkpoint."""
         problem = damage(self._folder / str(step)) if jax.process_index() == 0 else None
-        if jax.process_count() > 1:
-            found = multihost_utils.broadcast_one_to_all(np.bool_(problem is not None))
-            return (problem or "it is damaged") if found else None
-        return problem
+        is_damaged = multihost_utils.broadcast_one_to_all(np.bool_(problem is not None))
+        return (problem or "it is damaged") if is_damaged else None
 
     def _set_aside(self, step: int, problem: str) -> None:
         aside = self._folder.parent / "broken_checkpoints"

@@ -56,36 +56,35 @@ def _eased(pruning: PruningConfig, progress: float) -> PruningConfig:
     return pruning if progress == 1 else dataclasses.replace(pruning, keep_rate=rates)
 
 
+@dataclasses.dataclass
 class KeepRates(Hook):
     """Switches to another training step where the keep rate falls to its next level."""
 
-    def __init__(
-        self, levels: Sequence[Level], make_step: Callable[[PruningConfig | None], Callable]
-    ):
-        self._levels, self._make_step = levels, make_step
+    levels: Sequence[Level]
+    make_step: Callable[[PruningConfig | None], Callable]
 
     def begin(self, run: Run) -> None:
         self._take(run, self._levels_begun(run.step)[-1])
 
     def after_step(self, run: Run) -> None:
         begun = self._levels_begun(run.step)
-        if self._levels[begun[-1]].first_step == run.step:
+        if self.levels[begun[-1]].first_step == run.step:
             self._take(run, begun[-1])
 
     def _levels_begun(self, step: int) -> list[int]:
-        return [number for number, level in enumerate(self._levels) if level.first_step <= step]
+        return [number for number, level in enumerate(self.levels) if level.first_step <= step]
 
     def _take(self, run: Run, number: int) -> None:
         if run.step >= run.last_step:
             return
-        pruning = self._levels[number].pruning
-        if len(self._levels) > 1 and pruning is not None:
+        pruning = self.levels[number].pruning
+        if len(self.levels) > 1 and pruning is not None:
             rates = ", ".join(f"{rate:.3g}" for rate in pruning.per_block("keep_rate"))
             logging.info(
                 "Step %d: keep rate %s (level %d of %d).",
-                *(run.step, rates, number + 1, len(self._levels)),
+                *(run.step, rates, number + 1, len(self.levels)),
             )
-        train_step = self._make_step(pruning)
+        train_step = self.make_step(pruning)
 
         def first(state: Any, batch: Any) -> Any:
             run.train_step = train_step
@@ -98,49 +97,46 @@ class KeepRates(Hook):
         run.train_step = first
 
 
+@dataclasses.dataclass
 class Stop(Hook):
     """Ends the process after the step at which all processes know that they must stop."""
 
-    def __init__(self, notice: StopNotice):
-        self._notice = notice
+    notice: StopNotice
 
     def begin(self, run: Run) -> None:
-        run.stopped = self._notice.cause if self._notice.given else ""
+        run.stopped = self.notice.cause if self.notice.given else ""
 
     def after_step(self, run: Run) -> None:
-        run.stopped = self._notice.cause if self._notice.reached(run.step) else ""
+        run.stopped = self.notice.cause if self.notice.reached(run.step) else ""
 
 
+@dataclasses.dataclass
 class Log(Hook):
     """Logs the mean metrics and the throughput every `every_steps`, and at the end of an epoch."""
 
-    def __init__(self, every_steps: int, schedule: optax.Schedule):
-        self._every_steps, self._schedule = every_steps, schedule
+    every_steps: int
+    schedule: optax.Schedule
 
     def after_step(self, run: Run) -> None:
-        run.logged = run.step % self._every_steps == 0 or run.ends_epoch
+        run.logged = run.step % self.every_steps == 0 or run.ends_epoch
         if run.logged:
             # The rate of the update that made this step of the last.
-            rate = float(np.asarray(self._schedule(run.step - 1)))
+            rate = float(np.asarray(self.schedule(run.step - 1)))
             run.tell(**run.window.close(), learning_rate=rate)
 
 
+@dataclasses.dataclass
 class Validate(Hook):
     """Measures the accuracy on test images after epochs, and before training after a probe."""
 
-    def __init__(
-        self,
-        measure: Callable[[Any, Callable[[], bool]], float | None],
-        options: Any,
-        checkpoints: Checkpoints,
-        notice: StopNotice,
-    ):
-        self._measure, self._options = measure, options
-        self._checkpoints, self._notice = checkpoints, notice
+    measure: Callable[[Any, Callable[[], bool]], float | None]
+    options: Any
+    checkpoints: Checkpoints
+    notice: StopNotice
 
     def begin(self, run: Run) -> None:
         """Measures what a process that was told to stop did not."""
-        run.accuracy = self._checkpoints.accuracy(run.step)
+        run.accuracy = self.checkpoints.accuracy(run.step)
         if self._is_due(run) and run.accuracy is None and not run.stopped:
             self._validate(run)
 
@@ -150,17 +146,17 @@ class Validate(Hook):
             self._validate(run)
 
     def _is_due(self, run: Run) -> bool:
-        every_steps = self._options.evaluate_every_epochs * run.epoch_steps
-        is_looked_at = run.ends_epoch or (run.step == 0 and self._options.probe)
+        every_steps = self.options.evaluate_every_epochs * run.epoch_steps
+        is_looked_at = run.ends_epoch or (run.step == 0 and self.options.probe)
         return is_looked_at and every_steps > 0 and run.step % every_steps == 0
 
     def _validate(self, run: Run) -> None:
         with run.window.paused():
-            run.accuracy = self._measure(run.state.evaluated, lambda: self._notice.given)
+            run.accuracy = self.measure(run.state.evaluated, lambda: self.notice.given)
         if run.accuracy is not None:
             run.tell(test_accuracy=run.accuracy)
-        if self._notice.given:
-            run.stopped = self._notice.cause
+        if self.notice.given:
+            run.stopped = self.notice.cause
 
 
 class KeepBest(Hook):
@@ -229,9 +225,7 @@ class Save(Hook):
         if not self._seconds:
             return False
         passed = time.monotonic() - self._since >= self._seconds
-        if jax.process_count() > 1:
-            passed = multihost_utils.broadcast_one_to_all(np.bool_(passed))
-        return bool(passed)
+        return bool(multihost_utils.broadcast_one_to_all(np.bool_(passed)))
 
 
 class ProgressBar(Hook):

@@ -69,26 +69,6 @@ def abstract_state(model: VisionTransformer, config: Any, mesh: Mesh) -> TrainSt
     )
 
 
-def train_step_call(
-    model: VisionTransformer, config: Any, mesh: Mesh, batch_size: int
-) -> AbstractCall:
-    """Returns the training step on a batch; raises UserError if the mesh cannot share the batch."""
-    state = abstract_state(model, config, mesh)
-    shardings = jax.tree.map(lambda leaf: leaf.sharding, state)
-    step = make_train_step(model, _optimizer(config, batch_size), config, shardings)
-    return AbstractCall(step, (state, _batch(model, mesh, batch_size)))
-
-
-def validation_step_call(
-    model: VisionTransformer, config: Any, mesh: Mesh, batch_size: int
-) -> AbstractCall:
-    """The validation step; arguments and errors as for `train_step_call`."""
-    params = abstract_state(model, config, mesh).evaluated
-    batch = _batch(model, mesh, batch_size)
-    batch["valid"] = jax.ShapeDtypeStruct((batch_size,), jnp.bool, sharding=batch["label"].sharding)
-    return AbstractCall(make_count_correct(model), (params, batch))
-
-
 def _optimizer(config: Any, batch_size: int):
     return make_optimizer(
         config.train, learning_rate_schedule(config.train, batch_size, _STEPS_PER_EPOCH)
@@ -115,27 +95,31 @@ class Step:
     name: str
     field: str  # of the config that holds its batch size
     batch_size: int  # of all devices together
-    call: Callable[[VisionTransformer, int], AbstractCall]  # the step for a model and a batch size
+    # the step for a model and a batch size; raises UserError if the mesh cannot share the batch
+    call: Callable[[VisionTransformer, int], AbstractCall]
     turns: int  # of the loop that the step spends its time in
 
 
 def steps_of(config: Any, mesh: Mesh) -> list[Step]:
     """The training and the validation step of a config."""
+
+    def train(model: VisionTransformer, batch_size: int) -> AbstractCall:
+        state = abstract_state(model, config, mesh)
+        shardings = jax.tree.map(lambda leaf: leaf.sharding, state)
+        step = make_train_step(model, _optimizer(config, batch_size), config, shardings)
+        return AbstractCall(step, (state, _batch(model, mesh, batch_size)))
+
+    def evaluate(model: VisionTransformer, batch_size: int) -> AbstractCall:
+        params = abstract_state(model, config, mesh).evaluated
+        batch = _batch(model, mesh, batch_size)
+        valid = jax.ShapeDtypeStruct((batch_size,), jnp.bool, sharding=batch["label"].sharding)
+        return AbstractCall(make_count_correct(model), (params, batch | {"valid": valid}))
+
+    trained, turns = config.data.batch_size, config.train.accumulate_steps
+    evaluated = shared_batch(mesh, config.evaluate.batch_size)  # as validation rounds it up
     return [
-        Step(
-            "train",
-            "config.data.batch_size",
-            config.data.batch_size,
-            lambda model, batch_size: train_step_call(model, config, mesh, batch_size),
-            config.train.accumulate_steps,
-        ),
-        Step(
-            "evaluate",
-            "config.evaluate.batch_size",
-            shared_batch(mesh, config.evaluate.batch_size),  # as validation rounds it up
-            lambda model, batch_size: validation_step_call(model, config, mesh, batch_size),
-            1,
-        ),
+        Step("train", "config.data.batch_size", trained, train, turns),
+        Step("evaluate", "config.evaluate.batch_size", evaluated, evaluate, 1),
     ]
 
 

@@ -49,8 +49,7 @@ def probe(
     features, labels = _training_features(model, dataset, config, mesh, is_over)
     with phase("Fitting the head"):
         head = fit_head(features, labels, model.spec.num_classes, config.train.label_smoothing)
-    if jax.process_count() > 1:
-        head = Head(*multihost_utils.broadcast_one_to_all(tuple(head)))
+    head = multihost_utils.broadcast_one_to_all(head)
     accuracy = np.mean((features @ head.kernel + head.bias).argmax(axis=1) == labels)
     logging.info("Linear probe: %.1f %% of %d training images.", 100 * accuracy, len(labels))
     layers = _heads(model)
@@ -99,11 +98,7 @@ def _heads(model: VisionTransformer) -> list[Any]:
 
 
 def _training_features(
-    model: VisionTransformer,
-    dataset: Dataset,
-    config: Any,
-    mesh: Mesh,
-    is_over: Callable[[], bool],
+    model: VisionTransformer, dataset: Dataset, config: Any, mesh: Mesh, is_over: Callable[[], bool]
 ) -> tuple[Float[np.ndarray, "n d"], Int[np.ndarray, "n"]]:
     """What the heads see of the training images; their outputs are averaged, as the logits are."""
     num_heads = len(_heads(model))

@@ -34,9 +34,7 @@ def build_model(dataset: Dataset, config: Any) -> VisionTransformer:
     )
     require_forward(
         model_spec(
-            config.model.name,
-            num_classes=num_classes,
-            image_size=config.model.image_size or None,
+            config.model.name, num_classes=num_classes, image_size=config.model.image_size or None
         ),
         batch_size // jax.device_count(),
         f"config.model, and a batch_size of {batch_size:,}",

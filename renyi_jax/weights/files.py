@@ -25,11 +25,7 @@ from renyi_jax.weights.states import Entries, Entry, choose_state
 from renyi_jax.weights.torch_files import read_torch
 
 _READ = {
-    "F64",
-    "F32",
-    "F16",
-    "BF16",
-    "BOOL",
+    *("F64", "F32", "F16", "BF16", "BOOL"),
     *(f"{sign}{n}" for sign in "IU" for n in (8, 16, 32, 64)),
 }
 _FLOAT8 = {
@@ -141,7 +137,8 @@ def _open(path: Path) -> _File:
         return _File({"": _safetensors_entries(path, opened)}, opened.metadata() or {}, size)
     if start.startswith(b"{"):
         return _open_shards(path)
-    if start.startswith(b"PK") and all(name.endswith(".npy") for name in _zipped(path)):
+    is_zip = start.startswith(b"PK")
+    if is_zip and all(name.endswith(".npy") for name in zipfile.ZipFile(path).namelist()):
         return _File({"": _numpy_entries(path)}, {}, size)
     if start.startswith((b"PK", b"\x80")):
         return _File(read_torch(path), {}, size)
@@ -166,22 +163,15 @@ def _open_shards(path: Path) -> _File:
     return _File({"": entries}, {}, sum(part.size for part in parts))
 
 
-def _zipped(path: Path) -> list[str]:
-    with zipfile.ZipFile(path) as archive:
-        return archive.namelist()
-
-
 def _numpy_entries(path: Path) -> Entries:
     """Arrays by their names, with dots where they have slashes."""
     arrays = np.load(path, allow_pickle=False)
     entries = {}
     for name in arrays.files:
         with arrays.zip.open(f"{name}.npy") as file:
-            version = np.lib.format.read_magic(file)
-            header = {(1, 0): np.lib.format.read_array_header_1_0}.get(
-                version, np.lib.format.read_array_header_2_0
-            )
-            shape = header(file)[0]
+            is_first = np.lib.format.read_magic(file) == (1, 0)
+            first, later = np.lib.format.read_array_header_1_0, np.lib.format.read_array_header_2_0
+            shape = (first if is_first else later)(file)[0]
         read = functools.partial(arrays.__getitem__, name)
         entries[name.replace("/", ".")] = Entry(shape, read)
     return entries

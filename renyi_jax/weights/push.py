@@ -36,14 +36,9 @@ def hub_repository(option: str, value: str) -> str:
 
 
 def push(repository: str, files: Mapping[str, str | os.PathLike]) -> str:
-    """Uploads files in one commit to a repository, which is made if there is none.
+    """Uploads files in one commit to OWNER/NAME, which is made if there is none.
 
-    Args:
-        repository: OWNER/NAME.
-        files: on this disk, by what they are called there.
-
-    Returns:
-        The address of the repository.
+    `files` are on this disk, by what they are called there. Returns the repository's address.
 
     Raises UserError: the hub cannot be reached, or does not take them.
     """

@@ -61,14 +61,11 @@ class _Tensor(NamedTuple):
 def read_torch(path: Path) -> dict[str, dict[str, Entry]]:
     """Lists the tensors of a file that `torch.save` wrote, in either of its formats.
 
-    All else that such files hold (arguments, optimisers, numpy scalars) is passed over.
+    Returns every dictionary that holds tensors by name, by the keys that lead to it with dots
+    between. All else that such files hold (arguments, optimisers, numpy scalars) is passed over.
 
-    Returns:
-        Every dictionary that holds tensors by name, by the keys that lead to it with dots between.
-
-    Raises:
-        UserError: there is none, or the file is of another kind.
-        Exception: whatever a damaged file leads to.
+    Raises UserError: there is none, or the file is of another kind; and whatever a damaged file
+    leads to.
     """
     with path.open("rb") as file:
         is_zip = file.read(2) == b"PK"

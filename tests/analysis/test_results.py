@@ -140,7 +140,7 @@ def test_a_damaged_file_is_drawn_or_refused_in_one_sentence(tmp_path):
         ({"alpha": 0}, "row 2: 'alpha': expected a number in (0, inf], or a list"),
         ({"keep_rate": {}}, "row 2: 'keep_rate': expected a number in (0, 1], or a list of such"),
         ({"keep_rate": None}, "row 2: expected 'keep_rate' or 'r'"),
-        ({"top1_interval": [0.9, 0.1]}, "row 2: 'top1_interval': expected two ascending numbers"),
+        ({"top1_interval": [0.9, 0.1]}, "row 2: 'top1_interval': expected two ends of a range"),
         ({"criterion": "$x"}, "row 2: 'criterion': expected a name"),
     ],
 )

@@ -147,7 +147,7 @@ def test_the_csv_has_every_field_of_every_row(compared):
 
 def test_the_markdown_sets_real_differences_in_bold(compared):
     table = to_markdown(compared, "no pruning").splitlines()
-    assert table[2].startswith("| renyi | drop | inf | 0.7 | reversed |") and "**" not in table[2]
+    assert table[2].startswith("| renyi | drop | ∞ | 0.7 | reversed |") and "**" not in table[2]
     assert "**-" in table[3] and "0.9, 0.5" in table[3]
     assert len({line.count("|") for line in table[:5]}) == 1
 
