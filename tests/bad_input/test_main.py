@@ -29,10 +29,8 @@ def refuses_main(refuses, tmp_path):
     "arguments, words",
     [
         (["--stopped_status=256"], "stopped_status"),
-        (["--stopped_status=-1"], "stopped_status"),
         (["--process_id=0", "--num_processes=1"], "missing: --coordinator_address"),
         (["--process_id=-1", "--num_processes=2", "--coordinator_address=localhost:1"], "expected"),
-        (["--process_id=0", "--num_processes=-2", "--coordinator_address=localhost:1"], "expected"),
         (["--process_id=1", "--num_processes=2", "--coordinator_address=nowhere"], "HOST:PORT"),
         (["--process_id=1", "--num_processes=2", "--coordinator_address=a.invalid:1"], "not known"),
         (["--process_id=x"], "process_id"),
@@ -62,8 +60,6 @@ def test_a_launcher_that_tells_no_number_is_refused(refuses_main, environment):
     [
         "mine\n",
         "[]",
-        "3",
-        "null",
         '{"evaluations": []}',
         json.dumps(
             {"config": {}, "made_by": {"command": "python -m renyi_jax.evaluate --out=run"}}

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bad_input.inputs import LINES, QUICKSTART, READS_IMAGES, WRITES_FILE, output
+from bad_input.inputs import LINES, QUICKSTART, WRITES_FILE, output
 
 
 @pytest.fixture
@@ -45,8 +45,16 @@ NOWHERE = {
 }
 
 
-@pytest.mark.parametrize("value", NOWHERE, ids=lambda value: value[:24])
-@pytest.mark.parametrize("command", LINES)
+WRITERS = ("predict", "convert")  # of a folder, and of a file
+NOWHERE_OF = [
+    (command, value)
+    for command in LINES
+    for value in NOWHERE
+    if command in WRITERS or value in ("", "pipe")  # all have the same check
+]
+
+
+@pytest.mark.parametrize(("command", "value"), NOWHERE_OF, ids=lambda value: value[:24])
 def test_an_output_that_cannot_be_written_is_refused_before_any_work(
     refuses, places, command, value
 ):
@@ -59,10 +67,9 @@ def test_an_output_that_cannot_be_written_is_refused_before_any_work(
 
 @pytest.mark.parametrize("command", LINES)
 def test_a_folder_is_no_file_and_a_file_no_folder(refuses, places, command):
-    names = ("folder", "folder/", ".") if command in WRITES_FILE else ("file", "a.png")
+    name = "folder/" if command in WRITES_FILE else "file"
     before = contents(places)
-    for name in names:
-        refuses(command, *LINES[command], f"{output(command)}={name}", words=output(command))
+    refuses(command, *LINES[command], f"{output(command)}={name}", words=output(command))
     assert contents(places) == before
 
 
@@ -87,7 +94,7 @@ def full(places):
     subprocess.run(["umount", str(disk)], check=True)
 
 
-@pytest.mark.parametrize("command", LINES)
+@pytest.mark.parametrize("command", WRITERS)
 def test_a_full_disk_is_told_before_any_work(refuses, full, command):
     refuses(command, *LINES[command], f"{output(command)}={full}/out.safetensors", words="No space")
     assert os.listdir(full) == ["filling"]
@@ -98,7 +105,7 @@ def test_a_device_made_for_the_purpose_stays_a_device(refuses, places):
         os.mknod(places / "device", 0o600 | stat.S_IFCHR, os.makedev(1, 3))
     except PermissionError:
         pytest.skip("making a device needs a right that this user lacks")
-    for command in LINES:
+    for command in WRITERS:
         refuses(command, *LINES[command], f"{output(command)}=device", words="device")
     assert stat.S_ISCHR((places / "device").stat().st_mode)
 
@@ -132,26 +139,24 @@ def test_a_workdir_that_is_a_pattern_is_refused(refuses):
     refuses("main", *LINES["main"], "--workdir=run [1]", words="expected a path without '['")
 
 
-@pytest.mark.parametrize("command", READS_IMAGES)
+IMAGES = ("", ",", "a.png,", "http://host/a.png", "gs://bucket/a.png", "~nobody-at-all/a.png")
+
+
 @pytest.mark.parametrize(
-    "value", ["", ",", "a.png,", "http://host/a.png", "gs://bucket/a.png", "~nobody-at-all/a.png"]
+    ("command", "value"), [("visualize", "a.png,"), *(("predict", value) for value in IMAGES)]
 )
 def test_an_image_that_is_no_path_is_refused_before_any_work(refuses, places, command, value):
     done = refuses(command, *LINES[command], f"--image={value}", words="--image")
     assert not done.stdout and not (places / "out").exists()
 
 
-@pytest.mark.parametrize("command", ["predict", "export"])
 @pytest.mark.parametrize(
-    "value, words",
+    ("command", "value", "words"),
     [
-        ("", "expected a path"),
-        ("pipe", "is a named pipe"),
-        ("/dev/zero", "is a device"),
-        ("folder", "is a folder"),
-        ("absent", "No such file"),
-        ("a.png", "expected text in UTF-8"),
-        ("huge", "larger than 16 MB"),
+        ("export", "", "expected a path"),
+        ("export", "pipe", "is a named pipe"),
+        ("predict", "/dev/zero", "is a device"),
+        ("predict", "huge", "larger than 16 MB"),
     ],
 )
 def test_class_names_come_from_a_file_of_text(refuses, places, command, value, words):
@@ -174,37 +179,12 @@ CONFIGS = {
 
 @pytest.mark.parametrize("value", CONFIGS, ids=lambda value: value[-24:])
 def test_a_config_comes_from_a_file_of_python(refuses, places, value):
-    for command in ("main", "evaluate"):
-        refuses(command, *LINES[command], f"--config={value}", words=CONFIGS[value])
+    command = "evaluate" if value == "pipe" else "main"
+    refuses(command, *LINES[command], f"--config={value}", words=CONFIGS[value])
 
 
-@pytest.mark.parametrize(
-    "program, words",
-    [
-        ("raise ValueError('no')", "config.py, line 1: ValueError: no"),
-        ("import sys\nsys.exit()", "config.py, line 2: SystemExit"),
-        ("import sys\nsys.exit('done')", "config.py, line 2: SystemExit: done"),
-        ("raise GeneratorExit", "config.py, line 1: GeneratorExit"),
-        ("import nothing_of_this_name", "ModuleNotFoundError"),
-        ("def get_config():\n  return confg", "config.py, line 2: NameError"),
-        ("open('absent')", "config.py, line 1: FileNotFoundError"),
-        ("def get_config(:", "config.py, line 1: "),
-        ("x = '\0'", "config.py"),
-        ("x = 1", "has no get_config()"),
-        ("get_config = 1", "has no get_config()"),
-        ("def get_config():\n  pass", "returned None; expected a config"),
-        ("def get_config():\n  return 'x' * 9999", "returned 'xxx"),
-        ("def get_config():\n  return get_config()", "config.py, line 2: RecursionError"),
-        ("def get_config(size):\n  pass", "takes an argument, as in --config=config.py:ARGUMENT"),
-        ("def get_config():\n  return {'seed': {'a': 1}}", "config.seed="),
-        ("def get_config():\n  return {'sead': 1}", "Did you mean 'seed'?"),
-        ("def get_config():\n  return {'train': [1]}", "config.train=[1]: expected a group"),
-        ("def get_config():\n  return {1: 2}", "config"),
-    ],
-)
-def test_a_config_file_may_do_anything_and_is_told_in_one_sentence(
-    refuses, tmp_path, program, words
-):
-    (tmp_path / "config.py").write_text(program)
+def test_a_config_file_that_ends_the_program_is_told_in_one_sentence(refuses, tmp_path):
+    (tmp_path / "config.py").write_text("import sys\nsys.exit('done')")
+    words = "config.py, line 2: SystemExit: done"
     done = refuses("main", "--config=config.py", "--workdir=out", words=words)
     assert len(done.stderr) < 1000

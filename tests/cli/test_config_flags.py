@@ -103,3 +103,37 @@ def test_a_misspelled_field_in_a_config_file_is_told_with_the_nearest(read, tmp_
     )
     with pytest.raises(UserError, match=r"no field 'epoch'\. Did you mean 'epochs'"):
         read(f"--config={tmp_path}/config.py")
+
+
+@pytest.mark.parametrize(
+    "program, words",
+    [
+        ("raise ValueError('no')", "config.py, line 1: ValueError: no"),
+        ("import sys\nsys.exit()", "config.py, line 2: SystemExit"),
+        ("import sys\nsys.exit('done')", "config.py, line 2: SystemExit: done"),
+        ("raise GeneratorExit", "config.py, line 1: GeneratorExit"),
+        ("import nothing_of_this_name", "ModuleNotFoundError"),
+        ("def get_config():\n  return confg", "config.py, line 2: NameError"),
+        ("open('absent')", "config.py, line 1: FileNotFoundError"),
+        ("def get_config(:", "config.py, line 1: "),
+        ("x = '\0'", "config.py"),
+        ("x = 1", "has no get_config()"),
+        ("get_config = 1", "has no get_config()"),
+        ("def get_config():\n  pass", "returned None; expected a config"),
+        ("def get_config():\n  return 'x' * 9999", "returned 'xxx"),
+        ("def get_config():\n  return get_config()", "config.py, line 2: RecursionError"),
+        ("def get_config(size):\n  pass", "takes an argument, as in --config=config.py:ARGUMENT"),
+        ("def get_config():\n  return {'seed': {'a': 1}}", "config.seed="),
+        ("def get_config():\n  return {'sead': 1}", "Did you mean 'seed'?"),
+        ("def get_config():\n  return {'train': [1]}", "config.train=[1]: expected a group"),
+        ("def get_config():\n  return {1: 2}", "config"),
+    ],
+)
+def test_a_config_file_may_do_anything_and_is_told_in_one_sentence(
+    read, tmp_path, monkeypatch, program, words
+):
+    (tmp_path / "config.py").write_text(program)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError) as error:
+        read("--config=config.py")
+    assert words in str(error.value) and len(str(error.value)) < 1000

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from renyi_jax.errors import UserError
 from renyi_jax.measuring.roofline import (
     CHIPS,
     Collective,
@@ -26,6 +27,21 @@ from renyi_jax.measuring.roofline import (
 def test_a_topology_names_a_chip_and_how_many():
     assert parse_topology("v5e:4x4") == (CHIPS["v5e"], 16)
     assert parse_topology("v5p:4x4x8") == (CHIPS["v5p"], 128)
+
+
+@pytest.mark.parametrize(
+    ("topology", "words"),
+    [
+        *((f"v5e:{shape}", "as in v5e:4x4") for shape in ("", "4", "0x4", "-2x2", "4x4:4", "²x2")),
+        *((f"v5e:{shape}", "as in v5e:4x4") for shape in ("2x" + "9" * 5000, "100000x100000")),
+        ("v5p:4x4", "3 sides"),
+        ("v5E:4x4", "Did you mean 'v5e'"),
+        ("h100:4x4", "v5e"),
+    ],
+)
+def test_what_is_no_topology_is_refused_with_one_that_is(topology, words):
+    with pytest.raises(UserError, match=words):
+        parse_topology(topology)
 
 
 @pytest.mark.parametrize(
