@@ -10,7 +10,7 @@ from renyi_jax.config import (
     recipe,
     to_json,
 )
-from renyi_jax.training import train, with_fitting_batch
+from renyi_jax.training import loop, train, with_fitting_batch
 
 WEIGHTS = "embedded:vit_nano_patch4_56"
 
@@ -87,7 +87,11 @@ def test_a_run_on_fewer_images_than_a_batch_trains_on_all_of_them(
     assert "do not fill a batch of config.data.batch_size=128: it takes 40." in caplog.text
 
 
-def test_a_run_says_by_what_recipe_it_trains(dataset, make_model, make_config, workdir, caplog):
-    with caplog.at_level("INFO", logger="absl"):
-        train(make_model(), dataset, make_config(model__weights=WEIGHTS, train__epochs=1), workdir)
+def test_a_run_says_by_what_recipe_it_trains(
+    dataset, make_model, make_config, workdir, caplog, monkeypatch
+):
+    config = make_config(model__weights=WEIGHTS, train__epochs=1)
+    monkeypatch.setattr(loop, "training_batches", None)  # what comes next is not called
+    with caplog.at_level("INFO", logger="absl"), pytest.raises(TypeError):
+        train(make_model(), dataset, config, workdir)
     assert f"Fine-tuning {WEIGHTS}: train.learning_rate=5e-05, train.warmup" in caplog.text
