@@ -76,8 +76,8 @@ def attention(
     if has_kernel:
         kernels["cuda"] = streamed
     if not long:
-        # On CPU it takes less time to multiply queries and keys once more for the entropy than to
-        # have the logits written (docs/speed.md).
+        # On CPU the sums of the entropy cost little within the program of attention, and written
+        # logits a lot (docs/speed/tables.md).
         kernels["cpu"] = run(xla_cpu.attention)
     alpha = jnp.asarray(entropy_of.alpha, jnp.float32)
     default = streamed if long else run(plain.attention_and_entropy)

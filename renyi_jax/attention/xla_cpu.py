@@ -1,14 +1,18 @@
-"""Attention and the entropy of its rows, each by a product of its own: the fastest way on CPU.
+"""Attention and the entropy of its rows in one program: the fastest way on CPU.
 
-XLA on CPU makes one parallel program of a product, its exponentials and its sums, and writes no
-logits, if there is one result and nothing in between but plain arithmetic. Attention is such a
-program. To have the logits written for the entropy to read them too takes longer than to multiply
-once more (docs/speed.md). So the formulas of `entropy` stand here as the literal identities, each
-where it has its digits.
+XLA on CPU makes one parallel program of products, exponentials and sums, and writes no logits, if
+the program has one result and nothing in between but plain arithmetic. So the sums of a row stand
+in columns beside its attended values, and the formulas of `entropy` stand here as the literal
+identities, each where it has its digits. The entropy is that of the keys of patches, so the program
+runs over these alone: what prefix tokens add to the attended values is put to it afterwards.
 """
+
+from collections.abc import Callable
+from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Float32
 
 from renyi_jax.attention import plain
@@ -21,6 +25,12 @@ _SHANNON_GAP = 1e-7
 # Nearer to 1 than this the identity would lose digits: it divides rounding errors by the gap.
 _IDENTITY_GAP = 0.2
 
+# Columns beside the attended values. Three are needed; 16 floats fill a vector of AVX-512.
+_COLUMNS = 16
+
+Rows = tuple[Float32[Array, "b h n e"], Float32[Array, "b h n"], Float32[Array, "b h n"]]
+"""Attended values, and of each row the logsumexp and the entropy."""
+
 
 def attention(
     query: Float[Array, "b n h d"],
@@ -29,66 +39,108 @@ def attention(
     num_prefix: int,
     entropy_of: RowEntropy,
 ) -> tuple[Float[Array, "b n h d"], Float32[Array, "b h m"]]:
-    """As `plain.attention_and_entropy`."""
-    if num_prefix and not entropy_of.normalize and not entropy_of.prefix_keys:
+    """As `plain.attention_and_entropy`, the entropy to 1e-5."""
+    alpha, normalize, _, prefix_keys = entropy_of
+    if num_prefix and not normalize and not prefix_keys:
         return plain.attention_and_entropy(query, key, value, num_prefix, entropy_of)
-    first_key = 0 if entropy_of.prefix_keys else num_prefix
-    queries, keys = (jnp.swapaxes(tokens, 1, 2) for tokens in (query, key))
-    queries = queries * queries.shape[-1] ** -0.5
-    entropy = row_entropy(queries, keys[:, :, first_key:], jnp.asarray(entropy_of.alpha))
-    return plain.attention(query, key, value)[0], entropy[:, :, num_prefix:]
+    first_key = 0 if prefix_keys else num_prefix
+    attended, entropy = _attention(first_key, query, key, value, jnp.asarray(alpha))
+    return attended, entropy[:, :, num_prefix:]
 
 
-@jax.custom_jvp
-def row_entropy(
-    query: Float[Array, "b h n d"], key: Float[Array, "b h m d"], alpha: Float[Array, ""]
-) -> Float32[Array, "b h n"]:
-    """Rényi entropy, in nats, of softmax(query . key) over the keys, to 1e-5; queries are
-    scaled.
-    """
+@partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _attention(first_key, query, key, value, alpha):
+    queries, keys, values = _heads_first(query, key, value)
+    attended, lse, entropy = _rows(queries, keys[:, :, first_key:], values[:, :, first_key:], alpha)
+    if first_key:
+        logits = _logits(queries, keys[:, :, :first_key])
+        shares = jax.nn.softmax(jnp.concatenate([lse[..., None], logits], axis=-1), axis=-1)
+        attended *= shares[..., :1]
+        for each in range(first_key):
+            attended += shares[..., each + 1, None] * values[:, :, each, None]
+    return jnp.swapaxes(attended.astype(value.dtype), 1, 2), entropy
+
+
+@_attention.defjvp
+def _attention_jvp(first_key, primals, tangents):
+    # For the gradient attention is held as everywhere. Where none of the entropy is wanted, as of
+    # the scores that pruning selects by, `_exact` is not run.
+    attended = jax.jvp(lambda *operands: plain.attention(*operands)[0], primals[:3], tangents[:3])
+
+    def exact(query, key, alpha):
+        queries, keys = _heads_first(query, key)
+        return attention_entropy(_logits(queries, keys[:, :, first_key:]), alpha, num_prefix=0)
+
+    query, key, value, alpha = primals
+    queries, keys, nothing = _heads_first(query, key, value[..., :0])
+    entropy = _rows(queries, keys[:, :, first_key:], nothing[:, :, first_key:], alpha)[2]
+    slope = jax.jvp(exact, (query, key, alpha), (*tangents[:2], tangents[3]))[1]
+    return (attended[0], entropy), (attended[1], slope)
+
+
+def _rows(
+    query: Float[Array, "b h n d"],
+    key: Float[Array, "b h m d"],
+    value: Float[Array, "b h m e"],
+    alpha: Float[Array, ""],
+) -> Rows:
+    """Attention over these keys; queries are scaled."""
     # XLA of JAX 0.10.2 computes nonsense where several orders that are mapped over are constants.
     alpha = jax.lax.optimization_barrier(alpha)
-    gap = jnp.abs(alpha - 1)
-    case = (gap > _SHANNON_GAP).astype(jnp.int32) + (gap >= _IDENTITY_GAP) + (alpha == 2)
-    entropy = jax.lax.switch(case, (_shannon, _exact, _identity, _square), query, key, alpha)
-    return entropy + jnp.where(alpha > 0, 0, jnp.nan)  # a traced order cannot be refused
+    is_order = alpha > 0
+    order = jnp.where(is_order, alpha, 1)
+    gap = jnp.abs(order - 1)
+    case = (gap > _SHANNON_GAP).astype(jnp.int32) + (gap >= _IDENTITY_GAP) + (order == 2)
+    branches = (_shannon, _exact, _identity, _square)
+    attended, lse, entropy = jax.lax.switch(case, branches, query, key, value, order)
+    # A traced order cannot be refused.
+    return attended, lse, entropy + jnp.where(is_order, 0, jnp.nan)
 
 
-@row_entropy.defjvp
-def _row_entropy_jvp(primals, tangents):
-    # Where no gradient is wanted, as of the scores that pruning selects by, only the first is run.
-    return row_entropy(*primals), jax.jvp(_exact, primals, tangents)[1]
+def _shannon(query, key, value, alpha) -> Rows:
+    attended, lse, Z, total = _summed(query, key, value, lambda t, z: z * t)
+    return attended, lse, jnp.log(Z) - total / Z
 
 
-def _shannon(query, key, alpha):
-    t = _below_the_maximum(query, key)
-    z = jnp.exp(t)
-    Z = jnp.sum(z, axis=-1)
-    return jnp.log(Z) - jnp.sum(z * t, axis=-1) / Z
+def _exact(query, key, value, alpha) -> Rows:
+    s = _logits(query, key)
+    weights = jax.nn.softmax(s, axis=-1).astype(value.dtype)
+    attended = jnp.matmul(weights, value, preferred_element_type=jnp.float32)
+    return attended, jax.nn.logsumexp(s, axis=-1), attention_entropy(s, alpha, num_prefix=0)
 
 
-def _exact(query, key, alpha):
-    return attention_entropy(_logits(query, key), alpha, num_prefix=0)
-
-
-def _identity(query, key, alpha):
+def _identity(query, key, value, alpha) -> Rows:
     """`(LSE(alpha s) - alpha LSE(s)) / (1 - alpha)`."""
     order = order_of(alpha)
-    t = _below_the_maximum(query, key)
-    Z = jnp.sum(jnp.exp(t), axis=-1)
-    Z_alpha = jnp.sum(jnp.exp(order.alpha * t), axis=-1)
-    return (order.alpha * jnp.log(Z) - jnp.log(Z_alpha)) / order.delta
+    attended, lse, Z, Z_alpha = _summed(query, key, value, lambda t, z: jnp.exp(order.alpha * t))
+    return attended, lse, (order.alpha * jnp.log(Z) - jnp.log(Z_alpha)) / order.delta
 
 
-def _square(query, key, alpha):
+def _square(query, key, value, alpha) -> Rows:
     """Order 2, the default, needs no second exponential."""
-    z = jnp.exp(_below_the_maximum(query, key))
-    return 2 * jnp.log(jnp.sum(z, axis=-1)) - jnp.log(jnp.sum(z * z, axis=-1))
+    attended, lse, Z, Z_alpha = _summed(query, key, value, lambda t, z: z * z)
+    return attended, lse, 2 * jnp.log(Z) - jnp.log(Z_alpha)
 
 
-def _below_the_maximum(query, key):
+def _summed(query, key, value, term: Callable):
+    """Attended values, logsumexp, and the sums of `z = exp(t)` and `term(t, z)`, t up to 0."""
     s = _logits(query, key)
-    return s - jnp.max(s, axis=-1, keepdims=True)
+    top = jnp.max(s, axis=-1, keepdims=True)
+    t = s - top
+    z = jnp.exp(t)
+    sums = (jnp.sum(each, axis=-1, keepdims=True) for each in (z, term(t, z)))
+    rows = jnp.matmul(z.astype(value.dtype), value, preferred_element_type=jnp.float32)
+    width = rows.shape[-1]
+    rows = jnp.pad(rows, [(0, 0)] * 3 + [(0, _COLUMNS)])
+    for column, each in enumerate((*sums, top), start=width):
+        rows += each * (np.arange(width + _COLUMNS) == column).astype(np.float32)
+    Z, total, top = (rows[..., width + column] for column in range(3))
+    return rows[..., :width] / Z[..., None], top + jnp.log(Z), Z, total
+
+
+def _heads_first(query, *others):
+    query = query * query.shape[-1] ** -0.5
+    return [jnp.swapaxes(tokens, 1, 2) for tokens in (query, *others)]
 
 
 def _logits(query, key):

@@ -1,13 +1,23 @@
-"""The entropy by a product of its own against the entropy of logits that were written."""
+"""The entropy within the program of attention against that of logits that were written."""
+
+import itertools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from renyi_jax.attention import Needs, RowEntropy, attend, attention_logits, backend
-from renyi_jax.attention.xla_cpu import row_entropy
+from renyi_jax.attention import (
+    Needs,
+    RowEntropy,
+    attend,
+    attention_logits,
+    backend,
+    plain,
+    xla_cpu,
+)
 from renyi_jax.entropy import attention_entropy
 
 OF_THEIR_OWN = (1 - 1e-3, 1 - 1e-6, 1.0, 1 + 1.2e-7, 1.0001, 1.19, 1.21, 2.0)
@@ -57,18 +67,40 @@ def test_gradients_are_those_of_the_entropy_of_the_logits():
 
 
 def test_another_order_compiles_nothing(count_compilations):
-    query, key = (jnp.swapaxes(each, 1, 2) for each in tokens(1, length=12)[:2])
-    run = jax.jit(row_entropy)
+    operands = tokens(1, length=12)
+    run = jax.jit(lambda alpha: backend.attention(*operands, 1, RowEntropy(alpha)))
     with count_compilations() as names:
         for alpha in (0.5, 1.0, 1.01, 8.0, np.inf):
-            run(query, key, np.float32(alpha))
+            run(np.float32(alpha))
     assert len(names) == 1
 
 
 def test_an_order_outside_its_range_that_comes_traced_gives_nan():
-    query, key = (jnp.swapaxes(each, 1, 2) for each in tokens(1, length=12)[:2])
+    operands = tokens(1, length=12)
+    run = jax.jit(lambda alpha: backend.attention(*operands, 1, RowEntropy(alpha)))
     for alpha in (0.0, -1.0, np.nan):
-        assert np.isnan(jax.jit(row_entropy)(query, key, jnp.float32(alpha))).all()
+        attended, entropy = run(jnp.float32(alpha))
+        assert np.isnan(entropy).all() and np.isfinite(attended).all()
+
+
+@pytest.mark.parametrize("num_prefix, prefix_keys", [(1, False), (3, False), (2, True)])
+def test_any_share_of_the_prefix_tokens(num_prefix, prefix_keys):
+    """Whether they draw next to all attention or none, values and entropies are the plain ones."""
+
+    @jax.jit
+    def both(query, key, value, alpha):
+        asked = RowEntropy(alpha, prefix_keys=prefix_keys)
+        operands = query, key, value, num_prefix, asked
+        return xla_cpu.attention(*operands), plain.attention_and_entropy(*operands)
+
+    query, key, value = tokens(2, length=20)
+    query = query.at[..., 0].set(8**0.5)
+    for gap, alpha in itertools.product([-200.0, 0.0, 200.0], [0.5, 1.0, 1.1, 2.0, 3.0]):
+        apart = key.at[:, num_prefix:, :, 0].set(0).at[:, :num_prefix, :, 0].set(gap)
+        actual, expected = both(query, apart, value, jnp.float32(alpha))
+        atol = 1e-5 + 2e-7 * abs(gap)  # float32 rounds large logits so
+        for one, other in zip(actual, expected):
+            np.testing.assert_allclose(one, other, rtol=1e-5, atol=atol)
 
 
 def test_orders_that_are_mapped_over_and_known_when_compiling():
