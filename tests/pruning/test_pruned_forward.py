@@ -184,12 +184,12 @@ def test_a_model_of_one_head_has_no_spread_over_heads():
 
 
 @pytest.mark.parametrize("reducer", SCORED)
-def test_keep_rate_one_is_bitwise_the_plain_model(reducer):
+def test_keep_rate_one_is_the_plain_model_to_rounding(reducer):
     plain = tiny_model()
     criteria = ("renyi", "column_norm", "cls_attention")
     whole = plain.with_pruning(pruned(criterion=criteria, reducer=reducer, keep_rate=1.0))
     actual, expected = (jax.jit(lambda x, m=model: m(x))(IMAGES) for model in (whole, plain))
-    np.testing.assert_array_equal(actual, expected)
+    np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=2e-6)
 
 
 def test_the_trace_keeps_ascending_positions_of_the_original_grid_through_three_stages():
