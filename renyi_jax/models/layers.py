@@ -17,19 +17,41 @@ from renyi_jax.parallel import BATCH_AXES, constrain
 class Linear(nnx.Linear):
     """A dense layer."""
 
-    def __call__(
-        self, inputs: Float[Array, "*batch d"], out_dtype: Any = None
-    ) -> Float[Array, "*batch e"]:
-        """The products, in `out_dtype`; by default they are rounded to what is computed in."""
-        operands = inputs.astype(self.dtype), self.kernel[...].astype(self.dtype)
-        outputs = _product(*operands, out_dtype or self.dtype)
-        if (bias := self.added()) is not None:
-            outputs += bias.astype(outputs.dtype)
-        return outputs
+    def __call__(self, inputs: Float[Array, "*batch d"]) -> Float[Array, "*batch e"]:
+        kernel = self.kernel[...].astype(self.dtype)
+        return _affine(inputs.astype(self.dtype), kernel, self.added())
 
     def added(self) -> Float[Array, "e"] | None:
         """Returns what is added to the products; None for nothing."""
         return None if self.bias is None else self.bias[...]
+
+
+@jax.custom_jvp
+def _affine(inputs, kernel, bias):
+    """Products plus bias, in the dtype of the inputs.
+
+    On CPU those of 16 bits are rounded last: XLA is up to twice as fast at products of bfloat16
+    that it may leave in float32 (docs/speed/tables.md). A GPU is slower so. In training, the
+    gradient of such a product would be one of float32 matrices.
+    """
+    rounded = functools.partial(_affine_in, inputs.dtype)
+    if inputs.dtype == jnp.float32:
+        return rounded(inputs, kernel, bias)
+
+    def rounded_last(*operands):
+        return _affine_in(jnp.float32, *operands).astype(inputs.dtype)
+
+    return jax.lax.platform_dependent(inputs, kernel, bias, cpu=rounded_last, default=rounded)
+
+
+@_affine.defjvp
+def _affine_jvp(primals, tangents):
+    return jax.jvp(functools.partial(_affine_in, primals[0].dtype), primals, tangents)
+
+
+def _affine_in(dtype, inputs, kernel, bias):
+    products = _product(inputs, kernel, dtype)
+    return products if bias is None else products + bias.astype(dtype)
 
 
 def _product(inputs: Float[Array, "*batch d"], kernel: Float[Array, "d e"], dtype: Any):
@@ -131,20 +153,7 @@ class Mlp(nnx.Module):
         elif train:
             transform = jax.checkpoint(transform)
 
-        def products(dtype):
-            return constrain(self.fc1(tokens, dtype), BATCH_AXES, None, "tensor")
-
-        if train or tokens.dtype == jnp.float32:
-            outputs = transform(products(None))
-        else:
-            # Not rounded before the activation on CPU: products of bfloat16 are faster so there,
-            # and slower on a GPU (docs/speed.md). In training, the gradient of such a product would
-            # be one of float32 matrices.
-            hidden = jax.lax.platform_dependent(
-                cpu=lambda: activate(products(jnp.float32)),
-                default=lambda: activate(products(None)),
-            )
-            outputs = self.fc2(hidden)
+        outputs = transform(constrain(self.fc1(tokens), BATCH_AXES, None, "tensor"))
         return self.dropout(outputs, deterministic=not train, rngs=rngs)
 
 

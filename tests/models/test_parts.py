@@ -14,7 +14,7 @@ import renyi_jax
 from renyi_jax import flops
 from renyi_jax.attention import Needs, backend
 from renyi_jax.models import MODELS, to_timm
-from renyi_jax.models.layers import Mlp, QkvLinear
+from renyi_jax.models.layers import Linear, Mlp, QkvLinear
 from renyi_jax.parallel import make_mesh
 from renyi_jax.pruning import PruningConfig
 
@@ -179,3 +179,13 @@ def test_layers_and_their_gradients_are_the_same_on_a_mesh():
     jax.tree.map(
         lambda one, other: np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4), *results
     )
+
+
+def test_a_layer_of_bfloat16_rounds_once_on_cpu_and_has_gradients_of_bfloat16_products():
+    layer = Linear(257, 3, dtype=jnp.bfloat16, rngs=nnx.Rngs(0))
+    layer.kernel[...], layer.bias[...] = jnp.ones((257, 3)), jnp.full(3, -256.0)
+    inputs = jnp.ones((2, 257), jnp.bfloat16)
+    assert (jax.jit(lambda inputs: layer(inputs))(inputs) == 1).all()  # 257 is none of bfloat16
+    program = jax.make_jaxpr(jax.grad(lambda inputs: layer(inputs).sum()))(inputs)
+    products = [each for each in program.eqns if each.primitive.name == "dot_general"]
+    assert products and all(each.outvars[0].aval.dtype == jnp.bfloat16 for each in products)
