@@ -339,7 +339,20 @@ def run_block(
     stage = None if stage is None or order is None else stage.at(order)
     step = Step(stage, draws, Needs(logits=read is not None))
     tokens, trace, evidence = block(tokens, step, train=train, rngs=rngs)
+    if train:
+        tokens = tokens._replace(values=_written(tokens.values))
     return tokens, trace, read and read(evidence.logits)
+
+
+def _written(values: Float[Array, "b n d"]) -> Float[Array, "b n d"]:
+    """The same values, which XLA on CPU writes to memory here.
+
+    It would rather compute the sum of all later residual branches anew, for the gradient of each
+    block before them.
+    """
+    return jax.lax.platform_dependent(
+        values, cpu=jax.lax.optimization_barrier, default=lambda values: values
+    )
 
 
 def check_blocks(pruning: PruningConfig | None, spec: ModelSpec) -> None:

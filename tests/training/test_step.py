@@ -171,3 +171,17 @@ def test_the_options_of_a_step_leave_the_gradient_of_a_layer_as_it_is(dtype):
     product = jax.jit(lambda x, g: x.T @ g, compiler_options=options)(inputs, cotangents)
     expected = np.float64(inputs).T @ np.float64(cotangents)
     np.testing.assert_allclose(np.float64(product), expected, rtol=8e-3, atol=0.1)
+
+
+def test_a_block_more_takes_the_same_arithmetic_in_a_model_of_any_depth(make_config):
+    """The residual sums of later blocks are not computed again for each block before them."""
+
+    def products(depth):
+        config, model = make_config(), tiny_model(None, tiny_spec(depth=depth))
+        optimizer = make_optimizer(config.train, optax.constant_schedule(1e-2))
+        state = TrainState.create(params_of(model), optimizer, config.train)
+        step = make_train_step(model, optimizer, config)
+        return step.lower(state, BATCH).compile().as_text().count(" multiply(")
+
+    shallow, middle, deep = map(products, (2, 4, 6))
+    assert deep - middle == pytest.approx(middle - shallow, rel=0.1)
