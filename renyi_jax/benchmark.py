@@ -97,6 +97,10 @@ def main() -> None:
     check_peers(_PEERS.value)
     if not _MODEL.value:
         raise UserError("Give --model=NAME, or several names with commas.")
+    if _TRAIN.value:
+        from renyi_jax.training.xla_cpu import keep_memory  # brings the libraries of training
+
+        keep_memory()
     groups, settings = list(_groups()), _settings()
     for group in groups:
         check_memory(group)
@@ -148,7 +152,7 @@ def _groups():
 
 
 def _train_step(group: Group, setting: PruningConfig | None) -> Compiled:
-    from renyi_jax.training.lowering import timed_train_step  # brings the libraries of training
+    from renyi_jax.training.lowering import timed_train_step  # likewise
 
     model = random_model(group, "float32").with_pruning(setting)
     return Compiled(*timed_train_step(model, group.batch_size))

@@ -36,6 +36,7 @@ from renyi_jax.planning.results import words_of
 from renyi_jax.pruning import DEFAULT_CRITERION, DRAWN, PUBLISHED
 from renyi_jax.training import build_model, claim, leave_on_signals, tell_preemption_service, train
 from renyi_jax.training.setup import announcement
+from renyi_jax.training.xla_cpu import keep_memory
 from renyi_jax.weights import Checkpoint, read_checkpoint
 
 PLAN_IMAGES = 1000
@@ -67,6 +68,7 @@ _PROCESS_ID = flags.DEFINE_integer("process_id", None, "Number of this process, 
 
 def main() -> None:
     leave_on_signals(_STOPPED_STATUS.value)
+    keep_memory()
     config: Any = read_config(_CONFIG)
     workdir = output_folder("--workdir", _WORKDIR.value, is_globbed=True)
     join_processes(_DISTRIBUTED.value, _COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)

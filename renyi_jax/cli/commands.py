@@ -4,7 +4,6 @@ A command defines its flags where it is imported, as absl wants it, so one proce
 command: tests run commands as a user does.
 """
 
-import ctypes
 import datetime
 import errno
 import importlib.metadata
@@ -78,7 +77,6 @@ def run(main: Callable[[], None], parse: Parse = flags.FLAGS, heeds_signals: boo
         if device.value is not None:
             jax.config.update("jax_platforms", device.value)
         _keep_compilations()
-        _keep_memory()
         _quiet_libraries()
         main()
 
@@ -179,21 +177,6 @@ def _keep_compilations() -> None:
         jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "jax"))
     # Small programs too: a model is drawn by hundreds of them.
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
-
-
-def _keep_memory() -> None:
-    """Lets glibc keep what XLA frees on a CPU, for the next call, unless the user tunes it.
-
-    It would map the memory of each call anew, and the system clear it page by page, which takes an
-    eighth of a train step (docs/speed/tables.md).
-    """
-    if {"GLIBC_TUNABLES", "MALLOC_ARENA_MAX", "LD_PRELOAD"} & set(os.environ):
-        return
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # which other systems lack
-    if mallopt is not None:
-        # From malloc.h: one arena, which alone can keep large blocks; none mapped; none given back.
-        for parameter, value in ((-8, 1), (-4, 0), (-1, -1)):
-            mallopt(parameter, value)
 
 
 def _quiet_libraries() -> None:

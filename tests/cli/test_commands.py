@@ -3,9 +3,7 @@
 import functools
 import itertools
 import os
-import platform
 import re
-import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -173,35 +171,3 @@ def test_the_help_of_each_command_lists_what_it_needs(run_child, command, needed
     assert result.status == 0
     for flag in needed:
         assert re.search(rf"^ +--(\[no\])?{flag}: ", result.stdout, re.MULTILINE), flag
-
-
-_CALLS = """
-import resource, jax, jax.numpy as jnp
-from renyi_jax.cli import commands
-
-def main():
-    call = jax.jit(lambda x: jnp.cumsum(jnp.sort(x, axis=0), axis=1).sum())
-    matrix = jnp.ones((2048, 2048))  # as large as each of its temporary results
-    faults = []
-    for _ in range(5):
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-        call(matrix).block_until_ready()
-        faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
-    print(min(faults))
-
-commands.run(main)
-"""
-
-
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="its malloc is what is told")
-@pytest.mark.parametrize(("own", "mapped_anew"), [({}, False), ({"MALLOC_ARENA_MAX": "2"}, True)])
-def test_a_call_is_given_the_memory_of_the_last_unless_the_user_tunes_malloc(own, mapped_anew):
-    result = subprocess.run(
-        [sys.executable, "-c", _CALLS],
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-        env=os.environ | {"PYTHONPATH": PYTHONPATH} | own,
-    )
-    pages = 2048 * 2048 * 4 / resource.getpagesize()
-    assert (int(result.stdout) > pages) == mapped_anew

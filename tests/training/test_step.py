@@ -1,10 +1,17 @@
 """What the options of a training step do to its mathematics."""
 
+import os
+import platform
+import resource
+import subprocess
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from children import PYTHONPATH
 from flax import nnx
 from tiny import tiny_model, tiny_spec
 
@@ -185,3 +192,33 @@ def test_a_block_more_takes_the_same_arithmetic_in_a_model_of_any_depth(make_con
 
     shallow, middle, deep = map(products, (2, 4, 6))
     assert deep - middle == pytest.approx(middle - shallow, rel=0.1)
+
+
+_CALLS = """
+import resource, jax, jax.numpy as jnp
+from renyi_jax.training.xla_cpu import keep_memory
+
+keep_memory()
+call = jax.jit(lambda x: jnp.cumsum(jnp.sort(x, axis=0), axis=1).sum())
+matrix = jnp.ones((2048, 2048))  # as large as each of its temporary results
+faults = []
+for _ in range(60):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    call(matrix).block_until_ready()
+    faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+print(min(faults[-10:]))
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="its malloc is what is told")
+@pytest.mark.parametrize(("own", "mapped_anew"), [({}, False), ({"MALLOC_ARENA_MAX": "2"}, True)])
+def test_a_call_is_given_the_memory_of_the_last_unless_the_user_tunes_malloc(own, mapped_anew):
+    result = subprocess.run(
+        [sys.executable, "-c", _CALLS],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+        env=os.environ | {"PYTHONPATH": PYTHONPATH} | own,
+    )
+    pages = 2048 * 2048 * 4 / resource.getpagesize()
+    assert (int(result.stdout) > pages) == mapped_anew
