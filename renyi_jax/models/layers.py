@@ -46,20 +46,24 @@ def _affine(inputs, kernel, bias):
 
 @_affine.defjvp
 def _affine_jvp(primals, tangents):
-    inputs, *_ = primals
-    ones = jnp.ones((*inputs.shape[:-1], 1), inputs.dtype)
-
-    def rounded(inputs, kernel, bias):
-        # The gradient of a bias is a product too: sums of bfloat16 take XLA on CPU longer.
-        products = _product(inputs, kernel, inputs.dtype)
-        return products if bias is None else products + _product(ones, bias[None], inputs.dtype)
-
-    return jax.jvp(rounded, primals, tangents)
+    dtype = primals[0].dtype
+    by_products = dtype != jnp.float32 and jax.sharding.get_abstract_mesh().empty
+    affine = _affine_by_products if by_products else functools.partial(_affine_in, dtype)
+    return jax.jvp(affine, primals, tangents)
 
 
 def _affine_in(dtype, inputs, kernel, bias):
     products = _product(inputs, kernel, dtype)
     return products if bias is None else products + bias.astype(dtype)
+
+
+def _affine_by_products(inputs, kernel, bias):
+    """The same; the gradient of the bias is a product too, as XLA on CPU is slow to sum 16 bits."""
+    products = _product(inputs, kernel, inputs.dtype)
+    if bias is None:
+        return products
+    ones = jnp.ones((*inputs.shape[:-1], 1), inputs.dtype)
+    return products + _product(ones, bias[None].astype(inputs.dtype), inputs.dtype)
 
 
 def _product(inputs: Float[Array, "*batch d"], kernel: Float[Array, "d e"], dtype: Any):

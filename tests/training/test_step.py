@@ -199,8 +199,8 @@ import resource, jax, jax.numpy as jnp
 from renyi_jax.training.xla_cpu import keep_memory
 
 keep_memory()
-call = jax.jit(lambda x: jnp.cumsum(jnp.sort(x, axis=0), axis=1).sum())
-matrix = jnp.ones((2048, 2048))  # as large as each of its temporary results
+call = jax.jit(lambda x: jax.lax.optimization_barrier(jnp.exp(x)).sum())
+matrix = jnp.ones((2048, 2048))  # as large as its temporary result
 faults = []
 for _ in range(60):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -221,4 +221,4 @@ def test_a_call_is_given_the_memory_of_the_last_unless_the_user_tunes_malloc(own
         env=os.environ | {"PYTHONPATH": PYTHONPATH} | own,
     )
     pages = 2048 * 2048 * 4 / resource.getpagesize()
-    assert (int(result.stdout) > pages) == mapped_anew
+    assert (int(result.stdout) > pages / 2) == mapped_anew
