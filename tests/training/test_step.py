@@ -200,7 +200,7 @@ from renyi_jax.training.xla_cpu import keep_memory
 
 keep_memory()
 call = jax.jit(lambda x: jax.lax.optimization_barrier(jnp.exp(x)).sum())
-matrix = jnp.ones((2048, 2048))  # as large as its temporary result
+matrix = jnp.ones((4096, 4096))  # as large as its temporary result, 64 MiB
 faults = []
 for _ in range(60):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -220,5 +220,5 @@ def test_a_call_is_given_the_memory_of_the_last_unless_the_user_tunes_malloc(own
         check=True,
         env=os.environ | {"PYTHONPATH": PYTHONPATH} | own,
     )
-    pages = 2048 * 2048 * 4 / resource.getpagesize()
+    pages = 4096 * 4096 * 4 / resource.getpagesize()
     assert (int(result.stdout) > pages / 2) == mapped_anew
