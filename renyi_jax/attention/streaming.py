@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Float32
 
-from renyi_jax.attention import chunked, pallas_gpu
+from renyi_jax.attention import chunked, pallas_gpu, xla_cpu
 from renyi_jax.attention.evidence import RowEntropy
 from renyi_jax.attention.online_softmax import order_scalars
 from renyi_jax.entropy import unnormalised_entropy
@@ -92,10 +92,15 @@ def stream(
 ) -> tuple[Float[Array, "b h n d"], Float32[Array, "b h n"], Float32[Array, "b h n"]]:
     """Returns attention over all keys given, and `LSE(s)` and `H_alpha` (0 without alpha) per
     query."""
-    return _stream_forward(query, key, value, alpha)[0]
+    operands = (query, key, value) if alpha is None else (query, key, value, alpha)
+
+    def default(*operands):
+        return _stream_forward(*operands)[0]
+
+    return jax.lax.platform_dependent(*operands, cpu=xla_cpu.stream, default=default)
 
 
-def _stream_forward(query, key, value, alpha):
+def _stream_forward(query, key, value, alpha=None):
     attended, rows = forward(query, key, value, alpha)
     entropy = jnp.zeros_like(rows.top) if alpha is None else rows.log_z + rows.spread
     if alpha is not None:

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Float32
 
-from renyi_jax.attention import plain
+from renyi_jax.attention import chunked, plain
 from renyi_jax.attention.evidence import RowEntropy
 from renyi_jax.entropy import attention_entropy, order_of
 
@@ -28,7 +28,7 @@ _IDENTITY_GAP = 0.2
 # Columns beside the attended values. Three are needed; 16 floats fill a vector of AVX-512.
 _COLUMNS = 16
 
-Rows = tuple[Float32[Array, "b h n e"], Float32[Array, "b h n"], Float32[Array, "b h n"]]
+Rows = tuple[Float[Array, "b h n e"], Float32[Array, "b h n"], Float32[Array, "b h n"]]
 """Attended values, and of each row the logsumexp and the entropy."""
 
 
@@ -78,6 +78,22 @@ def _attention_jvp(first_key, primals, tangents):
     return (attended[0], entropy), (attended[1], slope)
 
 
+def stream(
+    query: Float[Array, "b h n d"],
+    key: Float[Array, "b h m d"],
+    value: Float[Array, "b h m d"],
+    alpha: Float[Array, ""] | None = None,
+) -> Rows:
+    """As `streaming.stream`, to 1e-5: some queries at a time."""
+
+    def attend(carry, chunk):
+        run = _rows_alone if alpha is None else partial(_rows, alpha=alpha)
+        attended, *rows = run(chunk, key, value)
+        return carry, (attended.astype(value.dtype), *rows)
+
+    return chunked.scan_chunks(attend, (), query)[1]
+
+
 def _rows(
     query: Float[Array, "b h n d"],
     key: Float[Array, "b h m d"],
@@ -97,9 +113,15 @@ def _rows(
     return attended, lse, entropy + jnp.where(is_order, 0, jnp.nan)
 
 
+def _rows_alone(query, key, value) -> Rows:
+    """The same without an order, the entropy 0."""
+    attended, top, log_z = _summed(query, key, value)
+    return attended, top + log_z, jnp.zeros_like(top)
+
+
 def _shannon(query, key, value, alpha) -> Rows:
-    attended, lse, Z, total = _summed(query, key, value, lambda t, z: z * t)
-    return attended, lse, jnp.log(Z) - total / Z
+    attended, top, log_z, total = _summed(query, key, value, lambda t, z: z * t)
+    return attended, top + log_z, log_z - total * jnp.exp(-log_z)
 
 
 def _exact(query, key, value, alpha) -> Rows:
@@ -112,30 +134,45 @@ def _exact(query, key, value, alpha) -> Rows:
 def _identity(query, key, value, alpha) -> Rows:
     """`(LSE(alpha s) - alpha LSE(s)) / (1 - alpha)`."""
     order = order_of(alpha)
-    attended, lse, Z, Z_alpha = _summed(query, key, value, lambda t, z: jnp.exp(order.alpha * t))
-    return attended, lse, (order.alpha * jnp.log(Z) - jnp.log(Z_alpha)) / order.delta
+
+    def power(t, z):
+        return jnp.exp(order.alpha * t)
+
+    attended, top, log_z, rest = _summed(query, key, value, power)
+    return attended, top + log_z, (order.alpha * log_z - jnp.log1p(rest)) / order.delta
 
 
 def _square(query, key, value, alpha) -> Rows:
     """Order 2, the default, needs no second exponential."""
-    attended, lse, Z, Z_alpha = _summed(query, key, value, lambda t, z: z * z)
-    return attended, lse, 2 * jnp.log(Z) - jnp.log(Z_alpha)
+    attended, top, log_z, rest = _summed(query, key, value, lambda t, z: z * z)
+    return attended, top + log_z, 2 * log_z - jnp.log1p(rest)
 
 
-def _summed(query, key, value, term: Callable):
-    """Attended values, logsumexp, and the sums of `z = exp(t)` and `term(t, z)`, t up to 0."""
+def _summed(query, key, value, *terms: Callable):
+    """Sums over the keys, of logits `s = top + t`.
+
+    Returns:
+        The attended values, the maxima, `LSE(s) - top`, and the sum of each `term(t, exp(t))`, all
+        without one maximum of the row: 1 + tiny would lose the digits of tiny.
+    """
     s = _logits(query, key)
     top = jnp.max(s, axis=-1, keepdims=True)
     t = s - top
     z = jnp.exp(t)
-    sums = (jnp.sum(each, axis=-1, keepdims=True) for each in (z, term(t, z)))
+    is_below = jnp.minimum(t * -1e30, 1)  # as in `entropy.row_sums`: a comparison ends the program
+    values = (z, *(term(t, z) for term in terms))
+    sums = [jnp.sum(each * is_below, axis=-1, keepdims=True) for each in values]
     rows = jnp.matmul(z.astype(value.dtype), value, preferred_element_type=jnp.float32)
     width = rows.shape[-1]
     rows = jnp.pad(rows, [(0, 0)] * 3 + [(0, _COLUMNS)])
-    for column, each in enumerate((*sums, top), start=width):
+    columns = (*sums, jnp.sum(is_below, axis=-1, keepdims=True), top)
+    for column, each in enumerate(columns, start=width):
         rows += each * (np.arange(width + _COLUMNS) == column).astype(np.float32)
-    Z, total, top = (rows[..., width + column] for column in range(3))
-    return rows[..., :width] / Z[..., None], top + jnp.log(Z), Z, total
+    *sums, below, top = (rows[..., width + column] for column in range(len(columns)))
+    others = s.shape[-1] - 1 - below  # that are maxima too
+    at_top = (1.0, *(term(jnp.zeros(()), jnp.ones(())) for term in terms))
+    rest, *rests = (total + others * each for total, each in zip(sums, at_top))
+    return rows[..., :width] / (1 + rest[..., None]), top, jnp.log1p(rest), *rests
 
 
 def _heads_first(query, *others):

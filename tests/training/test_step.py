@@ -180,6 +180,9 @@ def test_the_options_of_a_step_leave_the_gradient_of_a_layer_as_it_is(dtype):
     np.testing.assert_allclose(np.float64(product), expected, rtol=8e-3, atol=0.1)
 
 
+@pytest.mark.skipif(
+    jax.__version_info__ < (0, 12), reason="XLA of JAX 0.10 ignores what keeps blocks apart"
+)
 def test_a_block_more_takes_the_same_arithmetic_in_a_model_of_any_depth(make_config):
     """The residual sums of later blocks are not computed again for each block before them."""
 
