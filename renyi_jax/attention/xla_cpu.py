@@ -84,10 +84,10 @@ def stream(
     value: Float[Array, "b h m d"],
     alpha: Float[Array, ""] | None = None,
 ) -> Rows:
-    """As `streaming.stream`, to 1e-5: some queries at a time."""
+    """As `streaming.stream`, some queries at a time."""
 
     def attend(carry, chunk):
-        run = _rows_alone if alpha is None else partial(_rows, alpha=alpha)
+        run = _rows_alone if alpha is None else partial(_rows, alpha=alpha, exactly=True)
         attended, *rows = run(chunk, key, value)
         return carry, (attended.astype(value.dtype), *rows)
 
@@ -99,15 +99,18 @@ def _rows(
     key: Float[Array, "b h m d"],
     value: Float[Array, "b h m e"],
     alpha: Float[Array, ""],
+    exactly: bool = False,
 ) -> Rows:
-    """Attention over these keys; queries are scaled."""
+    """Attention over these keys; queries are scaled. Exactly: with the digits of tiny entropies."""
     # XLA of JAX 0.10.2 computes nonsense where several orders that are mapped over are constants.
     alpha = jax.lax.optimization_barrier(alpha)
     is_order = alpha > 0
     order = jnp.where(is_order, alpha, 1)
     gap = jnp.abs(order - 1)
     case = (gap > _SHANNON_GAP).astype(jnp.int32) + (gap >= _IDENTITY_GAP) + (order == 2)
-    branches = (_shannon, _exact, _identity, _square)
+    summed = partial(_summed, exactly=exactly)
+    branches = (partial(_shannon, summed), _exact, partial(_identity, summed))
+    branches += (partial(_square, summed),)
     attended, lse, entropy = jax.lax.switch(case, branches, query, key, value, order)
     # A traced order cannot be refused.
     return attended, lse, entropy + jnp.where(is_order, 0, jnp.nan)
@@ -119,8 +122,8 @@ def _rows_alone(query, key, value) -> Rows:
     return attended, top + log_z, jnp.zeros_like(top)
 
 
-def _shannon(query, key, value, alpha) -> Rows:
-    attended, top, log_z, total = _summed(query, key, value, lambda t, z: z * t)
+def _shannon(summed, query, key, value, alpha) -> Rows:
+    attended, top, log_z, total = summed(query, key, value, lambda t, z: z * t)
     return attended, top + log_z, log_z - total * jnp.exp(-log_z)
 
 
@@ -131,45 +134,49 @@ def _exact(query, key, value, alpha) -> Rows:
     return attended, jax.nn.logsumexp(s, axis=-1), attention_entropy(s, alpha, num_prefix=0)
 
 
-def _identity(query, key, value, alpha) -> Rows:
+def _identity(summed, query, key, value, alpha) -> Rows:
     """`(LSE(alpha s) - alpha LSE(s)) / (1 - alpha)`."""
     order = order_of(alpha)
 
     def power(t, z):
         return jnp.exp(order.alpha * t)
 
-    attended, top, log_z, rest = _summed(query, key, value, power)
+    attended, top, log_z, rest = summed(query, key, value, power)
     return attended, top + log_z, (order.alpha * log_z - jnp.log1p(rest)) / order.delta
 
 
-def _square(query, key, value, alpha) -> Rows:
+def _square(summed, query, key, value, alpha) -> Rows:
     """Order 2, the default, needs no second exponential."""
-    attended, top, log_z, rest = _summed(query, key, value, lambda t, z: z * z)
+    attended, top, log_z, rest = summed(query, key, value, lambda t, z: z * z)
     return attended, top + log_z, 2 * log_z - jnp.log1p(rest)
 
 
-def _summed(query, key, value, *terms: Callable):
+def _summed(query, key, value, *terms: Callable, exactly: bool = False):
     """Sums over the keys, of logits `s = top + t`.
 
     Returns:
-        The attended values, the maxima, `LSE(s) - top`, and the sum of each `term(t, exp(t))`, all
-        without one maximum of the row: 1 + tiny would lose the digits of tiny.
+        The attended values, the maxima, `LSE(s) - top`, and the sum of each `term(t, exp(t))`
+        without one maximum of the row.
     """
     s = _logits(query, key)
     top = jnp.max(s, axis=-1, keepdims=True)
     t = s - top
     z = jnp.exp(t)
-    is_below = jnp.minimum(t * -1e30, 1)  # as in `entropy.row_sums`: a comparison ends the program
-    values = (z, *(term(t, z) for term in terms))
-    sums = [jnp.sum(each * is_below, axis=-1, keepdims=True) for each in values]
+    values = [z, *(term(t, z) for term in terms)]
+    if exactly:
+        # Maxima are left out, for 1 + tiny loses the digits of tiny: by arithmetic, as in
+        # `entropy.row_sums`, since a comparison ends the program.
+        is_below = jnp.minimum(t * -1e30, 1)
+        values = [each * is_below for each in (*values, jnp.ones(()))]
+    columns = [*(jnp.sum(each, axis=-1, keepdims=True) for each in values), top]
     rows = jnp.matmul(z.astype(value.dtype), value, preferred_element_type=jnp.float32)
     width = rows.shape[-1]
     rows = jnp.pad(rows, [(0, 0)] * 3 + [(0, _COLUMNS)])
-    columns = (*sums, jnp.sum(is_below, axis=-1, keepdims=True), top)
     for column, each in enumerate(columns, start=width):
         rows += each * (np.arange(width + _COLUMNS) == column).astype(np.float32)
-    *sums, below, top = (rows[..., width + column] for column in range(len(columns)))
-    others = s.shape[-1] - 1 - below  # that are maxima too
+    *sums, top = (rows[..., width + column] for column in range(len(columns)))
+    count = sums.pop() if exactly else s.shape[-1]
+    others = s.shape[-1] - count - 1  # maxima that belong to the sums, and are not in them
     at_top = (1.0, *(term(jnp.zeros(()), jnp.ones(())) for term in terms))
     rest, *rests = (total + others * each for total, each in zip(sums, at_top))
     return rows[..., :width] / (1 + rest[..., None]), top, jnp.log1p(rest), *rests
