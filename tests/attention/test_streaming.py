@@ -19,6 +19,7 @@ from renyi_jax.attention import (
     plain,
     streaming,
     tpu_tiles,
+    xla_cpu,
 )
 from renyi_jax.entropy import attention_entropy
 
@@ -34,6 +35,7 @@ IMPLEMENTATIONS = {
     "chunked": (chunked.forward, chunked.backward),
     "pallas_gpu": (interpreted(pallas_gpu.forward), interpreted(pallas_gpu.backward)),
     "pallas_tpu": None,  # no parts of `streaming`, but all of it
+    "xla_cpu": (chunked.forward, chunked.backward),  # for the gradient alone
 }
 
 
@@ -41,6 +43,10 @@ IMPLEMENTATIONS = {
 def implementation(request, monkeypatch):
     """Every implementation in turn, with parts so small that a few tokens need several."""
     return use(request.param, monkeypatch)
+
+
+def streaming_forward(*operands):
+    return streaming._stream_forward(*operands)[0]
 
 
 def use(name, monkeypatch):
@@ -51,6 +57,8 @@ def use(name, monkeypatch):
     monkeypatch.setattr(streaming, "forward", forward)
     monkeypatch.setattr(streaming, "backward", backward)
     monkeypatch.setattr(chunked, "QUERIES", 48)
+    if name != "xla_cpu":
+        monkeypatch.setattr(xla_cpu, "stream", streaming_forward)
     return streaming.attention
 
 
