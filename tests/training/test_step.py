@@ -202,8 +202,8 @@ import resource, jax, jax.numpy as jnp
 from renyi_jax.training.xla_cpu import keep_memory
 
 keep_memory()
-call = jax.jit(lambda x: jax.lax.optimization_barrier(jnp.exp(x)).sum())
-matrix = jnp.ones((4096, 4096))  # as large as its temporary result, 64 MiB
+call = jax.jit(jnp.exp)
+matrix = jnp.ones((4096, 4096))  # as large as the result of each call, 64 MiB
 faults = []
 for _ in range(60):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
