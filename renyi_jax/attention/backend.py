@@ -22,7 +22,8 @@ from renyi_jax.attention.evidence import ColumnSums, RowEntropy
 PLAIN_TOKENS = 640
 """With more tokens than this the attention matrix is not held.
 
-On the CPU both take as long (docs/speed.md), so memory decides: the logits of an image of 384
+On the CPU both took as long before streaming got its own program (docs/speed/tables.md), so memory
+decided: the logits of an image of 384
 pixels (577 tokens, 6 heads) are 8 MB, and training at the usual sizes keeps the attention rather
 than compute it twice. TPUs hold no logits at any length, by which a training step moves 0.57 of the
 bytes (docs/speed/tables.md), and neither does a GPU that is there: only the gradient in float32 of

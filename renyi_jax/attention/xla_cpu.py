@@ -109,8 +109,8 @@ def _rows(
     gap = jnp.abs(order - 1)
     case = (gap > _SHANNON_GAP).astype(jnp.int32) + (gap >= _IDENTITY_GAP) + (order == 2)
     summed = partial(_summed, exactly=exactly)
-    branches = (partial(_shannon, summed), _exact, partial(_identity, summed))
-    branches += (partial(_square, summed),)
+    shannon, identity, square = (partial(each, summed) for each in (_shannon, _identity, _square))
+    branches = (shannon, _exact, identity, square)
     attended, lse, entropy = jax.lax.switch(case, branches, query, key, value, order)
     # A traced order cannot be refused.
     return attended, lse, entropy + jnp.where(is_order, 0, jnp.nan)
