@@ -36,6 +36,7 @@ from renyi_jax.evaluation.programs import Outcomes
 from renyi_jax.models import ModelSpec, VisionTransformer, load_weights, save_weights
 from renyi_jax.models.flops import count_flops
 from renyi_jax.training import build_model, train
+from renyi_jax.training.xla_cpu import keep_memory
 from renyi_jax.weights.locate import locate
 from studies.judging import judge
 from studies.plan_flags import BASELINE, FINISHED, rows_name
@@ -54,6 +55,7 @@ _OUT = flags.DEFINE_string("out", None, "Folder of the results.", required=True)
 
 
 def main() -> None:
+    keep_memory()
     config: Any = read_config(_CONFIG)
     out = output_folder("--out", _OUT.value)
     dataset = load_dataset(config.data)
