@@ -3,6 +3,7 @@
 import html
 import importlib.util
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from renyi_jax.images import short_name
 from renyi_jax.inference.onnx_file import PACKAGES
 from renyi_jax.pruning import PruningConfig
 
@@ -25,6 +27,7 @@ PLAN = PruningConfig(
     blocks=(2, 5, 9), criterion=("renyi", "cls_attention", "renyi"), keep_rate=(0.9, 0.6, 0.5)
 )
 """As renyi_jax.plan writes one; leaves 54 of 196 patches."""
+OF_IMAGE = ("entropy", "kept")
 
 
 @pytest.fixture(scope="module")
@@ -81,23 +84,25 @@ def test_every_figure_is_drawn(run_child, folder, tmp_path):
     pruned = row | {"criterion": "renyi", "reducer": "drop", "alpha": 2.0, "keep_rate": 0.7}
     results = tmp_path / "results.json"
     results.write_text(json.dumps({"evaluations": [pruned | {"gmacs": 0.1}, row]}))
-    out = tmp_path / "out"
+    out, odd = tmp_path / "out", tmp_path / os.fsdecode(b"caf\xe9\n" + b"x" * 240 + b".png")
+    odd.symlink_to(folder / "a.png")
     done = run_child(
         *("visualize", *MODEL, "--alphas=1,inf", "--criteria=cls_attention", f"--out={out}"),
         *("--dpi=40", f"--plan={folder / 'plan.json'}", "--keep_rates=0.3", f"--results={results}"),
-        *("--image", folder / "a.png", folder / "words.jpg"),
+        *("--image", folder / "a.png", odd, folder / "words.jpg"),
     )
     assert done.status == 2
-    assert "1 of 2 images could not be read" in done.stderr
+    assert "1 of 3 images could not be read" in done.stderr
     drawn = (
-        *("01_a_entropy", "01_a_kept", "entropy_histograms", "entropy_and_distance"),
+        *(f"{name}_{what}" for name in ("01_a", f"02_{short_name(odd)}") for what in OF_IMAGE),
+        *("entropy_histograms", "entropy_and_distance"),
         *("accuracy_multiply_adds", "accuracy_throughput"),
     )
     files = {f"{name}.{kind}" for name in drawn for kind in ("png", "svg")}
     assert {file.name for file in out.iterdir()} == files | {"index.html", "results.json"}
-    command = re.search(
-        r"<code>python -m renyi_jax\.(.+?)</code>", (out / "index.html").read_text()
-    )
+    page = (out / "index.html").read_text()
+    assert r"caf\xe9\nxxx" in page
+    command = re.search(r"<code>python -m renyi_jax\.(.+?)</code>", page)
     predicted = run_child(*shlex.split(html.unescape(command[1])))
     assert predicted.status == 0 and predicted.stdout.startswith(f"{folder / 'a.png'}: ")
     means = json.loads((out / "results.json").read_text())

@@ -63,11 +63,16 @@ def litter(folder):
 @pytest.mark.parametrize(
     "changes, words",
     [
-        ((loop, linked, dangling, pipe), ("read already (2)", "nothing (1)", "devices (1)")),
+        (
+            (loop, linked, dangling, pipe, long, litter),
+            (
+                *("read already (2)", "nothing (1)", "devices (1)"),
+                *(".heic files (1)", "hidden files (5)", "other files (1)"),
+            ),
+        ),
         ((named_as_an_image, any_bytes), ()),
-        ((long, litter), (".heic files (1)", "hidden files (5)", "other files (1)")),
     ],
-    ids=["links", "names", "litter"],
+    ids=["links and litter", "names"],
 )
 def test_a_folder_gives_its_images_once_and_tells_of_the_rest(run_command, photos, changes, words):
     for change in changes:
@@ -111,18 +116,6 @@ def test_files_that_are_no_images_are_refused_by_name(refuses, photos):
     assert f"{len(reasons)} of {len(reasons)} images could not be read" in done.stderr
     for name, words in reasons.items():
         assert any(name in line and words in line for line in lines), (name, done.stderr)
-
-
-@pytest.mark.slow
-def test_visualize_writes_its_page_of_images_of_any_name(run_command, photos):
-    any_bytes(photos)
-    (photos / "b.png").rename(photos / ("x" * 251 + ".png"))
-    out = photos.parent / "out"
-    few = ("--alphas=2", "--keep_rates=0.5", "--criteria=renyi", "--dpi=40")
-    arguments = (WEIGHTS, f"--image={photos}", f"--out={out}", *few)
-    done = run_command("visualize", *arguments, timeout=600)
-    assert done.status == 0, done.stderr
-    assert r"caf\xe9\n.jpg" in (out / "index.html").read_text()
 
 
 def test_a_folder_without_images_says_what_it_has(refuses, tmp_path):

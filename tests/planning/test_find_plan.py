@@ -25,12 +25,13 @@ from renyi_jax.pruning import PruningConfig
 SPACE = Space(criteria=("renyi",), reducers=("drop",), blocks=(1, 2), most_blocks=2)
 BUDGET = share_budget(tiny_spec(), 0.7)
 PUBLISHED = baselines(tiny_spec(), BUDGET)
+BATCH = 2  # in all tests, so that they share what is compiled
 PIXELS = np.random.default_rng(0).integers(0, 256, (32, 16, 16, 3), np.uint8)
 
 
 def find(budgets=(BUDGET,), **options):
     return find_plans(
-        tiny_model(), PIXELS, budgets, candidates=16, space=SPACE, batch_size=2, **options
+        tiny_model(), PIXELS, budgets, candidates=16, space=SPACE, batch_size=BATCH, **options
     )
 
 
@@ -97,7 +98,7 @@ def test_of_two_that_are_ahead_the_surer_one_is_the_plan():
 
 def test_the_losses_are_those_of_the_model_under_the_pruning(found):
     plan = found[0].plan
-    judge = Judge(tiny_model(), PIXELS, None, 8)
+    judge = Judge(tiny_model(), PIXELS, None, BATCH)
     (losses,) = judge([plan.pruning], 0, 32)
     images = normalize_images(jnp.asarray(PIXELS), tiny_spec().mean, tiny_spec().std)
     plain, pruned = (
@@ -112,7 +113,7 @@ def test_the_losses_are_those_of_the_model_under_the_pruning(found):
 def test_the_comparison_is_on_images_that_did_not_choose(found):
     plan = found[0].plan
     order = np.random.default_rng(0).permutation(32)
-    judge = Judge(tiny_model(), PIXELS[order], None, 8)
+    judge = Judge(tiny_model(), PIXELS[order], None, BATCH)
     for row in plan.rows:
         pruning = row["pruning"] and PruningConfig.from_json(row["pruning"])
         (losses,) = judge([pruning], 16, 32)
@@ -153,7 +154,7 @@ def test_the_best_of_one_budget_is_tried_at_the_next(found, monkeypatch):
 
 def test_what_starts_is_among_what_is_judged():
     start = Candidate(PruningConfig(blocks=(2,), keep_rate=0.25), (1.0,))
-    judge = Judge(tiny_model(), PIXELS, None, 8)
+    judge = Judge(tiny_model(), PIXELS, None, BATCH)
     judged = search(
         judge, tiny_spec(), SPACE, BUDGET, images=16, candidates=4, starts=[start], seed=1
     )
@@ -193,7 +194,7 @@ def test_images_of_another_size_or_type_are_refused(images):
 
 def test_a_space_that_cannot_spend_the_budget_is_refused():
     space = Space(reducers=("merge",), most_blocks=1)
-    judge = Judge(tiny_model(), PIXELS, None, 8)
+    judge = Judge(tiny_model(), PIXELS, None, BATCH)
     with pytest.raises(UserError, match=r"nothing costs 0\.4 of the multiply-adds"):
         search(
             *(judge, tiny_spec(), space, share_budget(tiny_spec(), 0.4)),
@@ -230,7 +231,7 @@ def test_the_time_left_counts_programs_and_passes_that_were_not_found_in_the_sto
 
 def test_the_passes_of_a_search_are_those_foreseen():
     ran = []
-    judge = Judge(tiny_model(), PIXELS, None, 2)
+    judge = Judge(tiny_model(), PIXELS, None, BATCH)
     search(
         *(judge, tiny_spec(), SPACE, BUDGET),
         images=16,

@@ -47,19 +47,27 @@ def lines(workdir):
     return [{k: v for k, v in line.items() if k != "images_per_second"} for line in logged]
 
 
-def test_an_interrupted_run_goes_on_bit_for_bit(dataset, make_model, make_config, workdir):
-    config = make_config(checkpoint__every_steps=4)
-    whole, resumed = make_model(), make_model()
-    train(whole, dataset, config, workdir / "whole")
+@pytest.fixture(scope="module")
+def whole(dataset, make_model, make_config, tmp_path_factory):
+    """The config of a run of four epochs, its workdir, and its model."""
+    workdir, model = epath.Path(tmp_path_factory.mktemp("whole")), make_model()
+    config = make_config(checkpoint__every_steps=4, train__evaluate_every_epochs=2)
+    train(model, dataset, config, workdir)
+    return config, workdir, model
+
+
+def test_an_interrupted_run_goes_on_bit_for_bit(whole, dataset, make_model, workdir):
+    config, expected, model = whole
     # The checkpoints lie at steps 4 and 8, and then at 12.
     for number in (11, 6):
         with interrupted_before(number):
-            train(make_model(), dataset, config, workdir / "resumed")
-    train(resumed, dataset, config, workdir / "resumed")
+            train(make_model(), dataset, config, workdir)
+    resumed = make_model()
+    train(resumed, dataset, config, workdir)
 
-    jax.tree.map(np.testing.assert_array_equal, weights(whole), weights(resumed))
-    assert lines(workdir / "resumed") == lines(workdir / "whole")
-    steps = [line["step"] for line in lines(workdir / "whole") if "loss" in line]
+    jax.tree.map(np.testing.assert_array_equal, weights(model), weights(resumed))
+    assert lines(workdir) == lines(expected)
+    steps = [line["step"] for line in lines(expected) if "loss" in line]
     assert steps == [2, 4, 5, 6, 8, 10, 12, 14, 15, 16, 18, 20]
 
 
@@ -127,8 +135,8 @@ def test_the_loss_falls_on_images_that_can_be_learnt_by_heart(
     assert losses[0] > 1.5 and losses[-1] < 0.1
 
 
-def test_every_log_line_tells_what_the_step_did(dataset, make_model, make_config, workdir):
-    train(make_model(), dataset, make_config(train__evaluate_every_epochs=2), workdir)
+def test_every_log_line_tells_what_the_step_did(whole):
+    _, workdir, _ = whole
     logged = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
     of_steps = [line for line in logged if "loss" in line]
     names = {"step", "epoch", "loss", "accuracy", "grad_norm", "learning_rate"}
