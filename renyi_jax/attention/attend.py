@@ -1,5 +1,6 @@
 """The one attention call of the models."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -8,7 +9,7 @@ from jax.sharding import PartitionSpec
 from jaxtyping import Array, Float, Float32
 
 from renyi_jax.attention import backend, plain
-from renyi_jax.attention.columns import column_sums, of_mean_attention
+from renyi_jax.attention.columns import of_logits, row_weights
 from renyi_jax.attention.evidence import ColumnSums, Evidence, Needs, RowEntropy
 from renyi_jax.parallel import BATCH_AXES, per_shard
 
@@ -36,31 +37,29 @@ def attend(
         The attended values, and the evidence. The softmax and all evidence are computed in float32,
         whatever the dtype of the operands.
     """
-    entropy_of, columns_of, logits = needs.entropy, needs.columns, None
+    entropy_of, columns_of = needs.entropy, needs.columns
     averages_heads = any(
         each is not None and each.heads == "average_first" for each in (entropy_of, columns_of)
     )
+    logits, sums = None, []
     if needs.logits or sizes is not None or averages_heads:
         attended, logits = plain.attention(query, key, value, sizes)
-        entropy = None if entropy_of is None else plain.row_entropy(logits, num_prefix, entropy_of)
+        entropy, columns = _of_logits(logits, num_prefix, needs)
     else:
-        attended, entropy = _attention_per_shard(query, key, value, num_prefix, entropy_of)
-    columns = class_row = None
-    if columns_of is not None and columns_of.heads == "average_first":
-        assert logits is not None  # held for the average
-        columns = of_mean_attention(logits, num_prefix, columns_of)
-    elif columns_of is not None:
-        batch, length, heads, _ = query.shape
-        weights = jnp.ones((batch, heads, length - num_prefix), jnp.float32)
-        if columns_of.sharp:
-            assert entropy is not None  # asked for beside
-            weights = jnp.exp(-entropy)
-        columns = _column_sums_per_shard(query, key, num_prefix, columns_of, weights, sizes)
+        # What patches pay on average takes the place of the row of a class token.
+        mean_row = ColumnSums(normalize=False) if needs.class_row and not class_token else None
+        asked = [each for each in (columns_of, mean_row) if each is not None]
+        attended, entropy, sums = _per_shard(query, key, value, num_prefix, entropy_of, asked)
+        columns = sums[0] if columns_of is not None else None
+    class_row = None
     if needs.class_row and class_token:
         row = plain.attention_logits(query[:, :1], key, sizes) if logits is None else logits
         class_row = jax.nn.softmax(row[:, :, 0], axis=-1)[..., num_prefix:]
     elif needs.class_row:
-        class_row = _mean_row(query, key, num_prefix, sizes)
+        if logits is None:
+            class_row = jnp.exp(sums[-1]) / (query.shape[1] - num_prefix)
+        else:
+            class_row = _mean_row(logits, num_prefix, sizes)
     answers: dict[str, Any] = {
         "entropy": entropy,
         "columns": columns,
@@ -71,68 +70,59 @@ def attend(
     return attended, Evidence(num_prefix, **answers)
 
 
-def _mean_row(query, key, num_prefix, sizes) -> Float32[Array, "b h m"]:
+def _of_logits(
+    logits: Float32[Array, "b h n n"], num_prefix: int, needs: Needs
+) -> tuple[Float32[Array, "b heads m"] | None, Float32[Array, "b heads m"] | None]:
+    """The entropy of the patches' rows and the sums of their columns, as far as asked for."""
+    entropy = columns = None
+    if needs.entropy is not None:
+        entropy = plain.row_entropy(logits, num_prefix, needs.entropy)
+    if needs.columns is not None:
+        averages = needs.columns.heads == "average_first"
+        rows = logits[:, : 1 if averages else logits.shape[1], num_prefix:, 0]
+        weights = row_weights(needs.columns, entropy, rows)
+        columns = of_logits(logits, num_prefix, needs.columns, weights)
+    return entropy, columns
+
+
+def _mean_row(
+    logits: Float32[Array, "b h n n"], num_prefix: int, sizes: Float[Array, "b n"] | None
+) -> Float32[Array, "b h m"]:
     """What the patches pay to each patch, a mean over those that pay, by their sizes."""
-    batch, length, heads, _ = query.shape
-    counts = jnp.ones((batch, length)) if sizes is None else sizes
+    paid = jax.nn.softmax(logits[:, :, num_prefix:], axis=-1)[..., num_prefix:]
+    counts = jnp.ones(logits.shape[::3]) if sizes is None else sizes
     shares = counts[:, num_prefix:] / counts[:, num_prefix:].sum(axis=1, keepdims=True)
-    weights = jnp.broadcast_to(shares[:, None], (batch, heads, length - num_prefix))
-    asked = ColumnSums(normalize=False)
-    return jnp.exp(_column_sums_per_shard(query, key, num_prefix, asked, weights, sizes))
+    return jnp.einsum("bi,bhij->bhj", shares, paid)
 
 
-_AXES = (BATCH_AXES, None, "tensor", None)  # of the mesh, for `b n h d`
-
-
-def _attention_per_shard(
+def _per_shard(
     query: Float[Array, "b n h d"],
     key: Float[Array, "b n h d"],
     value: Float[Array, "b n h d"],
     num_prefix: int,
     entropy_of: RowEntropy | None,
-) -> tuple[Float[Array, "b n h d"], Float32[Array, "b h m"] | None]:
-    """Runs `backend.attention`, each device for its own part: no compiler splits a kernel."""
+    asked: Sequence[ColumnSums],
+) -> tuple[Float[Array, "b n h d"], Float32[Array, "b h m"] | None, list[Float32[Array, "b h m"]]]:
+    """`backend.attention_and_columns`, each device for its part: no compiler splits a kernel."""
 
-    def attention(query, key, value, alpha=None):
-        asked = entropy_of if entropy_of is None else entropy_of._replace(alpha=alpha)
-        return backend.attention(query, key, value, num_prefix, asked)
+    def attention(query, key, value, orders):
+        alpha, powers = orders
+        of_rows = None if entropy_of is None else entropy_of._replace(alpha=alpha)
+        sums = [each._replace(power=power) for each, power in zip(asked, powers)]
+        return backend.attention_and_columns(query, key, value, num_prefix, of_rows, sums)
 
+    alpha = None if entropy_of is None else jnp.asarray(entropy_of.alpha, jnp.float32)
+    by_heads = PartitionSpec(BATCH_AXES, "tensor")
     return per_shard(
         attention,
         query,
         key,
         value,
-        axes=_AXES,
+        axes=(BATCH_AXES, None, "tensor", None),
         results=(
             PartitionSpec(BATCH_AXES, None, "tensor"),
-            None if entropy_of is None else PartitionSpec(BATCH_AXES, "tensor"),
+            None if entropy_of is None else by_heads,
+            [by_heads] * len(asked),
         ),
-        whole=None if entropy_of is None else jnp.asarray(entropy_of.alpha, jnp.float32),
-    )
-
-
-def _column_sums_per_shard(
-    query: Float[Array, "b n h d"],
-    key: Float[Array, "b n h d"],
-    num_prefix: int,
-    asked: ColumnSums,
-    weights: Float[Array, "b h m"],
-    sizes: Float[Array, "b n"] | None,
-) -> Float32[Array, "b h m"]:
-    """Likewise `backend.column_sums`; tokens that count differently are left to XLA."""
-    if sizes is not None:
-        return column_sums(query, key, num_prefix, asked, weights, sizes)
-
-    def sums(query, key, weights, power):
-        weights = jnp.swapaxes(weights[..., 0], 1, 2)
-        return backend.column_sums(query, key, num_prefix, asked._replace(power=power), weights)
-
-    return per_shard(
-        sums,
-        query,
-        key,
-        jnp.swapaxes(weights, 1, 2)[..., None],
-        axes=_AXES,
-        results=PartitionSpec(BATCH_AXES, "tensor"),
-        whole=jnp.asarray(asked.power, jnp.float32),
+        whole=(alpha, [jnp.asarray(each.power, jnp.float32) for each in asked]),
     )

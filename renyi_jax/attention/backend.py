@@ -2,7 +2,7 @@
 
 import contextlib
 import contextvars
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -83,6 +83,40 @@ def attention(
     alpha = jnp.asarray(entropy_of.alpha, jnp.float32)
     default = streamed if long else run(plain.attention_and_entropy)
     return jax.lax.platform_dependent(query, key, value, alpha, default=default, **kernels)
+
+
+def attention_and_columns(
+    query: Float[Array, "b n h d"],
+    key: Float[Array, "b n h d"],
+    value: Float[Array, "b n h d"],
+    num_prefix: int,
+    entropy_of: RowEntropy | None,
+    asked: Sequence[ColumnSums],
+) -> tuple[Float[Array, "b n h d"], Float32[Array, "b h m"] | None, list[Float32[Array, "b h m"]]]:
+    """`attention`, and the logarithms of the sums of its columns that are asked for."""
+
+    def together(query, key, value, alpha, powers):
+        entropy = None if entropy_of is None else entropy_of._replace(alpha=alpha)
+        sums = [each._replace(power=power) for each, power in zip(asked, powers)]
+        return streaming.attention_and_columns(query, key, value, num_prefix, entropy, sums)
+
+    def apart(query, key, value, alpha, powers):
+        of_rows = None if entropy_of is None else entropy_of._replace(alpha=alpha)
+        attended, entropy = attention(query, key, value, num_prefix, of_rows)
+        rows = jnp.swapaxes(query[:, num_prefix:, :, 0], 1, 2)
+        sums = []
+        for each, power in zip(asked, powers):
+            weights, each = columns.row_weights(each, entropy, rows), each._replace(power=power)
+            sums.append(column_sums(query, key, num_prefix, each, weights))
+        return attended, entropy, sums
+
+    alpha = None if entropy_of is None else jnp.asarray(entropy_of.alpha, jnp.float32)
+    operands = query, key, value, alpha, [jnp.asarray(each.power, jnp.float32) for each in asked]
+    # The entropy's pass is over other keys then than the sums are.
+    is_other = entropy_of is not None and entropy_of.prefix_keys
+    if not asked or is_other or _is_plain.get() or query.shape[1] <= PLAIN_TOKENS:
+        return apart(*operands)
+    return jax.lax.platform_dependent(*operands, default=apart, cpu=together)
 
 
 def column_sums(

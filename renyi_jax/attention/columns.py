@@ -24,7 +24,6 @@ def column_sums(
     num_prefix: int,
     asked: ColumnSums,
     weights: Float[Array, "b h m"],
-    sizes: Float[Array, "b n"] | None = None,
 ) -> Float32[Array, "b h m"]:
     """Returns `log sum_i w_i a_ij^power` over the rows i of patches, for each patch j and head.
 
@@ -32,21 +31,45 @@ def column_sums(
         query: unscaled queries.
         asked: power and normalisation; heads are not averaged here.
         weights: `w`, at least 0.
-        sizes: how many tokens each key stands for, as in `plain.attention_logits`.
     """
 
     @jax.checkpoint
     def add(sums, chunk):
         query, weights = chunk
-        logits = plain.attention_logits(jnp.swapaxes(query, 1, 2), key, sizes)
+        logits = plain.attention_logits(jnp.swapaxes(query, 1, 2), key)
         log_a = _log_attention(logits, num_prefix, asked)
         return add_rows(sums, log_a, weights[..., None], asked.power, jax.lax.stop_gradient), ()
 
-    shape = *weights.shape[:2], 1, weights.shape[2]
-    start = jnp.full(shape, LOWEST, jnp.float32), jnp.zeros(shape, jnp.float32)
     queries = jnp.swapaxes(query[:, num_prefix:], 1, 2)
-    sums = scan_chunks(add, start, (queries, weights))[0]
+    sums = scan_chunks(add, _no_rows(weights), (queries, weights))[0]
     return logarithm(sums, asked.power)[:, :, 0]
+
+
+def of_logits(
+    logits: Float32[Array, "b h n n"],
+    num_prefix: int,
+    asked: ColumnSums,
+    weights: Float[Array, "b h m"],
+) -> Float32[Array, "b h m"]:
+    """Returns `column_sums` of logits that are held, or of the mean of their attention."""
+    log_a = _log_attention(logits[:, :, num_prefix:], num_prefix, asked)
+    if asked.heads == "average_first":
+        log_a = jax.nn.logsumexp(log_a, axis=1, keepdims=True) - jnp.log(logits.shape[1])
+    start, hold = _no_rows(weights), jax.lax.stop_gradient
+    sums = add_rows(start, log_a, weights[..., None], asked.power, hold)
+    return logarithm(sums, asked.power)[:, :, 0]
+
+
+def row_weights(
+    asked: ColumnSums,
+    entropy: Float32[Array, "b h m"] | None,
+    like: Float[Array, "b h m"],
+) -> Float32[Array, "b h m"]:
+    """What each row counts in the sums: `exp(-H)` where sharp rows shall count more, or one."""
+    if not asked.sharp:
+        return jnp.ones_like(like, jnp.float32)
+    assert entropy is not None  # asked for beside
+    return jnp.exp(-entropy)
 
 
 Sums = tuple[Float32[Array, "*batch one m"], Float32[Array, "*batch one m"]]
@@ -96,15 +119,9 @@ def forward_by(kernel: Callable[..., Array], whole: Callable[..., Array]) -> Cal
     return run
 
 
-def of_mean_attention(
-    logits: Float32[Array, "b h n n"], num_prefix: int, asked: ColumnSums
-) -> Float32[Array, "b 1 m"]:
-    """Returns `column_sums` of the attention averaged over heads, from all of its logits."""
-    log_a = _log_attention(logits[:, :, num_prefix:], num_prefix, asked)
-    mean = jax.nn.logsumexp(log_a, axis=1, keepdims=True) - jnp.log(logits.shape[1])
-    top = mean.max(axis=2)
-    below = asked.power * (mean - top[:, :, None])
-    return asked.power * top + jax.nn.logsumexp(below, axis=2)
+def _no_rows(weights: Float[Array, "b h m"]) -> Sums:
+    shape = *weights.shape[:2], 1, weights.shape[2]
+    return jnp.full(shape, LOWEST, jnp.float32), jnp.zeros(shape, jnp.float32)
 
 
 def _log_attention(logits: Float32[Array, "b h c n"], num_prefix: int, asked: ColumnSums):

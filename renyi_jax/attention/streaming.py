@@ -9,15 +9,15 @@ output and `s` the logits, the cotangents that meet in a logit are
 where `dH / ds_j` is the closed form of `entropy.slope_in_logits`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Float32
 
-from renyi_jax.attention import chunked, pallas_gpu, xla_cpu
-from renyi_jax.attention.evidence import RowEntropy
+from renyi_jax.attention import chunked, columns, pallas_gpu, xla_cpu
+from renyi_jax.attention.evidence import ColumnSums, RowEntropy
 from renyi_jax.attention.online_softmax import order_scalars
 from renyi_jax.entropy import unnormalised_entropy
 
@@ -29,27 +29,69 @@ def attention(
     num_prefix: int,
     entropy_of: RowEntropy | None,
 ) -> tuple[Float[Array, "b n h d"], Float32[Array, "b h m"] | None]:
-    """As `plain.attention_and_entropy`, without an array of the size of the attention matrix.
+    """As `plain.attention_and_entropy`, without an array of the size of the attention matrix."""
+    first = 0 if entropy_of is None or entropy_of.prefix_keys else num_prefix
+    attended, entropy, _ = _attention(query, key, value, first, entropy_of)
+    return attended, None if entropy_of is None else entropy[:, :, num_prefix:]
+
+
+def attention_and_columns(
+    query: Float[Array, "b n h d"],
+    key: Float[Array, "b n h d"],
+    value: Float[Array, "b n h d"],
+    num_prefix: int,
+    entropy_of: RowEntropy | None,
+    asked: Sequence[ColumnSums],
+) -> tuple[Float[Array, "b n h d"], Float32[Array, "b h m"] | None, list[Float32[Array, "b h m"]]]:
+    """As `backend.attention_and_columns`, on CPU; an entropy is over the keys of patches.
+
+    The sums are a second pass, which knows the logsumexp of each row from the first.
+    """
+    attended, entropy, by_keys = _attention(query, key, value, num_prefix, entropy_of)
+    entropy = None if entropy_of is None else entropy[:, :, num_prefix:]
+    sums = []
+    for each in asked:
+        lse = by_keys[0 if each.normalize else 1][:, :, num_prefix:]
+        weights = columns.row_weights(each, entropy, lse)
+        sums.append(_second_pass(query, key, num_prefix, each, weights, lse))
+    return attended, entropy, sums
+
+
+def _second_pass(query, key, num_prefix, asked, weights, lse):
+    def sums(query, key, weights, power, lse):
+        of_power = asked._replace(power=power)
+        return xla_cpu.column_sums(query, key, num_prefix, of_power, weights, lse)
+
+    def whole(query, key, weights, power, lse):
+        of_power = asked._replace(power=power)
+        return columns.column_sums(query, key, num_prefix, of_power, weights)
+
+    power = jnp.asarray(asked.power, jnp.float32)
+    return columns.forward_by(sums, whole)(query, key, weights, power, lse)
+
+
+def _attention(query, key, value, first, entropy_of):
+    """Attention, the entropy of rows over the keys from `first` on, and their logsumexp and all's.
 
     The kernels see the keys that the entropy is over. The few others are added to their results:
     two softmaxes are joined by the share that each has of the sum.
     """
     query = query * query.shape[-1] ** -0.5
     query, key, value = (jnp.swapaxes(tokens, 1, 2) for tokens in (query, key, value))
-    if entropy_of is None:
-        return jnp.swapaxes(stream(query, key, value)[0], 1, 2), None
-    alpha = jnp.asarray(entropy_of.alpha, jnp.float32)
-    first = 0 if entropy_of.prefix_keys else num_prefix
+    alpha = None if entropy_of is None else jnp.asarray(entropy_of.alpha, jnp.float32)
     attended, lse, entropy = stream(query, key[:, :, first:], value[:, :, first:], alpha)
+    of_all = lse
     if first:
         logits = _product(query, jnp.swapaxes(key[:, :, :first], 2, 3))
-        log_odds = lse - jax.nn.logsumexp(logits, axis=-1)
+        of_prefix = jax.nn.logsumexp(logits, axis=-1)
+        log_odds = lse - of_prefix
         share = jax.nn.sigmoid(log_odds)[..., None]
         to_prefix = (1 - share) * jax.nn.softmax(logits, axis=-1)
         attended = share * attended + _product(to_prefix, value[:, :, :first])
-        if not entropy_of.normalize:
+        of_all = jnp.logaddexp(lse, of_prefix)
+        if entropy_of is not None and not entropy_of.normalize:
             entropy = unnormalised_entropy(entropy, log_odds, alpha)
-    return jnp.swapaxes(attended.astype(value.dtype), 1, 2), entropy[:, :, num_prefix:]
+    return jnp.swapaxes(attended.astype(value.dtype), 1, 2), entropy, (lse, of_all)
 
 
 def forward(*arguments: Any) -> Any:

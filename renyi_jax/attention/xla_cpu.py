@@ -15,8 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Float32
 
-from renyi_jax.attention import chunked, plain
-from renyi_jax.attention.evidence import RowEntropy
+from renyi_jax.attention import chunked, columns, plain
+from renyi_jax.attention.evidence import ColumnSums, RowEntropy
 from renyi_jax.entropy import attention_entropy, order_of
 
 # An order so close to 1 is taken for 1: the entropy changes by at most (log n)^2 / 8 times that.
@@ -24,6 +24,9 @@ _SHANNON_GAP = 1e-7
 
 # Nearer to 1 than this the identity would lose digits: it divides rounding errors by the gap.
 _IDENTITY_GAP = 0.2
+
+# Below so many nats, an entropy loses digits where its sums have the maximum of the row in them.
+_PEAKED = 0.25
 
 # Columns beside the attended values. Three are needed; 16 floats fill a vector of AVX-512.
 _COLUMNS = 16
@@ -84,14 +87,47 @@ def stream(
     value: Float[Array, "b h m d"],
     alpha: Float[Array, ""] | None = None,
 ) -> Rows:
-    """As `streaming.stream`, some queries at a time."""
+    """As `streaming.stream`, some queries at a time; peaked rows, which are rare, once more."""
 
     def attend(carry, chunk):
-        run = _rows_alone if alpha is None else partial(_rows, alpha=alpha, exactly=True)
-        attended, *rows = run(chunk, key, value)
+        operands = chunk, key, value
+        if alpha is None:
+            rows = _rows_alone(*operands)
+        else:
+            rows = _rows(*operands, alpha)
+            exactly = partial(_rows, alpha=alpha, exactly=True)
+            is_peaked = jnp.any(rows[2] < _PEAKED)
+            rows = jax.lax.cond(is_peaked, exactly, lambda *_: rows, *operands)
+        attended, *rows = rows
         return carry, (attended.astype(value.dtype), *rows)
 
     return chunked.scan_chunks(attend, (), query)[1]
+
+
+def column_sums(
+    query: Float[Array, "b n h d"],
+    key: Float[Array, "b n h d"],
+    num_prefix: int,
+    asked: ColumnSums,
+    weights: Float[Array, "b h m"],
+    lse: Float32[Array, "b h m"],
+) -> Float32[Array, "b h m"]:
+    """As `columns.column_sums`, from the logsumexp of each row; it has no gradient.
+
+    A column is a row of the transposed logits, and so a sum of the same program.
+    """
+    query, key = (tokens[:, :, num_prefix:] for tokens in _heads_first(query, key))
+
+    def add(carry, chunk):
+        log_a = _logits(chunk, query) - lse[:, :, None]
+        top = jnp.max(log_a, axis=-1, keepdims=True)
+        terms = jnp.exp(asked.power * (log_a - top))
+        if asked.sharp:
+            terms *= weights[:, :, None]
+        rows = _beside(jnp.sum(terms, axis=-1, keepdims=True), top)
+        return carry, columns.logarithm((rows[..., 1], rows[..., 0]), asked.power)
+
+    return chunked.scan_chunks(add, (), key)[1]
 
 
 def _rows(
@@ -168,18 +204,24 @@ def _summed(query, key, value, *terms: Callable, exactly: bool = False):
         # `entropy.row_sums`, since a comparison ends the program.
         is_below = jnp.minimum(t * -1e30, 1)
         values = [each * is_below for each in (*values, jnp.ones(()))]
-    columns = [*(jnp.sum(each, axis=-1, keepdims=True) for each in values), top]
+    beside = [*(jnp.sum(each, axis=-1, keepdims=True) for each in values), top]
     rows = jnp.matmul(z.astype(value.dtype), value, preferred_element_type=jnp.float32)
     width = rows.shape[-1]
-    rows = jnp.pad(rows, [(0, 0)] * 3 + [(0, _COLUMNS)])
-    for column, each in enumerate(columns, start=width):
-        rows += each * (np.arange(width + _COLUMNS) == column).astype(np.float32)
-    *sums, top = (rows[..., width + column] for column in range(len(columns)))
+    rows = jnp.pad(rows, [(0, 0)] * 3 + [(0, _COLUMNS)]) + _beside(*beside, before=width)
+    *sums, top = (rows[..., width + column] for column in range(len(beside)))
     count = sums.pop() if exactly else s.shape[-1]
     others = s.shape[-1] - count - 1  # maxima that belong to the sums, and are not in them
     at_top = (1.0, *(term(jnp.zeros(()), jnp.ones(())) for term in terms))
     rest, *rests = (total + others * each for total, each in zip(sums, at_top))
     return rows[..., :width] / (1 + rest[..., None]), top, jnp.log1p(rest), *rests
+
+
+def _beside(*columns: Float32[Array, "b h n 1"], before: int = 0) -> Float32[Array, "b h n w"]:
+    """The columns side by side, as one result, `before` zeros before them."""
+    rows, places = jnp.zeros(()), np.arange(before + _COLUMNS)
+    for place, each in enumerate(columns, start=before):
+        rows += each * (places == place).astype(np.float32)
+    return rows
 
 
 def _heads_first(query, *others):

@@ -14,13 +14,14 @@ from renyi_jax.attention import (
     Needs,
     RowEntropy,
     attend,
+    backend,
     chunked,
     pallas_gpu,
     pallas_tpu,
     plain,
     tpu_tiles,
 )
-from renyi_jax.attention.columns import column_sums, forward_by
+from renyi_jax.attention.columns import column_sums, forward_by, of_logits
 from renyi_jax.pruning.criteria import CRITERIA
 from renyi_jax.pruning.stage import Stage
 
@@ -41,11 +42,12 @@ def literally(query, key, num_prefix, power, normalize, weights, sizes=None):
 
 @pytest.mark.parametrize(
     ("num_prefix", "normalize", "sized", "queries"),
-    [(0, True, False, 256), (1, True, True, 16), (2, False, False, 16), (1, False, True, 256)],
+    [(0, True, False, 256), (1, True, True, None), (2, False, False, 16), (1, False, True, None)],
 )
 def test_sums_and_their_gradients_are_those_of_the_matrix(
     num_prefix, normalize, sized, queries, monkeypatch
 ):
+    """By parts of so many queries, or of logits that are held."""
     monkeypatch.setattr(chunked, "QUERIES", queries)
     length, rng = 50, np.random.default_rng(0)
     query, key, _ = operands(0, length)
@@ -55,19 +57,58 @@ def test_sums_and_their_gradients_are_those_of_the_matrix(
 
     @jax.jit
     def both(power):
-        def streamed(query, key, weights):
-            asked = ColumnSums(power, normalize)
-            return jnp.exp(column_sums(query, key, num_prefix, asked, weights, sizes))
+        asked = ColumnSums(power, normalize)
+
+        def sums(query, key, weights):
+            if queries is not None:
+                return jnp.exp(column_sums(query, key, num_prefix, asked, weights))
+            logits = plain.attention_logits(query, key, sizes)
+            return jnp.exp(of_logits(logits, num_prefix, asked, weights))
 
         def held(query, key, weights):
             return literally(query, key, num_prefix, power, normalize, weights, sizes)
 
-        pairs = (jax.vjp(function, query, key, weights) for function in (streamed, held))
+        pairs = (jax.vjp(function, query, key, weights) for function in (sums, held))
         return [(sums, *pull(cotangent)) for sums, pull in pairs]
 
     for power in (0.3, 1.0, 2.0, 6.0):
         for actual, wanted in zip(*both(power)):
             np.testing.assert_allclose(actual, wanted, rtol=1e-4, atol=1e-5 * abs(wanted).max())
+
+
+@pytest.mark.parametrize("scale", [0.5, 4.0])
+@pytest.mark.parametrize("num_prefix", [0, 2])
+def test_a_second_pass_on_cpu_sums_as_the_matrix_does(num_prefix, scale, monkeypatch):
+    """Of all rows alike, of sharp ones, and of what is not normalised; also its gradients."""
+    monkeypatch.setattr(chunked, "QUERIES", 32)
+    monkeypatch.setattr(backend, "PLAIN_TOKENS", 0)
+    query, key, value = operands(0, 150, scale)
+    asked = ColumnSums(), ColumnSums(2.0, sharp=True), ColumnSums(3.0, normalize=False)
+    cotangent = jnp.asarray(np.random.default_rng(0).normal(size=(3, 1, 2, 150 - num_prefix)))
+
+    def streamed(query, key, value):
+        _, entropy, sums = backend.attention_and_columns(
+            query, key, value, num_prefix, RowEntropy(2.0), asked
+        )
+        return entropy, jnp.exp(jnp.stack(sums))
+
+    def held(query, key, value):
+        _, entropy = plain.attention_and_entropy(query, key, value, num_prefix, RowEntropy(2.0))
+        rows = [jnp.exp(-entropy) if each.sharp else jnp.ones_like(entropy) for each in asked]
+        sums = [
+            literally(query, key, num_prefix, each.power, each.normalize, weights)
+            for each, weights in zip(asked, rows)
+        ]
+        return entropy, jnp.stack(sums)
+
+    for actual, wanted in zip(*(jax.jit(run)(query, key, value) for run in (streamed, held))):
+        np.testing.assert_allclose(actual, wanted, rtol=2e-5)
+    slopes = [
+        jax.jit(jax.grad(lambda *operands, run=run: jnp.vdot(run(*operands)[1], cotangent), (0, 1)))
+        for run in (streamed, held)
+    ]
+    for actual, wanted in zip(*(slope(query, key, value) for slope in slopes)):
+        np.testing.assert_allclose(actual, wanted, rtol=1e-4, atol=2e-5 * abs(wanted).max())
 
 
 @pytest.mark.parametrize(
