@@ -49,8 +49,8 @@ def of_logits(
     logits: Float32[Array, "b h n n"],
     num_prefix: int,
     asked: ColumnSums,
-    weights: Float[Array, "b h m"],
-) -> Float32[Array, "b h m"]:
+    weights: Float[Array, "b heads m"],
+) -> Float32[Array, "b heads m"]:
     """Returns `column_sums` of logits that are held, or of the mean of their attention."""
     log_a = _log_attention(logits[:, :, num_prefix:], num_prefix, asked)
     if asked.heads == "average_first":
