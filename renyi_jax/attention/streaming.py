@@ -89,8 +89,8 @@ def _attention(query, key, value, first, entropy_of):
         to_prefix = (1 - share) * jax.nn.softmax(logits, axis=-1)
         attended = share * attended + _product(to_prefix, value[:, :, :first])
         of_all = jnp.logaddexp(lse, of_prefix)
-        if alpha is not None and not entropy_of.normalize:
-            entropy = unnormalised_entropy(entropy, log_odds, alpha)
+        if entropy_of is not None and not entropy_of.normalize:
+            entropy = unnormalised_entropy(entropy, log_odds, entropy_of.alpha)
     return jnp.swapaxes(attended.astype(value.dtype), 1, 2), entropy, (lse, of_all)
 
 
