@@ -97,7 +97,7 @@ def _measure(
     for call in calls.values():
         jax.block_until_ready(call())  # warms up
     # Of several processes each has a clock of its own, and all must make the same rounds.
-    budget = 1.0 if jax.process_count() == 1 else 0.0
+    budget = 3.0 if jax.process_count() == 1 else 0.0
     with phase("Timing", budget * len(calls)):
         seconds = seconds_per_call(calls, budget=budget)
     speeds = {name: len(batch["label"]) / of_batch for name, of_batch in seconds.items()}
