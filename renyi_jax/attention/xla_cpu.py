@@ -125,7 +125,9 @@ def column_sums(
         if asked.sharp:
             terms *= weights[:, :, None]
         rows = _beside(jnp.sum(terms, axis=-1, keepdims=True), top)
-        return carry, columns.logarithm((rows[..., 1], rows[..., 0]), asked.power)
+        # Were the two sides of a difference rounded differently, a power of 1e12 would blow it up.
+        total = jnp.minimum(rows[..., 0], query.shape[2])
+        return carry, columns.logarithm((rows[..., 1], total), asked.power)
 
     return chunked.scan_chunks(add, (), key)[1]
 

@@ -161,7 +161,9 @@ def test_kernels_are_lowered_for_their_device(platform, kernels, mark):
     assert mark in lowered.as_text()
 
 
-def test_the_largest_attention_is_the_limit_of_great_powers(monkeypatch):
+@pytest.mark.parametrize("plain_tokens", [640, 0])
+def test_the_largest_attention_is_the_limit_of_great_powers(plain_tokens, monkeypatch):
+    monkeypatch.setattr(backend, "PLAIN_TOKENS", plain_tokens)
     # Rows that fill the last chunk up attend to all alike, more than any row to the least patch.
     monkeypatch.setattr(chunked, "QUERIES", 32)
     query, key, value = operands(0, 40, scale=4.0)
