@@ -1,4 +1,4 @@
-"""Trains a tiny model for 10 steps on a mesh and evaluates it; run by test_mesh.py, in processes of
+"""Trains a tiny model for 20 steps on a mesh and evaluates it; run by test_mesh.py, in processes of
 their own, since the number of devices is decided before JAX starts.
 
   python tests/parallel/train_on_mesh.py '[[WORKDIR, {"data": 8}, 640], ...]' --devices=8
@@ -38,7 +38,7 @@ def run(workdir: str, mesh: dict[str, int], plain_tokens: int) -> None:
     backend.PLAIN_TOKENS = plain_tokens
     config = default_config()
     config.data.update({"batch_size": 8, "flip": True, "mixup": 0.8, "cutmix": 1.0})
-    config.train.update({"epochs": 2, "log_every_steps": 1, "warmup_epochs": 0.5})
+    config.train.update({"epochs": 4, "log_every_steps": 1, "warmup_epochs": 0.5})
     config.train.update({"ema_decay": 0.9, "entropy_weight": 0.1, "entropy_blocks": (2,)})
     config.evaluate.batch_size = 8
     config.evaluate.keep_rates, config.evaluate.criteria = (), ()

@@ -120,9 +120,9 @@ def test_a_keep_rate_schedule_compiles_a_step_for_each_level_and_resumes_within(
     dataset, make_model, make_config, workdir, monkeypatch
 ):
     config = make_config(
-        train__epochs=2,
-        train__keep_rate_epochs=1,
-        train__keep_rate_levels=2,
+        train__epochs=3,
+        train__keep_rate_epochs=2,
+        train__keep_rate_levels=3,
         checkpoint__every_steps=4,
     )
     rates = []
@@ -134,7 +134,7 @@ def test_a_keep_rate_schedule_compiles_a_step_for_each_level_and_resumes_within(
     monkeypatch.setattr(loop, "make_train_step", make)
     whole, resumed = make_model(), make_model()
     train(whole, dataset, config, workdir / "whole")
-    assert rates == pytest.approx([1, 0.7])
+    assert rates == pytest.approx([1, 0.85, 0.7])
 
     def terminate(step, state, metrics):
         if step == 7:
